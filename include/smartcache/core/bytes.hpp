@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace smartcache::inline v0 {
+
+/// A view of bytes that somebody else owns.
+using ByteView = std::span<const std::byte>;
+
+[[nodiscard]] inline ByteView as_byte_view(std::string_view text) noexcept {
+    return std::as_bytes(std::span<const char>(text.data(), text.size()));
+}
+
+[[nodiscard]] inline std::string_view as_text_view(ByteView bytes) noexcept {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// Where encoders put bytes: a growing buffer that only ever appends.
+///
+///     ByteSink out;
+///     codec.encode(value, out);
+///     store(out.view());
+///
+/// Thread safety: one thread at a time. Throws: `std::bad_alloc` when it cannot grow.
+class ByteSink {
+  public:
+    ByteSink() = default;
+
+    void append(ByteView bytes) { buffer_.insert(buffer_.end(), bytes.begin(), bytes.end()); }
+    void append(std::string_view text) { append(as_byte_view(text)); }
+    void append(std::byte byte) { buffer_.push_back(byte); }
+
+    /// Appends `count` zero bytes and returns where they start; valid until the next append.
+    [[nodiscard]] std::byte* extend(std::size_t count) {
+        const std::size_t start = buffer_.size();
+        buffer_.resize(start + count);
+        return buffer_.data() + start;
+    }
+
+    /// Drops everything behind the first `size` bytes; `size` must not exceed `size()`.
+    void truncate(std::size_t size) { buffer_.resize(size); }
+
+    void reserve(std::size_t capacity) { buffer_.reserve(capacity); }
+    void clear() noexcept { buffer_.clear(); }
+
+    [[nodiscard]] std::size_t size() const noexcept { return buffer_.size(); }
+    [[nodiscard]] bool empty() const noexcept { return buffer_.empty(); }
+    [[nodiscard]] ByteView view() const noexcept { return buffer_; }
+    [[nodiscard]] std::byte* data() noexcept { return buffer_.data(); }
+
+    /// Hands the bytes over; the sink is empty afterwards.
+    [[nodiscard]] std::vector<std::byte> take() noexcept { return std::exchange(buffer_, {}); }
+
+  private:
+    std::vector<std::byte> buffer_;
+};
+
+}  // namespace smartcache::inline v0

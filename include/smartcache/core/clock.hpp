@@ -1,0 +1,99 @@
+#pragma once
+
+#include <ctime>
+
+#include <chrono>
+#include <cstdint>
+
+namespace smartcache::inline v0 {
+
+/// Every length of time in the library's interface. A `Duration` of `max()` means "for ever".
+using Duration = std::chrono::milliseconds;
+
+/// Time since the machine started, time asleep included; never jumps. Lifetimes in memory are measured on it.
+struct MonotonicClock {
+    using rep = std::int64_t;
+    using period = std::milli;
+    using duration = Duration;
+    using time_point = std::chrono::time_point<MonotonicClock>;
+    static constexpr bool is_steady = true;
+
+    /// Reads the operating system's clock. Counts suspend (R26), which `std::chrono::steady_clock` does not.
+    [[nodiscard]] static time_point now() noexcept {
+        timespec value{};
+#if defined(CLOCK_BOOTTIME)
+        ::clock_gettime(CLOCK_BOOTTIME, &value);
+#else
+        ::clock_gettime(CLOCK_MONOTONIC, &value);
+#endif
+        return time_point(std::chrono::duration_cast<Duration>(std::chrono::seconds(value.tv_sec) +
+                                                               std::chrono::nanoseconds(value.tv_nsec)));
+    }
+};
+
+using MonotonicTime = MonotonicClock::time_point;
+/// Milliseconds since the Unix epoch: what is written into records and HTTP dates.
+using WallTime = std::chrono::time_point<std::chrono::system_clock, Duration>;
+
+/// Where a cache gets the time that governs lifetimes and ages. Waits and deadlines use real time.
+///
+/// Model must: be callable from any thread; `now()` never goes back.
+class Clock {
+  public:
+    virtual ~Clock() = default;
+    [[nodiscard]] virtual MonotonicTime now() const noexcept = 0;
+    [[nodiscard]] virtual WallTime wall() const noexcept = 0;
+
+  protected:
+    Clock() = default;
+    Clock(const Clock&) = default;
+    Clock& operator=(const Clock&) = default;
+};
+
+/// The operating system's clocks.
+class SystemClock final : public Clock {
+  public:
+    [[nodiscard]] MonotonicTime now() const noexcept override { return MonotonicClock::now(); }
+    [[nodiscard]] WallTime wall() const noexcept override {
+        return std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now());
+    }
+    [[nodiscard]] static const SystemClock& instance() noexcept {
+        static const SystemClock clock;
+        return clock;
+    }
+};
+
+/// A clock as the tiers hold it: the system's without a virtual call, or the one that was injected.
+class TimeSource {
+  public:
+    TimeSource() = default;
+    /// @param clock  not owned, must outlive every user; nullptr is the system's
+    explicit TimeSource(const Clock* clock) noexcept : clock_(clock) {}
+
+    [[nodiscard]] MonotonicTime now() const noexcept {
+        return clock_ == nullptr ? MonotonicClock::now() : clock_->now();
+    }
+    [[nodiscard]] WallTime wall() const noexcept { return clock().wall(); }
+    [[nodiscard]] const Clock& clock() const noexcept {
+        return clock_ == nullptr ? static_cast<const Clock&>(SystemClock::instance()) : *clock_;
+    }
+    [[nodiscard]] const Clock* injected() const noexcept { return clock_; }
+
+  private:
+    const Clock* clock_ = nullptr;
+};
+
+/// `start + length` without overflow: for ever stays for ever.
+template <class TimePoint>
+[[nodiscard]] constexpr TimePoint saturating_add(TimePoint start, Duration length) noexcept {
+    if (length >= TimePoint::max() - start) return TimePoint::max();
+    return start + length;
+}
+
+/// `end - now`, where an end of `max()` stays for ever.
+template <class TimePoint>
+[[nodiscard]] constexpr Duration remaining(TimePoint end, TimePoint now) noexcept {
+    return end == TimePoint::max() ? Duration::max() : Duration(end - now);
+}
+
+}  // namespace smartcache::inline v0

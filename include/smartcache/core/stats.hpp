@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <smartcache/core/counters.hpp>
+
+namespace smartcache::inline v0 {
+
+/// State of a tier's circuit breaker. `none`: the tier has no breaker.
+enum class BreakerState { none, closed, open, half_open };
+
+[[nodiscard]] constexpr std::string_view to_string(BreakerState state) noexcept {
+    switch (state) {
+        case BreakerState::none:
+            return "none";
+        case BreakerState::closed:
+            return "closed";
+        case BreakerState::open:
+            return "open";
+        case BreakerState::half_open:
+            return "half_open";
+    }
+    return "?";
+}
+
+/// What one tier counted since it started or was reset. A snapshot: plain numbers.
+struct TierStats {
+    std::uint64_t hits = 0;
+    std::uint64_t misses = 0;
+    std::uint64_t sets = 0;      ///< values stored, fills included
+    std::uint64_t errors = 0;    ///< operations that failed for another reason than a deadline
+    std::uint64_t timeouts = 0;  ///< operations that passed their deadline
+    std::uint64_t corrupt = 0;   ///< stored bytes that were not a record, or another key's, and were dropped
+    std::uint64_t rejected = 0;  ///< refused because of a limit: size, full queue
+    std::uint64_t evictions = 0;
+    std::uint64_t expirations = 0;
+    std::uint64_t entries = 0;  ///< now; 0 where the tier cannot know (Redis)
+    std::uint64_t bytes = 0;    ///< now: memory or disk in use; for Redis the bytes sent since the start
+    Latency latency;            ///< of reads, off the L1 hit path
+    BreakerState breaker = BreakerState::none;
+    std::string allocator;  ///< L1 only: "jemalloc" or "malloc"
+};
+
+/// The answer to a health probe of one tier.
+struct TierHealth {
+    bool ok = false;
+    std::string detail;  ///< one line for an operator: what was tried, what came back
+};
+
+}  // namespace smartcache::inline v0

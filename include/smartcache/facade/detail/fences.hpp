@@ -1,0 +1,235 @@
+#pragma once
+
+// Fences: how a value that was read or loaded before a write is kept from being stored after it (R1, R2).
+//
+// Whoever is about to fill the cache (a promotion, a load) takes a ticket *before* it asks anybody. Every
+// write, erase, clear and change of lifetime marks the tickets of its key. A fill stores only when its ticket
+// is still unmarked, and checks that under the key's order lock, under which writes also do their work:
+//
+//     write: lock order(key) -> change every tier -> mark tickets of key -> unlock
+//     fill:  take ticket -> read below or load -> lock order(key) -> if unmarked, store -> unlock
+//
+// A ticket taken before the marking is marked, so that fill stores nothing. One taken after it reads below
+// only what the write has left there. So no fill can put back what a returned write has replaced. Marks are
+// per ticket, not per stripe: a hot neighbour does not starve a fill.
+//
+// Locks: `order` is held across the tiers' I/O, `tickets` only for list work and always taken last. Callers'
+// code (codecs, loaders, destructors of values) runs under neither.
+
+#include <array>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/counters.hpp>
+#include <smartcache/facade/value_entry.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// A fill in progress.
+struct Ticket {
+    std::string_view key;
+    std::uint64_t hash = 0;
+    bool marked = false;  // under the stripe's `tickets` lock
+    bool is_flight = false;
+    Ticket* prev = nullptr;
+    Ticket* next = nullptr;
+};
+
+/// One running load of one key, shared by everybody who wants it.
+struct Flight : Ticket, std::enable_shared_from_this<Flight> {
+    Flight(std::string_view wanted, std::uint64_t key_hash)
+        : name(wanted), leader(std::this_thread::get_id()) {
+        key = name;
+        hash = key_hash;
+        is_flight = true;
+    }
+
+    /// Ends the flight; the first outcome counts.
+    void complete(ValueRef value, std::exception_ptr failure) {
+        {
+            const std::lock_guard lock(mutex);
+            if (done) return;
+            result = std::move(value);
+            error = std::move(failure);
+            done = true;
+        }
+        ended.notify_all();
+    }
+
+    const std::string name;
+    const std::thread::id leader;
+    std::mutex mutex;
+    std::condition_variable ended;
+    bool done = false;
+    ValueRef result;  // empty: the loader found nothing, or failed
+    std::exception_ptr error;
+};
+
+class Fences {
+  public:
+    /// The lock that orders everything that changes this key.
+    [[nodiscard]] std::unique_lock<std::mutex> order(std::uint64_t hash) {
+        return std::unique_lock(stripes_[index_of(hash)].order);
+    }
+
+    /// The order locks of several keys, taken in one global order so that two batches cannot deadlock.
+    [[nodiscard]] std::vector<std::unique_lock<std::mutex>> order_many(
+        const std::vector<std::uint64_t>& hashes) {
+        std::set<std::size_t> indexes;
+        for (const std::uint64_t hash : hashes) indexes.insert(index_of(hash));
+        std::vector<std::unique_lock<std::mutex>> locks;
+        locks.reserve(indexes.size());
+        for (const std::size_t index : indexes) locks.emplace_back(stripes_[index].order);
+        return locks;
+    }
+
+    [[nodiscard]] std::vector<std::unique_lock<std::mutex>> order_all() {
+        std::vector<std::unique_lock<std::mutex>> locks;
+        locks.reserve(stripes_.size());
+        for (Stripe& stripe : stripes_) locks.emplace_back(stripe.order);
+        return locks;
+    }
+
+    void enter(Ticket& ticket) {
+        Stripe& stripe = stripes_[index_of(ticket.hash)];
+        const std::lock_guard lock(stripe.tickets);
+        link(stripe, ticket);
+    }
+
+    void leave(Ticket& ticket) noexcept {
+        Stripe& stripe = stripes_[index_of(ticket.hash)];
+        const std::lock_guard lock(stripe.tickets);
+        (ticket.prev != nullptr ? ticket.prev->next : stripe.head) = ticket.next;
+        if (ticket.next != nullptr) ticket.next->prev = ticket.prev;
+    }
+
+    [[nodiscard]] bool marked(const Ticket& ticket) {
+        const std::lock_guard lock(stripes_[index_of(ticket.hash)].tickets);
+        return ticket.marked;
+    }
+
+    /// Marks the fills of `key`. The caller holds the key's order lock.
+    /// @param flights_too  false when only a lifetime changed: a running load gets its own, promotions copied
+    /// the old one
+    void mark(std::string_view key, std::uint64_t hash, bool flights_too = true) {
+        Stripe& stripe = stripes_[index_of(hash)];
+        const std::lock_guard lock(stripe.tickets);
+        for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
+            if (ticket->hash == hash && ticket->key == key && (flights_too || !ticket->is_flight))
+                ticket->marked = true;
+    }
+
+    /// Marks every fill. The caller holds all order locks.
+    void mark_all() {
+        for (Stripe& stripe : stripes_) {
+            const std::lock_guard lock(stripe.tickets);
+            for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
+                ticket->marked = true;
+        }
+    }
+
+    struct Joined {
+        std::shared_ptr<Flight> flight;
+        bool leads = false;
+    };
+
+    /// The running load of `key`, or a new one that the caller leads: it must `complete` it and then `leave`.
+    /// A marked flight is never joined (R2).
+    [[nodiscard]] Joined join(std::string_view key, std::uint64_t hash) {
+        auto fresh = std::make_shared<Flight>(key, hash);
+        Stripe& stripe = stripes_[index_of(hash)];
+        const std::lock_guard lock(stripe.tickets);
+        for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
+            if (ticket->is_flight && !ticket->marked && ticket->hash == hash && ticket->key == key)
+                return {static_cast<Flight*>(ticket)->shared_from_this(), false};
+        link(stripe, *fresh);
+        return {std::move(fresh), true};
+    }
+
+  private:
+    struct alignas(cache_line) Stripe {
+        std::mutex order;
+        std::mutex tickets;
+        Ticket* head = nullptr;
+    };
+
+    static constexpr std::size_t stripe_count = 256;
+    static std::size_t index_of(std::uint64_t hash) noexcept { return (hash >> 40U) % stripe_count; }
+
+    static void link(Stripe& stripe, Ticket& ticket) noexcept {
+        ticket.prev = nullptr;
+        ticket.next = stripe.head;
+        if (stripe.head != nullptr) stripe.head->prev = &ticket;
+        stripe.head = &ticket;
+    }
+
+    std::array<Stripe, stripe_count> stripes_;
+};
+
+/// Takes a ticket for as long as it lives.
+class FillTicket {
+  public:
+    FillTicket(Fences& fences, std::string_view key, std::uint64_t hash) : fences_(fences) {
+        ticket_.key = key;
+        ticket_.hash = hash;
+        fences_.enter(ticket_);
+    }
+    FillTicket(const FillTicket&) = delete;
+    FillTicket& operator=(const FillTicket&) = delete;
+    ~FillTicket() { fences_.leave(ticket_); }
+
+    [[nodiscard]] Ticket& operator*() noexcept { return ticket_; }
+
+  private:
+    Fences& fences_;
+    Ticket ticket_;
+};
+
+/// Who waits for which flight, over all caches of the process: so that loads which wait for each other in a
+/// circle are found before they hang (R32). Touched only by those who are about to wait for a load.
+class WaitGraph {
+  public:
+    enum class Verdict { may_wait, own_key, circle };
+
+    [[nodiscard]] static WaitGraph& instance() {
+        static WaitGraph graph;
+        return graph;
+    }
+
+    /// Registers that this thread waits for `flight`, unless that would never end.
+    [[nodiscard]] Verdict begin(const Flight& flight) {
+        const std::thread::id self = std::this_thread::get_id();
+        if (flight.leader == self) return Verdict::own_key;
+        const std::lock_guard lock(mutex_);
+        for (const Flight* target = &flight;;) {
+            const auto next = waits_.find(target->leader);
+            if (next == waits_.end()) break;
+            target = next->second;
+            if (target->leader == self) return Verdict::circle;
+        }
+        waits_[self] = &flight;
+        return Verdict::may_wait;
+    }
+
+    void end() noexcept {
+        const std::lock_guard lock(mutex_);
+        waits_.erase(std::this_thread::get_id());
+    }
+
+  private:
+    std::mutex mutex_;
+    std::unordered_map<std::thread::id, const Flight*> waits_;
+};
+
+}  // namespace smartcache::inline v0::detail

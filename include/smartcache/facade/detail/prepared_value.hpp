@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+
+#include <smartcache/core/bytes.hpp>
+#include <smartcache/facade/value_entry.hpp>
+#include <smartcache/record/record.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// A value on its way into the tiers: built before any lock is taken, because codecs and constructors are
+/// callers' code.
+struct PreparedValue {
+    ValueRef entry;     // for L1, and for the caller
+    RecordView record;  // for the lower tiers; its payload lies in `entry`, `encoded` or `packed`
+    ByteSink encoded;
+    ByteSink packed;
+    bool goes_below = false;  // false: memory only, or the codec failed
+    bool too_large = false;
+    std::uint64_t random = 0;  // one draw for the jitter of all tiers
+};
+
+}  // namespace smartcache::inline v0::detail

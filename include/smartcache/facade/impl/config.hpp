@@ -1,0 +1,406 @@
+#pragma once
+
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/error.hpp>
+#include <smartcache/core/features.hpp>
+#include <smartcache/disk/validate.hpp>
+#include <smartcache/facade/config.hpp>
+#include <smartcache/facade/detail/config_fields.hpp>
+#include <smartcache/memory/validate.hpp>
+#include <smartcache/redis/validate.hpp>
+
+#if SMARTCACHE_HAS_JSON
+#include <nlohmann/json.hpp>
+#endif
+
+extern "C" char** environ;  // NOLINT(readability-redundant-declaration): POSIX leaves the declaration to us
+
+namespace smartcache::inline v0 {
+
+namespace detail {
+
+/// "500ms", "10s", "10min", "1h", "7d" or "forever".
+[[nodiscard]] inline std::optional<Duration> parse_duration(std::string_view text) noexcept {
+    if (text == "forever") return Duration::max();
+    std::int64_t count = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+    if (error != std::errc{}) return std::nullopt;
+    const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+    constexpr std::array<std::pair<std::string_view, std::int64_t>, 5> units{
+        {{"ms", 1}, {"s", 1000}, {"min", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}}};
+    for (const auto& [name, factor] : units) {
+        if (unit != name) continue;
+        constexpr std::int64_t limit = std::numeric_limits<std::int64_t>::max();
+        if (count > limit / factor || count < -(limit / factor)) return std::nullopt;
+        return Duration(count * factor);
+    }
+    return std::nullopt;
+}
+
+template <class T>
+inline constexpr bool is_optional_field = false;
+template <class T>
+inline constexpr bool is_optional_field<std::optional<T>> = true;
+
+/// What may be written into a field of this type, for error messages.
+template <class Field>
+[[nodiscard]] std::string allowed_for() {
+    if constexpr (is_optional_field<Field>)
+        return allowed_for<typename Field::value_type>() + ", or null";
+    else if constexpr (std::is_same_v<Field, bool>)
+        return "true or false";
+    else if constexpr (std::is_integral_v<Field>)
+        return "a whole number from 0 to " + std::to_string(std::numeric_limits<Field>::max());
+    else if constexpr (std::is_same_v<Field, Duration>)
+        return "milliseconds as a number, or text like \"500ms\", \"10s\", \"10min\", \"1h\", \"7d\", "
+               "\"forever\"";
+    else if constexpr (std::is_enum_v<Field>) {
+        std::string names;
+        for (const auto& [choice, name] : choice_names<Field>)
+            names += (names.empty() ? "" : ", ") + std::string(name);
+        return names;
+    } else
+        return "text";
+}
+
+/// Sets a field from text, as it stands in an environment variable (and in JSON text values).
+/// @return false when the text is not one of the field's values
+template <class Field>
+[[nodiscard]] bool assign_from_text(Field& field, std::string_view text) {
+    if constexpr (is_optional_field<Field>) {
+        typename Field::value_type value{};
+        if (text == "null") {
+            field.reset();
+            return true;
+        }
+        if (!assign_from_text(value, text)) return false;
+        field = value;
+        return true;
+    } else if constexpr (std::is_same_v<Field, bool>) {
+        const bool yes = text == "true" || text == "1";
+        if (!yes && text != "false" && text != "0") return false;
+        field = yes;
+        return true;
+    } else if constexpr (std::is_integral_v<Field>) {
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), field);
+        return error == std::errc{} && end == text.data() + text.size();
+    } else if constexpr (std::is_same_v<Field, Duration>) {
+        std::int64_t count = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+        if (error == std::errc{} && end == text.data() + text.size()) {
+            field = Duration(count);
+            return true;
+        }
+        const std::optional<Duration> parsed = parse_duration(text);
+        if (parsed) field = *parsed;
+        return parsed.has_value();
+    } else if constexpr (std::is_enum_v<Field>) {
+        for (const auto& [choice, name] : choice_names<Field>)
+            if (text == name) {
+                field = choice;
+                return true;
+            }
+        return false;
+    } else {
+        field = Field(std::string(text));
+        return true;
+    }
+}
+
+inline void append_json_string(std::string& out, std::string_view text) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    out += '"';
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (c == '"' || c == '\\') {
+            out += '\\';
+            out += c;
+        } else if (byte < 0x20) {
+            out += "\\u00";
+            out += digits[byte >> 4U];
+            out += digits[byte & 0xFU];
+        } else {
+            out += c;
+        }
+    }
+    out += '"';
+}
+
+template <class Field>
+void append_json_value(std::string& out, const Field& field) {
+    if constexpr (is_optional_field<Field>) {
+        if (field)
+            append_json_value(out, *field);
+        else
+            out += "null";
+    } else if constexpr (std::is_same_v<Field, bool>) {
+        out += field ? "true" : "false";
+    } else if constexpr (std::is_integral_v<Field>) {
+        out += std::to_string(field);
+    } else if constexpr (std::is_same_v<Field, Duration>) {
+        if (field == Duration::max())
+            out += "\"forever\"";
+        else
+            out += std::to_string(field.count());
+    } else if constexpr (std::is_enum_v<Field>) {
+        std::string_view text = "unknown";
+        for (const auto& [choice, name] : choice_names<Field>)
+            if (field == choice) text = name;
+        append_json_string(out, text);
+    } else if constexpr (std::is_same_v<Field, std::string>) {
+        append_json_string(out, field);
+    } else {
+        append_json_string(out, field.string());
+    }
+}
+
+inline void collect_problems(const Config& config, std::vector<ConfigProblem>& problems) {
+    const auto wrong = [&problems](const char* field, std::string value, const char* allowed) {
+        problems.push_back({field, std::move(value), allowed});
+    };
+    const auto text = [](Duration length) { return std::to_string(length.count()) + "ms"; };
+    smartcache::validate(config.memory, problems);
+    if (config.memory.compression && SMARTCACHE_HAS_LZ4 == 0)
+        wrong("memory.compression", "true",
+              "false: this build has no LZ4 (Debian: liblz4-dev, component lz4)");
+    if (config.redis.enabled && SMARTCACHE_HAS_REDIS == 0)
+        wrong("redis.enabled", "true",
+              "false: this build has no Redis tier (Debian: libhiredis-dev, component redis)");
+    smartcache::validate(config.redis, problems);
+    if (config.disk.enabled && SMARTCACHE_HAS_DISK == 0)
+        wrong("disk.enabled", "true", "false: this build has no disk tier (component disk)");
+    smartcache::validate(config.disk, problems);
+    if (config.disk.fill != DiskFill::on_set)
+        wrong("disk.fill", "on_evict", "on_set: demotion is not in this version");
+    constexpr std::size_t lz4_limit = 0x7E000000;
+    if (config.max_value_size == 0 || config.max_value_size > lz4_limit)
+        wrong("max_value_size", std::to_string(config.max_value_size), "1 to 2113929216 bytes");
+    if (config.max_key_size == 0 || config.max_key_size > (std::size_t{1} << 24U))
+        wrong("max_key_size", std::to_string(config.max_key_size), "1 to 16777216 bytes");
+    if (config.stats.interval <= Duration::zero())
+        wrong("stats.interval", text(config.stats.interval), "more than 0");
+    if (config.auto_expire_interval < Duration::zero())
+        wrong("auto_expire_interval", text(config.auto_expire_interval), "0 (never) or more");
+    if (config.background_threads > 256)
+        wrong("background_threads", std::to_string(config.background_threads), "0 to 256");
+    if (config.key_prefix.size() > 512)
+        wrong("key_prefix", std::to_string(config.key_prefix.size()) + " bytes", "at most 512 bytes");
+}
+
+/// Sets fields of a new Config from named texts or values; every mistake is kept until `finish`.
+class ConfigReader {
+  public:
+    void problem(std::string field, std::string value, std::string allowed) {
+        problems_.push_back({std::move(field), std::move(value), std::move(allowed)});
+    }
+
+    /// Throws what was collected, together with what validation finds.
+    [[nodiscard]] Config finish() {
+        collect_problems(config, problems_);
+        if (!problems_.empty()) throw ConfigError(std::move(problems_));
+        return std::move(config);
+    }
+
+    Config config;
+
+  private:
+    std::vector<ConfigProblem> problems_;
+};
+
+#if SMARTCACHE_HAS_JSON
+template <class Field>
+[[nodiscard]] bool assign_from_json(Field& field, const nlohmann::json& value) {
+    if constexpr (is_optional_field<Field>) {
+        if (value.is_null()) {
+            field.reset();
+            return true;
+        }
+        typename Field::value_type inner{};
+        if (!assign_from_json(inner, value)) return false;
+        field = inner;
+        return true;
+    } else if constexpr (std::is_same_v<Field, bool>) {
+        if (!value.is_boolean()) return false;
+        field = value.get<bool>();
+        return true;
+    } else if constexpr (std::is_integral_v<Field>) {
+        if (!value.is_number_unsigned()) return false;
+        const auto number = value.get<std::uint64_t>();
+        if (number > std::numeric_limits<Field>::max()) return false;
+        field = static_cast<Field>(number);
+        return true;
+    } else if constexpr (std::is_same_v<Field, Duration>) {
+        if (value.is_string()) {
+            const std::optional<Duration> parsed = parse_duration(value.get_ref<const std::string&>());
+            if (parsed) field = *parsed;
+            return parsed.has_value();
+        }
+        if (!value.is_number_integer()) return false;
+        if (value.is_number_unsigned() &&
+            value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+            return false;
+        field = Duration(value.get<std::int64_t>());
+        return true;
+    } else {
+        return value.is_string() && assign_from_text(field, value.get_ref<const std::string&>());
+    }
+}
+
+/// Lists the leaves of a JSON object under dotted names. Fields never lie deeper than three names.
+inline void flatten_json(const nlohmann::json& object, const std::string& prefix, int depth,
+                         std::map<std::string, const nlohmann::json*>& leaves) {
+    for (const auto& [name, value] : object.items()) {
+        const std::string path = prefix + name;
+        if (value.is_object() && depth < 3)
+            flatten_json(value, path + ".", depth + 1, leaves);
+        else
+            leaves.emplace(path, &value);
+    }
+}
+#endif
+
+}  // namespace detail
+
+inline void Config::validate() const {
+    std::vector<ConfigProblem> problems;
+    detail::collect_problems(*this, problems);
+    if (!problems.empty()) throw ConfigError(std::move(problems));
+}
+
+inline Config Config::from_json([[maybe_unused]] std::string_view text) {
+#if SMARTCACHE_HAS_JSON
+    const nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
+    if (parsed.is_discarded()) throw ConfigError("json", std::string(text.substr(0, 80)), "valid JSON");
+    if (!parsed.is_object()) throw ConfigError("json", std::string(parsed.type_name()), "an object");
+    std::map<std::string, const nlohmann::json*> leaves;
+    detail::flatten_json(parsed, "", 1, leaves);
+    detail::ConfigReader reader;
+    detail::for_each_field(reader.config, [&](const char* name, auto& field) {
+        const auto leaf = leaves.find(name);
+        if (leaf == leaves.end()) return;
+        if (!detail::assign_from_json(field, *leaf->second))
+            reader.problem(name, leaf->second->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                           detail::allowed_for<std::remove_cvref_t<decltype(field)>>());
+        leaves.erase(leaf);
+    });
+    for (const auto& [name, value] : leaves)
+        reader.problem(name, value->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                       "no such field");
+    return reader.finish();
+#else
+    throw ConfigError("json", "text",
+                      "nothing: this build has no JSON (Debian: nlohmann-json3-dev, component json)");
+#endif
+}
+
+inline Config Config::from_env(std::string_view prefix) {
+    std::map<std::string, std::string> variables;
+    for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+        const std::string_view text(*entry);
+        const std::size_t equals = text.find('=');
+        if (equals == std::string_view::npos || !text.starts_with(prefix)) continue;
+        variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+    }
+    detail::ConfigReader reader;
+    detail::for_each_field(reader.config, [&](std::string_view name, auto& field) {
+        std::string variable(prefix);
+        for (const char c : name)
+            variable += c == '.' ? '_' : (c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c);
+        const auto found = variables.find(variable);
+        if (found == variables.end()) return;
+        if (!detail::assign_from_text(field, found->second))
+            reader.problem(variable, '"' + found->second + '"',
+                           detail::allowed_for<std::remove_cvref_t<decltype(field)>>());
+        variables.erase(found);
+    });
+    for (const auto& [name, value] : variables) reader.problem(name, '"' + value + '"', "no such field");
+    return reader.finish();
+}
+
+inline std::string Config::to_json() const {
+    std::string out = "{";
+    std::vector<std::string_view> open;  // the objects around the field written last
+    bool first = true;
+    detail::for_each_field(*this, [&](std::string_view name, const auto& field) {
+        std::vector<std::string_view> path;
+        for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.')) {
+            path.push_back(name.substr(0, dot));
+            name.remove_prefix(dot + 1);
+        }
+        std::size_t common = 0;
+        while (common < path.size() && common < open.size() && path[common] == open[common]) ++common;
+        out.append(open.size() - common, '}');
+        if (open.size() > common) first = false;
+        open.resize(common);
+        if (!first) out += ',';
+        for (; open.size() < path.size(); open.push_back(path[open.size()])) {
+            detail::append_json_string(out, path[open.size()]);
+            out += ":{";
+        }
+        detail::append_json_string(out, name);
+        out += ':';
+        detail::append_json_value(out, field);
+        first = false;
+    });
+    out.append(open.size(), '}');
+    out += '}';
+    return out;
+}
+
+inline Config Config::high_performance() {
+    return {.memory = {.capacity = 50'000, .bucket_count = 12'500}, .compression = {.enabled = false}};
+}
+
+inline Config Config::memory_only() {
+    return {.memory = {.capacity = 50'000, .ttl = std::chrono::minutes(10)},
+            .compression = {.enabled = false}};
+}
+
+inline Config Config::memory_optimized(std::string url, std::filesystem::path path) {
+    return {.memory = {.capacity = 5'000, .compression = SMARTCACHE_HAS_LZ4 != 0},
+            .redis = {.enabled = true, .url = std::move(url)},
+            .disk = {.enabled = true, .path = std::move(path)},
+            .max_value_size = std::size_t{10} * 1024 * 1024};
+}
+
+inline Config Config::persistent(std::filesystem::path path) {
+    return {.memory = {.capacity = 5'000, .ttl = std::chrono::minutes(5)},
+            .disk = {.enabled = true, .path = std::move(path), .ttl = std::chrono::hours(24)}};
+}
+
+inline Config Config::distributed(std::string url, std::filesystem::path path) {
+    return {.memory = {.capacity = 10'000, .ttl = std::chrono::minutes(3)},
+            .redis = {.enabled = true,
+                      .url = std::move(url),
+                      .ttl = std::chrono::minutes(30),
+                      .max_connections = 20},
+            .disk = {.enabled = true, .path = std::move(path), .ttl = std::chrono::hours(24)}};
+}
+
+inline Config Config::production(std::string url, std::filesystem::path path) {
+    return {.memory = {.capacity = 10'000, .ttl = std::chrono::minutes(5)},
+            .redis = {.enabled = true, .url = std::move(url), .ttl = std::chrono::minutes(30)},
+            .disk = {.enabled = true, .path = std::move(path), .ttl = std::chrono::hours(24)},
+            .auto_expire_interval = std::chrono::seconds(60)};
+}
+
+inline Config Config::fit(std::size_t bytes, std::size_t average_value) {
+    constexpr std::size_t overhead = 160;  // entry header, key of some 30 bytes, table and policy
+    const std::size_t capacity = bytes / (average_value + overhead);
+    return {.memory = {.capacity = capacity == 0 ? 1 : capacity, .capacity_bytes = bytes}};
+}
+
+}  // namespace smartcache::inline v0

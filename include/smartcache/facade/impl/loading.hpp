@@ -1,0 +1,190 @@
+#pragma once
+
+// SmartCache: loads that many callers share.
+
+#include <chrono>
+#include <exception>
+#include <limits>
+#include <stdexcept>
+
+#include <smartcache/facade/smart_cache.hpp>
+
+namespace smartcache::inline v0 {
+
+template <class Codec>
+template <class F>
+Lookup<loaded_t<F>> SmartCache<Codec>::get_or_compute(std::string_view key, F&& load,
+                                                      const EntryOptions& options) {
+    using T = loaded_t<F>;
+    check(options);
+    const std::uint64_t hash = hash_of(key);
+    if (key.size() > config_.max_key_size) {  // cannot be kept, can be loaded
+        count(Event::rejected);
+        return load_alone<T>(key, hash, load, options);
+    }
+    if (contains(options.read, TierId::memory)) {
+        Found found = find_memory(key, hash, false);
+        if (found.entry) {
+            if (found.entry->negative) {
+                count_hit(TierId::memory, false);
+                return {};
+            }
+            if (Lookup<T> hit = present<T>(std::move(found))) {
+                count_hit(TierId::memory, false);
+                return hit;
+            }
+            count(Event::type_mismatches);
+        }
+    }
+    return load_shared<T>(key, hash, load, options);
+}
+
+/// Joins the key's running load, or leads a new one.
+template <class Codec>
+template <class T, class F>
+Lookup<T> SmartCache<Codec>::load_shared(std::string_view key, std::uint64_t hash, F& load,
+                                         const EntryOptions& options) {
+    const auto [flight, leads] = fences_.join(key, hash);
+    if (leads) {
+        Found found;
+        std::exception_ptr failure;
+        try {
+            found = lead<T>(key, hash, load, options, *flight);
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        // Left first: who comes after this finds the stored value, or starts anew.
+        fences_.leave(*flight);
+        flight->complete(found.entry ? Ref::share(found.entry.get()) : Ref(), failure);
+        if (failure) {
+            count(Event::misses);
+            std::rethrow_exception(failure);
+        }
+        if (found.tier == TierId::none) {
+            count(Event::misses);
+            return present<T>(std::move(found));
+        }
+        count_hit(found.tier, found.stale);
+        return present<T>(std::move(found));
+    }
+
+    detail::WaitGraph& waits = detail::WaitGraph::instance();
+    switch (waits.begin(*flight)) {
+        case detail::WaitGraph::Verdict::own_key:
+            throw std::logic_error("smartcache: the load of \"" + std::string(key) +
+                                   "\" asks for its own key");
+        case detail::WaitGraph::Verdict::circle:
+            return load_alone<T>(key, hash, load, options);
+        case detail::WaitGraph::Verdict::may_wait:
+            break;
+    }
+    {
+        std::unique_lock lock(flight->mutex);
+        flight->ended.wait(lock, [&flight = *flight] { return flight.done; });
+    }
+    waits.end();
+    count(Event::misses);
+    count(Event::coalesced);
+    if (flight->error) std::rethrow_exception(flight->error);
+    if (!flight->result) return {};
+    const std::int64_t until = flight->result->fresh_until.load(std::memory_order_relaxed);
+    const bool stale = until != Entry::never && now_ms() >= until;
+    if (flight->result->negative) return {};
+    if (Lookup<T> shared = present<T>({Ref::share(flight->result.get()), TierId::none, stale})) return shared;
+    count(Event::type_mismatches);  // the others load another type under this key
+    return load_alone<T>(key, hash, load, options);
+}
+
+/// Loads for this caller alone; stores only what nobody has written meanwhile.
+template <class Codec>
+template <class T, class F>
+Lookup<T> SmartCache<Codec>::load_alone(std::string_view key, std::uint64_t hash, F& load,
+                                        const EntryOptions& options) {
+    count(Event::misses);
+    detail::FillTicket ticket(fences_, key, hash);
+    return present<T>({load_and_store<T>(key, hash, load, options, *ticket, {}), TierId::none, false});
+}
+
+/// What the leader of a flight does: looks again, asks below, loads; on a failure serves what is within its
+/// grace.
+template <class Codec>
+template <class T, class F>
+auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options,
+                             const detail::Ticket& ticket) -> Found {
+    const auto answers = [this](const Found& found) {
+        return found.entry->negative || present<T>({Ref::share(found.entry.get()), found.tier, found.stale});
+    };
+    if (contains(options.read, TierId::memory)) {
+        Found found = find_memory(key, hash, false);  // another load may have ended just now
+        if (found.entry && answers(found)) return found;
+    }
+    std::vector<WriteCondition> seen;
+    if constexpr (readable_below<T>) {
+        if (!lower_.empty()) {
+            LowerFound below = find_lower<T>(key, {.tiers = options.read});
+            if (below.found.entry) {
+                if (contains(options.write, TierId::memory)) promote(key, hash, below, ticket);
+                return std::move(below.found);
+            }
+            seen = std::move(below.seen);
+        }
+    }
+    try {
+        return {load_and_store<T>(key, hash, load, options, ticket, seen), TierId::none, false};
+    } catch (...) {
+        // R5: an erase since then has killed the grace copy too.
+        if (options.grace <= Duration::zero() || fences_.marked(ticket)) throw;
+        Found stale = find_memory(key, hash, true);
+        if constexpr (readable_below<T>) {
+            if (!stale.entry) stale = find_lower<T>(key, {.tiers = options.read, .allow_stale = true}).found;
+        }
+        if (!stale.entry || stale.entry->negative || !answers(stale) || fences_.marked(ticket)) throw;
+        return stale;
+    }
+}
+
+template <class Codec>
+template <class T, class F>
+auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash, F& load,
+                                       const EntryOptions& options, const detail::Ticket& ticket,
+                                       const std::vector<WriteCondition>& seen) -> Ref {
+    using Result = typename detail::loader_result<std::remove_cvref_t<F>>::type;
+    LoadContext context(key, options);
+    count(Event::loads);
+    const auto start = std::chrono::steady_clock::now();
+    std::optional<Result> loaded;
+    try {
+        loaded.emplace(detail::run_loader(load, context));
+    } catch (...) {
+        count(Event::load_failures);
+        throw;
+    }
+    const auto cost =
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+    check(context.options);
+
+    const auto keep = [&](detail::PreparedValue& prepared) {
+        prepared.record.load_cost = cost;
+        prepared.entry->load_cost_us = static_cast<std::uint32_t>(
+            std::min<std::int64_t>(cost.count(), std::numeric_limits<std::uint32_t>::max()));
+        if (prepared.too_large) count(Event::rejected);
+        const bool wanted = !prepared.record.negative ||
+                            context.options.negative_ttl.value_or(Duration::zero()) > Duration::zero();
+        if (context.stores() && wanted && key.size() <= config_.max_key_size)
+            commit_fill(key, hash, prepared, context.options, ticket, seen);
+        return std::move(prepared.entry);
+    };
+    if constexpr (detail::is_optional<Result>) {
+        if (!loaded->has_value()) {
+            detail::PreparedValue prepared = prepare_negative(key);
+            return keep(prepared);
+        }
+        detail::PreparedValue prepared = prepare(key, std::move(**loaded), context.options);
+        return keep(prepared);
+    } else {
+        detail::PreparedValue prepared = prepare(key, std::move(*loaded), context.options);
+        return keep(prepared);
+    }
+}
+
+}  // namespace smartcache::inline v0

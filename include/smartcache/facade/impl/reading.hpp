@@ -1,0 +1,384 @@
+#pragma once
+
+// SmartCache: lookups, from the top down, and promotion.
+
+#include <deque>
+#include <limits>
+
+#include <smartcache/facade/smart_cache.hpp>
+#include <smartcache/record/compression.hpp>
+
+namespace smartcache::inline v0 {
+
+template <class Codec>
+auto SmartCache<Codec>::find_memory(std::string_view key, std::uint64_t hash, bool allow_stale,
+                                    bool touch) const -> Found {
+    if (!memory_) return {};
+    Ref entry = memory_->find(
+        hash, [key](const Entry& other) { return other.key() == key; }, touch);
+    if (!entry) return {};
+    bool stale = false;
+    if (entry->fresh_until.load(std::memory_order_relaxed) != Entry::never) {
+        stale = !entry->fresh(now_ms());
+        if (stale && !allow_stale) return {};
+    }
+    return {std::move(entry), TierId::memory, stale};
+}
+
+template <class Codec>
+bool SmartCache<Codec>::usable(const RecordView& record, WallTime now, bool allow_stale) const noexcept {
+    if (record.schema != config_.schema_version || record.tombstone || record.dead_at(now)) return false;
+    return allow_stale || record.fresh_at(now);
+}
+
+/// What the clock of this process says of a record's times.
+template <class Codec>
+void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record) const noexcept {
+    const WallTime wall = time_.wall();
+    const MonotonicTime now = time_.now();
+    const Duration left = remaining(record.expires, wall);
+    const Duration fresh_for =
+        std::min(left, config_.memory.ttl);  // I2: what remains, capped by the tier's own lifetime
+    const Duration kept_for =
+        fresh_for < left ? fresh_for : remaining(std::max(record.expires, record.stale_until), wall);
+    entry.created = (now - (wall - record.created)).time_since_epoch().count();
+    entry.fresh_until.store(saturating_add(now, fresh_for).time_since_epoch().count(),
+                            std::memory_order_relaxed);
+    entry.dead_at.store(saturating_add(now, kept_for).time_since_epoch().count(), std::memory_order_relaxed);
+    if (config_.memory.idle) {
+        entry.idle = config_.memory.idle->count();
+        entry.last_access.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+    }
+    entry.stamp = record.stamp;
+    entry.load_cost_us = static_cast<std::uint32_t>(
+        std::min<std::int64_t>(record.load_cost.count(), std::numeric_limits<std::uint32_t>::max()));
+}
+
+/// The record's value as an entry of L1, or nothing when it cannot be read as T.
+template <class Codec>
+template <class T>
+auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& record) const -> Ref {
+    if (record.negative) return Entry::create_negative(arena(), key);
+    if (record.raw_size > config_.max_value_size || !unpackable(record)) {
+        count(Event::corrupt);
+        return {};
+    }
+    const auto size = static_cast<std::size_t>(record.raw_size);
+    if (record.kind != ValueKind::coded) {
+        Ref entry = Entry::create_flat(arena(), key, record.kind, size);
+        if (unpack_payload(record, static_cast<std::byte*>(entry->value()))) return entry;
+        count(Event::corrupt);
+        return {};
+    }
+    using Owned = detail::owning_t<T>;
+    if constexpr (CodecFor<Codec, Owned>) {
+        if (record.codec != static_cast<std::uint8_t>(Codec::id)) {
+            count(Event::type_mismatches);
+            return {};
+        }
+        ByteView payload = record.payload;
+        std::vector<std::byte> raw;
+        if (record.compressed) {
+            raw.resize(size);
+            if (!unpack_payload(record, raw.data())) {
+                count(Event::corrupt);
+                return {};
+            }
+            payload = raw;
+        }
+        if (std::optional<Owned> value = codec_.template decode<Owned>(payload)) {
+            if constexpr (detail::is_flat<Owned>)
+                return flat_entry(key, detail::is_text<Owned> ? ValueKind::text : ValueKind::bytes,
+                                  detail::flat_bytes(*value));
+            else
+                return Entry::template create_object<Codec, Owned, true>(arena(), key, std::move(*value));
+        }
+    }
+    count(Event::type_mismatches);
+    return {};
+}
+
+template <class Codec>
+auto SmartCache<Codec>::flat_entry(std::string_view key, ValueKind kind, ByteView bytes) const -> Ref {
+    Ref entry = Entry::create_flat(arena(), key, kind, bytes.size());
+    if (!bytes.empty()) std::memcpy(entry->value(), bytes.data(), bytes.size());
+    return entry;
+}
+
+/// Asks the lower tiers in order, up to the first that has the value.
+template <class Codec>
+template <class T>
+auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& options) const -> LowerFound {
+    LowerFound result;
+    const std::string physical = physical_key(config_.key_prefix, key);
+    const WallTime now = time_.wall();
+    for (std::size_t i = 0; i < lower_.size(); ++i) {
+        result.seen.push_back(WriteCondition::if_absent());
+        if (!contains(options.tiers, lower_[i].id)) continue;
+        (void)lower_[i].tier->read(physical, [&](const RecordView& record) {
+            result.seen.back() = WriteCondition::if_stamp(record.stamp);
+            accept<T>(key, record, i, now, options.allow_stale, result);
+        });
+        if (result.found.entry) break;
+    }
+    return result;
+}
+
+template <class Codec>
+template <class T>
+void SmartCache<Codec>::accept(std::string_view key, const RecordView& record, std::size_t index,
+                               WallTime now, bool allow_stale, LowerFound& result) const {
+    if (!usable(record, now, allow_stale)) return;
+    Ref entry = decode_record<T>(key, record);
+    if (!entry) return;
+    date_entry(*entry, record);
+    result.found = {std::move(entry), lower_[index].id, !record.fresh_at(now)};
+    result.index = index;
+    // A value that the codec wrote and that is read as plain text or bytes is not what was stored: not for
+    // L1.
+    result.promotable = record.kind != ValueKind::coded || record.negative || !detail::is_flat<T>;
+    if (index > 0) encode_record(record, result.record);  // for the lower tiers above this one
+}
+
+/// Copies what was found into every tier above, unless the key was written meanwhile (R1).
+template <class Codec>
+void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerFound& result,
+                                const detail::Ticket& ticket) const {
+    if (result.found.stale) return;
+    const auto order = fences_.order(hash);
+    if (fences_.marked(ticket)) return;
+    if (result.index > 0) {
+        const ParsedRecord parsed = parse_record(result.record.view());
+        const WallTime now = time_.wall();
+        for (std::size_t i = 0; parsed && i < result.index; ++i) {
+            RecordView copy = parsed.record;
+            const WallTime cap = saturating_add(now, lower_[i].ttl);
+            if (cap < copy.expires) {
+                copy.expires = cap;
+                copy.stale_until = {};
+            }
+            // R7: a fill never overwrites; where the tier has something newer, nobody above it keeps ours.
+            if (lower_[i].tier->write(copy, result.seen[i]) == TierStatus::refused) return;
+        }
+    }
+    if (!memory_ || !result.promotable) return;
+    insert_memory(key, hash, Ref::share(result.found.entry.get()), {});
+    count(Event::promotions);
+}
+
+template <class Codec>
+auto SmartCache<Codec>::unpacked(const Entry& entry) const -> Ref {
+    Ref copy = Entry::create_flat(arena(), entry.key(), entry.kind, entry.raw_size);
+    RecordView packed;
+    packed.compressed = true;
+    packed.raw_size = entry.raw_size;
+    packed.payload = entry.stored_bytes();
+    if (!unpack_payload(packed, static_cast<std::byte*>(copy->value()))) return {};
+    copy_times(entry, *copy);
+    return copy;
+}
+
+template <class Codec>
+void SmartCache<Codec>::copy_times(const Entry& from, Entry& to) noexcept {
+    to.created = from.created;
+    to.stamp = from.stamp;
+    to.fresh_until.store(from.fresh_until.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    to.dead_at.store(from.dead_at.load(std::memory_order_relaxed), std::memory_order_relaxed);
+}
+
+/// The value under another type than it is kept as, through the codec; nothing when that would change it.
+template <class Codec>
+template <class T>
+auto SmartCache<Codec>::convert(const Entry& entry) const -> Ref {
+    using Owned = detail::owning_t<T>;
+    if constexpr (CodecFor<Codec, Owned>) {
+        ByteSink bytes;
+        try {
+            if (entry.flat()) {
+                // Text reads as the codec's own type for anything (a JSON string), and as nothing else.
+                if constexpr (std::same_as<T, default_type> && CodecFor<Codec, std::string>) {
+                    if (entry.kind != ValueKind::text) return {};
+                    if (entry.compressed) {
+                        const Ref whole = unpacked(entry);
+                        if (!whole) return {};
+                        codec_.encode(std::string(as_text_view(whole->stored_bytes())), bytes);
+                    } else {
+                        codec_.encode(std::string(as_text_view(entry.stored_bytes())), bytes);
+                    }
+                } else {
+                    return {};
+                }
+            } else {
+                if (entry.ops == nullptr || entry.ops->encode == nullptr) return {};
+                entry.ops->encode(&codec_, entry.value(), bytes);
+            }
+        } catch (const std::bad_alloc&) {
+            throw;
+        } catch (const std::exception&) {
+            count(Event::encode_errors);
+            return {};
+        }
+        std::optional<Owned> value = codec_.template decode<Owned>(bytes.view());
+        if (!value) return {};
+        Ref converted;
+        if constexpr (detail::is_flat<Owned>)
+            converted = flat_entry(entry.key(), detail::is_text<Owned> ? ValueKind::text : ValueKind::bytes,
+                                   detail::flat_bytes(*value));
+        else
+            converted =
+                Entry::template create_object<Codec, Owned, true>(arena(), entry.key(), std::move(*value));
+        copy_times(entry, *converted);
+        return converted;
+    } else {
+        return {};
+    }
+}
+
+template <class Codec>
+template <class T>
+Lookup<T> SmartCache<Codec>::present(Found found) const {
+    if (!found.entry || found.entry->negative) return {};
+    if constexpr (detail::is_flat<T>) {
+        Ref flat = !found.entry->flat()      ? convert<T>(*found.entry)
+                   : found.entry->compressed ? unpacked(*found.entry)
+                                             : std::move(found.entry);
+        if (!flat) return {};
+        std::optional<T> value = detail::from_flat<T>(flat->stored_bytes());
+        return Lookup<T>(std::move(flat), std::move(value), time_, found.tier, found.stale);
+    } else {
+        const T* value = found.entry->template as<T>();
+        if (value == nullptr) {
+            found.entry = convert<T>(*found.entry);
+            if (found.entry) value = found.entry->template as<T>();
+        }
+        if (value == nullptr) return {};
+        return Lookup<T>(std::move(found.entry), value, time_, found.tier, found.stale);
+    }
+}
+
+/// Ends a lookup: counts its one outcome.
+template <class Codec>
+template <class T>
+Lookup<T> SmartCache<Codec>::answer(Found found) const {
+    const TierId tier = found.tier;
+    const bool stale = found.stale;
+    const bool there = found.entry && !found.entry->negative;
+    Lookup<T> result = present<T>(std::move(found));
+    if (result) {
+        count_hit(tier, stale);
+    } else {
+        if (there) count(Event::type_mismatches);
+        count(Event::misses);
+    }
+    return result;
+}
+
+template <class Codec>
+template <class T>
+Lookup<T> SmartCache<Codec>::get(std::string_view key, const ReadOptions& options) {
+    if (key.size() > config_.max_key_size) {
+        count(Event::rejected);
+        return answer<T>({});
+    }
+    const std::uint64_t hash = hash_of(key);
+    if (contains(options.tiers, TierId::memory)) {
+        Found found = find_memory(key, hash, options.allow_stale);
+        if (found.entry) return answer<T>(std::move(found));
+    }
+    if constexpr (readable_below<T>) {
+        if (!lower_.empty()) {
+            detail::FillTicket ticket(fences_, key, hash);
+            LowerFound result = find_lower<T>(key, options);
+            if (result.found.entry && contains(options.tiers, TierId::memory))
+                promote(key, hash, result, *ticket);
+            return answer<T>(std::move(result.found));
+        }
+    }
+    return answer<T>({});
+}
+
+template <class Codec>
+template <class T>
+Lookup<T> SmartCache<Codec>::peek(std::string_view key) const {
+    if (key.size() > config_.max_key_size) return {};
+    Found found = find_memory(key, hash_of(key), true, false);
+    if constexpr (readable_below<T>) {
+        if (!found.entry) found = find_lower<T>(key, {.allow_stale = true}).found;
+    }
+    return present<T>(std::move(found));
+}
+
+template <class Codec>
+bool SmartCache<Codec>::exists(std::string_view key) const {
+    if (key.size() > config_.max_key_size) return false;
+    if (const Found found = find_memory(key, hash_of(key), false, false); found.entry)
+        return !found.entry->negative;
+    if (lower_.empty()) return false;
+    const std::string physical = physical_key(config_.key_prefix, key);
+    for (const LowerTier& lower : lower_)
+        if (lower.tier->contains(physical) == TierStatus::ok) return true;
+    return false;
+}
+
+template <class Codec>
+template <class T, class Keys>
+std::vector<Lookup<T>> SmartCache<Codec>::get_many(const Keys& keys) {
+    struct Wanted {
+        std::string_view key;
+        std::uint64_t hash;
+        std::size_t at;
+        LowerFound result;
+    };
+    std::vector<Lookup<T>> results;
+    std::vector<Wanted> wanted;
+    for (const auto& each : keys) {
+        const std::string_view key(each);
+        if (key.size() > config_.max_key_size) {
+            count(Event::rejected);
+            results.push_back(answer<T>({}));
+            continue;
+        }
+        const std::uint64_t hash = hash_of(key);
+        Found found = find_memory(key, hash, false);
+        if (found.entry || lower_.empty() || !readable_below<T>) {
+            results.push_back(answer<T>(std::move(found)));
+        } else {
+            wanted.push_back({key, hash, results.size(), {}});
+            results.emplace_back();
+        }
+    }
+    if constexpr (readable_below<T>) {
+        std::deque<detail::FillTicket> tickets;  // a deque: tickets stay where they are
+        std::vector<std::string> physical;
+        physical.reserve(wanted.size());
+        for (const Wanted& one : wanted) {
+            tickets.emplace_back(fences_, one.key, one.hash);
+            physical.push_back(physical_key(config_.key_prefix, one.key));
+        }
+        const WallTime now = time_.wall();
+        for (std::size_t i = 0; i < lower_.size(); ++i) {
+            std::vector<std::size_t> open;
+            std::vector<std::string_view> asked;
+            for (std::size_t w = 0; w < wanted.size(); ++w)
+                if (!wanted[w].result.found.entry) {
+                    open.push_back(w);
+                    asked.push_back(physical[w]);
+                }
+            if (asked.empty()) break;
+            for (const std::size_t w : open) wanted[w].result.seen.push_back(WriteCondition::if_absent());
+            lower_[i].tier->read_many(asked, [&](std::size_t index, const RecordView& record) {
+                Wanted& one = wanted[open[index]];
+                one.result.seen.back() = WriteCondition::if_stamp(record.stamp);
+                accept<T>(one.key, record, i, now, false, one.result);
+            });
+        }
+        for (std::size_t w = 0; w < wanted.size(); ++w) {
+            Wanted& one = wanted[w];
+            if (one.result.found.entry) promote(one.key, one.hash, one.result, *tickets[w]);
+            results[one.at] = answer<T>(std::move(one.result.found));
+        }
+    }
+    return results;
+}
+
+}  // namespace smartcache::inline v0

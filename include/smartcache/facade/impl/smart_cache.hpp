@@ -1,0 +1,304 @@
+#pragma once
+
+// Bodies of SmartCache: set-up, small things, maintenance, statistics. Reading, writing and loading have
+// files of their own.
+
+#include <smartcache/core/error.hpp>
+#include <smartcache/facade/detail/prepared_value.hpp>
+#include <smartcache/facade/impl/tiers.hpp>
+#include <smartcache/facade/smart_cache.hpp>
+
+namespace smartcache::inline v0 {
+
+template <class Codec>
+SmartCache<Codec>::SmartCache(Config config, Codec codec)
+    : SmartCache(std::move(config), std::move(codec), ReadyTag{}) {
+    start_lower_tiers();
+    start_maintenance();
+}
+
+template <class Codec>
+SmartCache<Codec>::SmartCache(Config config, std::vector<std::unique_ptr<Tier>> lower_tiers)
+    : SmartCache(std::move(config), Codec{}, ReadyTag{}) {
+    if (config_.redis.enabled) throw ConfigError("redis.enabled", "true", "false: the lower tiers are given");
+    if (config_.disk.enabled) throw ConfigError("disk.enabled", "true", "false: the lower tiers are given");
+    for (std::unique_ptr<Tier>& tier : lower_tiers) {
+        if (tier == nullptr) throw ConfigError("lower_tiers", "nullptr", "tiers");
+        const TierId id = tier->id();
+        const Duration ttl = id == TierId::redis  ? config_.redis.ttl
+                             : id == TierId::disk ? config_.disk.ttl
+                                                  : Duration::max();
+        lower_.push_back({std::move(tier), id, ttl});
+    }
+    start_maintenance();
+}
+
+template <class Codec>
+SmartCache<Codec>::SmartCache(Config config, Codec codec, ReadyTag)
+    : config_((config.validate(), std::move(config))),
+      codec_(std::move(codec)),
+      time_(config_.clock),
+      log_(config_.logger),
+      started_(time_.now()),
+      rate_{started_, 0, 0, false} {
+    if (config_.memory.enabled) {
+        memory_ = std::make_unique<detail::Store<Entry>>(config_.memory, time_);
+        arena_ = &memory_->arena();
+    } else {
+        arena_ = detail::Arena::create(config_.memory.jemalloc);
+        owns_arena_ = true;
+    }
+}
+
+template <class Codec>
+SmartCache<Codec>::~SmartCache() {
+    {
+        const std::lock_guard lock(stop_mutex_);
+        stopping_ = true;
+    }
+    stop_wanted_.notify_all();
+    if (maintenance_.joinable()) maintenance_.join();
+    if (owns_arena_) arena_->release();
+}
+
+template <class Codec>
+void SmartCache<Codec>::start_lower_tiers() {
+    const TierContext context{
+        .limits = {.max_key_size = config_.max_key_size + config_.key_prefix.size() + 32,
+                   .max_value_size = config_.max_value_size},
+        .time = time_,
+        .logger = config_.logger,
+        .compression = config_.compression,
+        .background = config_.background_threads != 0};
+    const auto start = [&](TierId id, Duration ttl, auto make) {
+        try {
+            lower_.push_back({make(), id, ttl});
+        } catch (const Error& error) {
+            if (config_.tier_required)
+                throw ConfigError(std::string(to_string(id)), error.what(),
+                                  "a tier that starts (tier_required is set)");
+            log_.always(LogLevel::warning, "smartcache: starting without the " + std::string(to_string(id)) +
+                                               " tier: " + error.what());
+            start_failures_.push_back({id, error.what()});
+        }
+    };
+    if (config_.redis.enabled)
+        start(TierId::redis, config_.redis.ttl, [&] { return detail::make_redis_tier(config_, context); });
+    if (config_.disk.enabled)
+        start(TierId::disk, config_.disk.ttl, [&] { return detail::make_disk_tier(config_, context); });
+}
+
+template <class Codec>
+void SmartCache<Codec>::start_maintenance() {
+    if (config_.background_threads == 0) return;
+    maintenance_ = std::thread([this] { maintain_until_stopped(); });
+}
+
+template <class Codec>
+void SmartCache<Codec>::maintain_until_stopped() {
+    using Steady = std::chrono::steady_clock;
+    const bool sweeps = config_.auto_expire_interval > Duration::zero();
+    const auto later = [](Duration length) {  // a length near max() would overflow the clock
+        return Steady::now() + std::min<Duration>(length, std::chrono::hours(24 * 365));
+    };
+    auto next_sweep = later(config_.auto_expire_interval);
+    auto next_rate = later(config_.stats.interval);
+    std::unique_lock lock(stop_mutex_);
+    for (;;) {
+        const auto next = sweeps ? std::min(next_sweep, next_rate) : next_rate;
+        if (stop_wanted_.wait_until(lock, next, [this] { return stopping_; })) return;
+        lock.unlock();
+        const auto now = Steady::now();
+        if (sweeps && now >= next_sweep) {
+            try {
+                if (memory_) (void)memory_->sweep();
+                for (LowerTier& lower : lower_) (void)lower.tier->run_maintenance();
+            } catch (const std::exception& error) {
+                log_(LogLevel::error, std::string("smartcache: maintenance failed: ") + error.what());
+            }
+            next_sweep = later(config_.auto_expire_interval);
+        }
+        if (now >= next_rate) {
+            update_rate();
+            next_rate = later(config_.stats.interval);
+        }
+        lock.lock();
+    }
+}
+
+template <class Codec>
+void SmartCache<Codec>::count_hit(TierId tier, bool stale) const noexcept {
+    switch (tier) {
+        case TierId::memory:
+            count(Event::memory_hits);
+            break;
+        case TierId::redis:
+            count(Event::redis_hits);
+            break;
+        case TierId::disk:
+            count(Event::disk_hits);
+            break;
+        case TierId::other:
+        case TierId::none:
+            count(Event::other_hits);
+            break;
+    }
+    if (stale) count(Event::stale_served);
+}
+
+template <class Codec>
+Duration SmartCache<Codec>::lifetime_in(TierId tier, Duration fallback,
+                                        const EntryOptions& options) const noexcept {
+    std::optional<Duration> own;
+    if (tier == TierId::memory) own = options.memory_ttl;
+    if (tier == TierId::redis) own = options.redis_ttl;
+    if (tier == TierId::disk) own = options.disk_ttl;
+    return own ? *own : options.ttl.value_or(fallback);
+}
+
+template <class Codec>
+void SmartCache<Codec>::check(const EntryOptions& options) {
+    std::vector<ConfigProblem> problems;
+    const auto wrong = [&problems](const char* field, const char* value, const char* allowed) {
+        problems.push_back({field, value, allowed});
+    };
+    if (!options.jitter.valid())
+        wrong("jitter", "negative, or above 1", "a length of time, or a fraction from 0 to 1");
+    if (options.grace < Duration::zero()) wrong("grace", "negative", "0 or more");
+    if (options.idle && *options.idle <= Duration::zero())
+        wrong("idle", "0 or less", "more than 0, or absent");
+    if (!options.tags.empty()) wrong("tags", "given", "none: tags are not in this version");
+    if (options.refresh_ahead != 0) wrong("refresh_ahead", "given", "0: it is not in this version");
+    if (options.early_beta != 0) wrong("early_beta", "given", "0: it is not in this version");
+    if (options.soft_timeout) wrong("soft_timeout", "given", "absent: it is not in this version");
+    if (options.hard_timeout) wrong("hard_timeout", "given", "absent: it is not in this version");
+    if (options.distributed_lock) wrong("distributed_lock", "true", "false: it is not in this version");
+    if (!problems.empty()) throw ConfigError(std::move(problems));
+}
+
+template <class Codec>
+std::size_t SmartCache<Codec>::run_maintenance() {
+    std::size_t removed = memory_ ? memory_->sweep() : 0;
+    for (LowerTier& lower : lower_) removed += lower.tier->run_maintenance();
+    update_rate();
+    return removed;
+}
+
+template <class Codec>
+bool SmartCache<Codec>::flush(Duration timeout) {
+    using Steady = std::chrono::steady_clock;
+    const auto end = Steady::now() + std::min<Duration>(timeout, std::chrono::hours(24));
+    bool all = true;
+    for (LowerTier& lower : lower_) {
+        const auto left = std::chrono::duration_cast<Duration>(end - Steady::now());
+        all = lower.tier->flush(std::max(left, Duration::zero())) && all;
+    }
+    return all;
+}
+
+template <class Codec>
+void SmartCache<Codec>::resize(std::size_t capacity) {
+    if (capacity == 0) throw ConfigError("memory.capacity", "0", "at least 1");
+    if (memory_) memory_->resize(capacity);
+}
+
+template <class Codec>
+Health SmartCache<Codec>::health_check() {
+    Health health;
+    if (memory_) health.report(TierId::memory, true, "ok: entries in " + std::string(arena().name()));
+    for (LowerTier& lower : lower_) {
+        TierHealth answer = lower.tier->probe();
+        health.report(lower.id, answer.ok, std::move(answer.detail));
+    }
+    for (const StartFailure& failure : start_failures_)
+        health.report(failure.id, false, "did not start: " + failure.reason);
+    return health;
+}
+
+template <class Codec>
+std::uint64_t SmartCache<Codec>::requests() const noexcept {
+    std::uint64_t total = 0;
+    for (const Event event :
+         {Event::memory_hits, Event::redis_hits, Event::disk_hits, Event::other_hits, Event::misses})
+        total += counters_.sum(event);
+    return total;
+}
+
+template <class Codec>
+void SmartCache<Codec>::update_rate() const {
+    const MonotonicTime now = time_.now();
+    const std::uint64_t total = requests();
+    const std::lock_guard lock(rate_mutex_);
+    const Duration since = now - rate_.since;
+    if (since <= Duration::zero() || (rate_.known && since < config_.stats.interval)) return;
+    const std::uint64_t done = total >= rate_.requests ? total - rate_.requests : total;
+    rate_ = {now, total, static_cast<double>(done) * 1000.0 / static_cast<double>(since.count()), true};
+}
+
+template <class Codec>
+Stats SmartCache<Codec>::stats() const {
+    Stats stats;
+    const auto sum = [this](Event event) { return counters_.sum(event); };
+    stats.memory.hits = sum(Event::memory_hits);
+    stats.misses = sum(Event::misses);
+    stats.hits = stats.memory.hits + sum(Event::redis_hits) + sum(Event::disk_hits) + sum(Event::other_hits);
+    stats.total_requests = stats.hits + stats.misses;
+    if (stats.total_requests != 0)
+        stats.hit_ratio = static_cast<double>(stats.hits) / static_cast<double>(stats.total_requests);
+    stats.memory.misses = stats.total_requests - stats.memory.hits;
+    stats.memory.sets = sum(Event::memory_sets);
+    stats.invalidations = sum(Event::invalidations);
+    stats.rejected = sum(Event::rejected);
+    stats.loads = sum(Event::loads);
+    stats.load_failures = sum(Event::load_failures);
+    stats.coalesced = sum(Event::coalesced);
+    stats.stale_served = sum(Event::stale_served);
+    stats.promotions = sum(Event::promotions);
+    stats.type_mismatches = sum(Event::type_mismatches);
+    stats.encode_errors = sum(Event::encode_errors);
+    stats.corrupt = sum(Event::corrupt);
+    if (memory_) {
+        using StoreEvent = typename detail::Store<Entry>::Event;
+        const auto usage = memory_->usage();
+        stats.memory.entries = stats.size = usage.entries;
+        stats.memory.bytes = stats.memory_usage = usage.bytes;
+        stats.capacity = memory_->capacity();
+        stats.memory.evictions = stats.evictions = memory_->counters().sum(StoreEvent::evictions);
+        stats.memory.expirations = stats.expirations = memory_->counters().sum(StoreEvent::expirations);
+    }
+    stats.memory.allocator = arena().name();
+    for (const LowerTier& lower : lower_) {
+        TierStats tier = lower.tier->stats();
+        stats.corrupt += tier.corrupt;
+        stats.rejected += tier.rejected;
+        if (lower.id == TierId::redis) stats.redis = std::move(tier);
+        if (lower.id == TierId::disk) stats.disk = std::move(tier);
+    }
+    const std::uint64_t raw = sum(Event::raw_bytes);
+    const std::uint64_t packed = sum(Event::packed_bytes);
+    if (packed != 0) stats.compression_ratio = static_cast<double>(raw) / static_cast<double>(packed);
+    stats.uptime = time_.now() - started_;
+
+    const std::lock_guard lock(rate_mutex_);
+    if (rate_.known)
+        stats.ops_per_second = rate_.per_second;
+    else if (const Duration since = time_.now() - rate_.since; since > Duration::zero())
+        stats.ops_per_second =
+            static_cast<double>(stats.total_requests) * 1000.0 / static_cast<double>(since.count());
+    return stats;
+}
+
+template <class Codec>
+void SmartCache<Codec>::reset_stats() {
+    counters_.reset();
+    if (memory_) memory_->reset_counters();
+    for (LowerTier& lower : lower_) lower.tier->reset_stats();
+    const std::lock_guard lock(rate_mutex_);
+    rate_ = {time_.now(), 0, 0, false};
+}
+
+}  // namespace smartcache::inline v0
+
+#include <smartcache/facade/impl/loading.hpp>  // IWYU pragma: export
+#include <smartcache/facade/impl/reading.hpp>  // IWYU pragma: export
+#include <smartcache/facade/impl/writing.hpp>  // IWYU pragma: export

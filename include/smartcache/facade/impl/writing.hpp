@@ -1,0 +1,398 @@
+#pragma once
+
+// SmartCache: writes, erases, changes of lifetime.
+
+#include <algorithm>
+#include <limits>
+
+#include <smartcache/core/hash.hpp>
+#include <smartcache/facade/smart_cache.hpp>
+#include <smartcache/record/compression.hpp>
+
+namespace smartcache::inline v0 {
+
+/// Builds everything that storing `value` takes; no lock is held.
+template <class Codec>
+template <class T>
+detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value,
+                                                 const EntryOptions& options) const {
+    using Value = std::decay_t<T>;
+    detail::PreparedValue prepared;
+    if constexpr (detail::is_memory_only<Value>) {
+        using Inner = typename detail::strip_memory_only<Value>::type;
+        if constexpr (detail::is_flat<Inner>) {
+            prepared.entry = flat_entry(key, detail::is_text<Inner> ? ValueKind::text : ValueKind::bytes,
+                                        detail::flat_bytes(value.value));
+            prepared.too_large = prepared.entry->raw_size > config_.max_value_size;
+        } else {
+            prepared.entry = Entry::template create_object<Codec, Inner, false>(arena(), key,
+                                                                                std::forward<T>(value).value);
+        }
+    } else if constexpr (detail::is_flat<Value>) {
+        const Value& flat = value;  // an array becomes a pointer to its characters
+        const ByteView bytes = detail::flat_bytes(flat);
+        prepared.entry = flat_entry(key, detail::is_text<Value> ? ValueKind::text : ValueKind::bytes, bytes);
+        prepared.record.kind = prepared.entry->kind;
+        prepared.record.payload = prepared.entry->stored_bytes();
+        prepared.too_large = bytes.size() > config_.max_value_size;
+        prepared.goes_below = true;
+    } else {
+        static_assert(
+            CodecFor<Codec, Value>,
+            "smartcache: the cache's codec cannot encode this type. JsonCodec needs to_json/from_json for it "
+            "(nlohmann_json), BinaryCodec a type it lists; or store it as sc::memory_only(value), or bring a "
+            "codec that models CodecFor<Codec, T>");
+        if (!lower_.empty()) {
+            try {
+                codec_.encode(value, prepared.encoded);
+                prepared.goes_below = true;
+            } catch (const std::bad_alloc&) {
+                throw;
+            } catch (const std::exception& error) {
+                count(Event::encode_errors);
+                log_(LogLevel::warning,
+                     std::string("smartcache: a value could not be encoded: ") + error.what());
+            }
+        }
+        prepared.entry =
+            Entry::template create_object<Codec, Value, true>(arena(), key, std::forward<T>(value));
+        prepared.record.kind = ValueKind::coded;
+        prepared.record.codec = static_cast<std::uint8_t>(Codec::id);
+        prepared.record.payload = prepared.encoded.view();
+        prepared.too_large = prepared.encoded.size() > config_.max_value_size;
+    }
+    prepared.entry->idle = options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count();
+    finish_record(prepared);
+    return prepared;
+}
+
+template <class Codec>
+detail::PreparedValue SmartCache<Codec>::prepare_negative(std::string_view key) const {
+    detail::PreparedValue prepared;
+    prepared.entry = Entry::create_negative(arena(), key);
+    prepared.record.negative = true;
+    prepared.goes_below = true;
+    finish_record(prepared);
+    return prepared;
+}
+
+template <class Codec>
+void SmartCache<Codec>::finish_record(detail::PreparedValue& value) const {
+    RecordView& record = value.record;
+    record.schema = config_.schema_version;
+    record.stamp = value.entry->stamp = random_stamp();
+    value.random = random_stamp();
+    record.raw_size = record.payload.size();
+    if (!lower_.empty() && value.goes_below && !value.too_large) {
+        (void)compress_payload(record, config_.compression, value.packed);
+        count(Event::raw_bytes, record.raw_size);
+        count(Event::packed_bytes, record.payload.size());
+    }
+}
+
+template <class Codec>
+bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValue& value, WallTime now,
+                                    const EntryOptions& options) const {
+    if (!value.goes_below || value.too_large || !contains(options.write, lower.id)) return false;
+    const Duration wanted =
+        value.record.negative ? *options.negative_ttl : lifetime_in(lower.id, lower.ttl, options);
+    if (wanted <= Duration::zero()) return false;
+    value.record.created = now;
+    value.record.expires = saturating_add(now, options.jitter.apply(wanted, value.random));
+    value.record.stale_until = saturating_add(value.record.expires, options.grace);
+    return true;
+}
+
+/// Stores in L1, or makes sure that nothing older stays there (R3).
+template <class Codec>
+void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                                   const EntryOptions& options, bool& stored) {
+    const Duration wanted = value.record.negative ? *options.negative_ttl
+                                                  : lifetime_in(TierId::memory, config_.memory.ttl, options);
+    const MonotonicTime now = time_.now();
+    Entry& entry = *value.entry;
+    entry.created = now.time_since_epoch().count();
+    if (!memory_ || value.too_large || !contains(options.write, TierId::memory) ||
+        wanted <= Duration::zero()) {
+        (void)forget_memory(key, hash);
+        return;
+    }
+    const MonotonicTime expires = saturating_add(now, options.jitter.apply(wanted, value.random));
+    entry.fresh_until.store(expires.time_since_epoch().count(), std::memory_order_relaxed);
+    entry.dead_at.store(saturating_add(expires, options.grace).time_since_epoch().count(),
+                        std::memory_order_relaxed);
+    entry.last_access.store(entry.created, std::memory_order_relaxed);
+    insert_memory(key, hash, packed_for_memory(Ref::share(&entry)), options.weight);
+    count(Event::memory_sets);
+    stored = true;
+}
+
+/// The same value LZ4-compressed, where the options ask for that and it pays; else the entry itself.
+template <class Codec>
+auto SmartCache<Codec>::packed_for_memory(Ref entry) const -> Ref {
+    if (!config_.memory.compression || !entry->flat()) return entry;
+    RecordView record;
+    record.payload = entry->stored_bytes();
+    record.raw_size = record.payload.size();
+    ByteSink scratch;
+    if (!compress_payload(record, {.enabled = true, .threshold = config_.compression.threshold}, scratch))
+        return entry;
+    Ref packed = flat_entry(entry->key(), entry->kind, record.payload);
+    packed->raw_size = entry->raw_size;
+    packed->compressed = true;
+    packed->idle = entry->idle;
+    packed->last_access.store(entry->created, std::memory_order_relaxed);
+    copy_times(*entry, *packed);
+    return packed;
+}
+
+template <class Codec>
+void SmartCache<Codec>::insert_memory(std::string_view key, std::uint64_t hash, Ref entry,
+                                      std::optional<std::size_t> weight) const {
+    constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
+    entry->hash = hash;
+    entry->weight = memory_->by_bytes()
+                        ? static_cast<std::uint32_t>(std::min(weight.value_or(entry->block_size), most))
+                        : 1;
+    (void)memory_->insert(std::move(entry), [key](const Entry& other) { return other.key() == key; });
+}
+
+template <class Codec>
+bool SmartCache<Codec>::forget_memory(std::string_view key, std::uint64_t hash) const {
+    bool value_was_there = false;
+    if (!memory_) return false;
+    const std::int64_t now = now_ms();
+    (void)memory_->take_if(
+        hash, [key](const Entry& other) { return other.key() == key; },
+        [&](Entry& entry) {
+            value_was_there = !entry.dead(now) && !entry.negative;
+            return true;
+        });
+    return value_was_there;
+}
+
+/// A caller's write: unconditional, in every tier, or in none of them the old value (R3).
+template <class Codec>
+bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                               const EntryOptions& options) {
+    bool stored = false;
+    const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
+    value.record.key = physical;
+    const auto order = fences_.order(hash);
+    const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
+    for (LowerTier& lower : lower_) {
+        if (date_record(lower, value, now, options))
+            stored = lower.tier->write(value.record) == TierStatus::ok || stored;
+        else
+            (void)lower.tier->remove(physical);
+    }
+    put_memory(key, hash, value, options, stored);
+    fences_.mark(key, hash);
+    return stored;
+}
+
+/// A fill: only while nobody has written the key since the ticket was taken, and only over what was seen then
+/// (R1, R7).
+template <class Codec>
+void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                                    const EntryOptions& options, const detail::Ticket& ticket,
+                                    const std::vector<WriteCondition>& seen) {
+    const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
+    value.record.key = physical;
+    const auto order = fences_.order(hash);
+    if (fences_.marked(ticket)) return;
+    const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
+    for (std::size_t i = 0; i < lower_.size(); ++i) {
+        if (!date_record(lower_[i], value, now, options)) continue;
+        const WriteCondition condition = i < seen.size() ? seen[i] : WriteCondition::if_absent();
+        if (lower_[i].tier->write(value.record, condition) == TierStatus::refused) return;
+    }
+    bool stored = false;
+    put_memory(key, hash, value, options, stored);
+}
+
+template <class Codec>
+template <class T>
+bool SmartCache<Codec>::set(std::string_view key, T&& value, const EntryOptions& options) {
+    check(options);
+    if (key.size() > config_.max_key_size) {
+        count(Event::rejected);
+        return false;
+    }
+    detail::PreparedValue prepared = prepare(key, std::forward<T>(value), options);
+    if (prepared.too_large) count(Event::rejected);
+    return commit(key, hash_of(key), prepared, options);
+}
+
+template <class Codec>
+template <class Pairs>
+std::size_t SmartCache<Codec>::set_many(const Pairs& pairs, const EntryOptions& options) {
+    check(options);
+    struct One {
+        std::string_view key;
+        std::uint64_t hash;
+        std::string physical;
+        detail::PreparedValue value;
+        bool stored = false;
+    };
+    std::vector<One> all;
+    std::vector<std::uint64_t> hashes;
+    for (const auto& [each, value] : pairs) {
+        const std::string_view key(each);
+        if (key.size() > config_.max_key_size) {
+            count(Event::rejected);
+            continue;
+        }
+        all.push_back(
+            {key, hash_of(key), physical_key(config_.key_prefix, key), prepare(key, value, options)});
+        if (all.back().value.too_large) count(Event::rejected);
+        hashes.push_back(all.back().hash);
+    }
+    const auto order = fences_.order_many(hashes);
+    const WallTime now = time_.wall();
+    for (LowerTier& lower : lower_) {
+        std::vector<RecordView> records;
+        std::vector<One*> written;
+        std::vector<std::string_view> removed;
+        for (One& one : all) {
+            one.value.record.key = one.physical;
+            if (date_record(lower, one.value, now, options)) {
+                records.push_back(one.value.record);
+                written.push_back(&one);
+            } else {
+                removed.push_back(one.physical);
+            }
+        }
+        if (!removed.empty()) (void)lower.tier->remove_many(removed);
+        if (records.empty()) continue;
+        const std::vector<TierStatus> statuses = lower.tier->write_many(records);
+        for (std::size_t i = 0; i < written.size() && i < statuses.size(); ++i)
+            if (statuses[i] == TierStatus::ok) written[i]->stored = true;
+    }
+    std::size_t stored = 0;
+    for (One& one : all) {
+        put_memory(one.key, one.hash, one.value, options, one.stored);
+        fences_.mark(one.key, one.hash);
+        if (one.stored) ++stored;
+    }
+    return stored;
+}
+
+template <class Codec>
+bool SmartCache<Codec>::erase(std::string_view key) {
+    if (key.size() > config_.max_key_size) return false;
+    const std::uint64_t hash = hash_of(key);
+    count(Event::invalidations);
+    const auto order = fences_.order(hash);
+    bool was_there = false;
+    if (!lower_.empty()) {
+        const std::string physical = physical_key(config_.key_prefix, key);
+        for (LowerTier& lower : lower_)
+            was_there = lower.tier->remove(physical) == TierStatus::ok || was_there;
+    }
+    was_there = forget_memory(key, hash) || was_there;
+    fences_.mark(key, hash);
+    return was_there;
+}
+
+template <class Codec>
+template <class Keys>
+std::size_t SmartCache<Codec>::erase_many(const Keys& keys) {
+    std::vector<std::string_view> plain;
+    std::vector<std::uint64_t> hashes;
+    for (const auto& each : keys) {
+        const std::string_view key(each);
+        if (key.size() > config_.max_key_size) continue;
+        plain.push_back(key);
+        hashes.push_back(hash_of(key));
+    }
+    count(Event::invalidations, plain.size());
+    const auto order = fences_.order_many(hashes);
+    std::vector<bool> was_there(plain.size());
+    if (!lower_.empty()) {
+        std::vector<std::string> physical;
+        physical.reserve(plain.size());
+        for (const std::string_view key : plain) physical.push_back(physical_key(config_.key_prefix, key));
+        const std::vector<std::string_view> asked(physical.begin(), physical.end());
+        for (LowerTier& lower : lower_) {
+            const std::vector<TierStatus> statuses = lower.tier->remove_many(asked);
+            for (std::size_t i = 0; i < statuses.size() && i < was_there.size(); ++i)
+                if (statuses[i] == TierStatus::ok) was_there[i] = true;
+        }
+    }
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+        if (forget_memory(plain[i], hashes[i])) was_there[i] = true;
+        fences_.mark(plain[i], hashes[i]);
+    }
+    return static_cast<std::size_t>(std::count(was_there.begin(), was_there.end(), true));
+}
+
+template <class Codec>
+void SmartCache<Codec>::clear() {
+    {
+        const auto order = fences_.order_all();
+        for (LowerTier& lower : lower_) (void)lower.tier->clear(config_.key_prefix);
+        if (memory_) (void)memory_->clear();
+        fences_.mark_all();
+    }
+    reset_stats();
+}
+
+/// @param ttl  nullopt: expired now, kept for its grace
+template <class Codec>
+bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Duration> ttl) {
+    if (key.size() > config_.max_key_size) return false;
+    const std::uint64_t hash = hash_of(key);
+    const auto order = fences_.order(hash);
+    bool changed = false;
+    if (const Found found = find_memory(key, hash, false, false); found.entry && !found.entry->negative) {
+        Entry& entry = *found.entry;
+        const MonotonicTime now = time_.now();
+        const std::int64_t expired = entry.fresh_until.load(std::memory_order_relaxed);
+        const std::int64_t dead = entry.dead_at.load(std::memory_order_relaxed);
+        const MonotonicTime expires = ttl ? saturating_add(now, *ttl) : now;
+        if (ttl) {
+            const Duration grace(dead == Entry::never ? 0 : dead - expired);
+            entry.dead_at.store(saturating_add(expires, grace).time_since_epoch().count(),
+                                std::memory_order_relaxed);
+        }
+        entry.fresh_until.store(expires.time_since_epoch().count(), std::memory_order_relaxed);
+        changed = true;
+    }
+    if (!lower_.empty()) {
+        const std::string physical = physical_key(config_.key_prefix, key);
+        const WallTime now = time_.wall();
+        for (LowerTier& lower : lower_) {
+            std::uint64_t stamp = 0;
+            Duration grace{0};
+            WallTime kept_until{};
+            bool there = false;
+            (void)lower.tier->read(physical, [&](const RecordView& record) {
+                there = usable(record, now, false) && !record.negative;
+                stamp = record.stamp;
+                kept_until = record.stale_until;
+                if (record.stale_until > record.expires) grace = record.stale_until - record.expires;
+            });
+            if (!there) continue;
+            const WallTime expires = ttl ? saturating_add(now, *ttl) : now;
+            const WallTime stale_until = ttl ? saturating_add(expires, grace) : kept_until;
+            changed = lower.tier->change_lifetime(physical, stamp, expires, stale_until) == TierStatus::ok ||
+                      changed;
+        }
+    }
+    fences_.mark(key, hash, false);  // a promotion under way has copied the old lifetime
+    return changed;
+}
+
+template <class Codec>
+bool SmartCache<Codec>::touch(std::string_view key, Duration ttl) {
+    if (ttl <= Duration::zero()) return erase(key);
+    return change_lifetime(key, ttl);
+}
+
+template <class Codec>
+bool SmartCache<Codec>::expire(std::string_view key) {
+    return change_lifetime(key, std::nullopt);
+}
+
+}  // namespace smartcache::inline v0

@@ -1,0 +1,367 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <concepts>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <smartcache/codec/codec.hpp>
+#include <smartcache/core/canonical_key.hpp>
+#include <smartcache/core/clock.hpp>
+#include <smartcache/core/counters.hpp>
+#include <smartcache/core/hash.hpp>
+#include <smartcache/core/log.hpp>
+#include <smartcache/facade/config.hpp>
+#include <smartcache/facade/detail/fences.hpp>
+#include <smartcache/facade/detail/prepared_value.hpp>
+#include <smartcache/facade/entry_options.hpp>
+#include <smartcache/facade/loader.hpp>
+#include <smartcache/facade/lookup.hpp>
+#include <smartcache/facade/stats.hpp>
+#include <smartcache/facade/value_entry.hpp>
+#include <smartcache/facade/value_traits.hpp>
+#include <smartcache/fwd.hpp>
+#include <smartcache/memory/store.hpp>
+#include <smartcache/record/tier.hpp>
+
+#if SMARTCACHE_HAS_JSON
+#include <smartcache/codec/json.hpp>  // the default codec
+#endif
+
+namespace smartcache::inline v0 {
+
+namespace detail {
+enum class CacheEvent {
+    memory_hits,
+    redis_hits,
+    disk_hits,
+    other_hits,
+    misses,
+    memory_sets,
+    invalidations,
+    rejected,
+    loads,
+    load_failures,
+    coalesced,
+    stale_served,
+    promotions,
+    type_mismatches,
+    encode_errors,
+    corrupt,
+    raw_bytes,
+    packed_bytes,
+    count_
+};
+}  // namespace detail
+
+/// Three tiers behind one interface: memory, then Redis, then disk.
+///
+///     sc::SmartCache<sc::JsonCodec> cache{{.disk = {.enabled = true, .path = "/var/cache/app"}}};
+///     cache.set("user:123", user, {.ttl = 5min});
+///     if (auto hit = cache.get<User>("user:123")) greet(hit->name);
+///     auto report = cache.get_or_compute("report:7", [&] { return build(7); }, {.ttl = 1h});
+///
+/// L1 keeps live objects of any type; the codec runs only when a value crosses into or out of a lower tier.
+/// Text and bytes are kept and sent as they are, whatever the codec.
+///
+/// After construction no tier can make a call fail: a broken or late tier is a miss, a counter and a log
+/// line.
+///
+/// Thread safety: every member from any thread at any time. Options are copied at the call.
+/// Blocks: never on an L1 hit but for the shard's lock; otherwise until the lower tiers' deadlines, and in
+/// `get_or_compute` until the load ends.
+template <class Codec>
+class SmartCache {
+  public:
+    using codec_type = Codec;
+    using default_type = typename Codec::default_type;
+
+    /// @throws ConfigError when the configuration is impossible, or a tier cannot start and `tier_required`
+    /// is set;
+    ///         without it the cache starts without that tier, logs it, and `health_check()` says why
+    explicit SmartCache(Config config = {}) : SmartCache(std::move(config), Codec{}) {}
+    SmartCache(Config config, Codec codec);
+    /// Brings its own lower tiers, nearest first; `config.redis` and `config.disk` must be off.
+    SmartCache(Config config, std::vector<std::unique_ptr<Tier>> lower_tiers);
+    ~SmartCache();
+
+    SmartCache(const SmartCache&) = delete;
+    SmartCache& operator=(const SmartCache&) = delete;
+
+    /// Stores `value` under `key` in every tier.
+    ///
+    /// Text (strings, character pointers and arrays) and bytes are stored as they are; any other type needs
+    /// the codec, or `memory_only(value)`.
+    /// @return whether at least one tier stored it. A lifetime of 0 stores nothing and erases what was there.
+    /// Throws: what copying or moving the value throws, `std::bad_alloc`, and ConfigError for options that
+    /// are
+    ///         impossible or not in this version.
+    template <class T = default_type>
+    bool set(std::string_view key, T&& value, const EntryOptions& options = {});
+    template <class T = default_type, class Rep, class Period>
+    bool set(std::string_view key, T&& value, std::chrono::duration<Rep, Period> ttl) {
+        return set(key, std::forward<T>(value),
+                   EntryOptions{.ttl = std::chrono::duration_cast<Duration>(ttl)});
+    }
+
+    /// The live value under `key`, asking the tiers from the top down. A hit below L1 is promoted into every
+    /// tier above it, with what remains of its lifetime, before this returns.
+    /// @return empty on a miss, and when the value cannot be read as `T` (`type_mismatches` counts it)
+    template <class T = default_type>
+    [[nodiscard]] Lookup<T> get(std::string_view key, const ReadOptions& options = {});
+
+    /// The value under `key`, or what `load` returns, which is then stored. Concurrent callers of one key
+    /// share one load.
+    ///
+    /// `load` is callable as `T()`, `std::optional<T>()` (nullopt is an absence, remembered for
+    /// `negative_ttl`), or with a `LoadContext&`. What it throws reaches every waiter, unless a value within
+    /// its `grace` can be served. Values larger than the limits are returned and not stored. Throws: what the
+    /// loader throws; `std::logic_error` naming the key when the loader asks for its own key.
+    template <class F>
+    Lookup<loaded_t<F>> get_or_compute(std::string_view key, F&& load, const EntryOptions& options = {});
+    template <class F, class Rep, class Period>
+    Lookup<loaded_t<F>> get_or_compute(std::string_view key, F&& load,
+                                       std::chrono::duration<Rep, Period> ttl) {
+        return get_or_compute(key, std::forward<F>(load),
+                              EntryOptions{.ttl = std::chrono::duration_cast<Duration>(ttl)});
+    }
+
+    /// Removes `key` from every tier; not even a load or promotion that is under way brings it back.
+    /// @return whether any tier had it
+    bool erase(std::string_view key);
+
+    /// Whether a live value is stored. Promotes nothing and changes no statistics.
+    [[nodiscard]] bool exists(std::string_view key) const;
+
+    /// Removes everything of this cache's namespace (`Config::key_prefix`) and resets the statistics.
+    void clear();
+
+    /// Makes the value stale now; it is kept for its grace. @return whether a live value was there
+    bool expire(std::string_view key);
+
+    /// Gives the value another lifetime in every tier, counted from now. @return whether a live value was
+    /// there
+    bool touch(std::string_view key, Duration ttl);
+
+    /// One `get` per key, in order, with one round trip per tier.
+    /// `keys`: a forward range, or an initializer list, of what converts to `std::string_view`.
+    template <class T = default_type, class Keys = std::initializer_list<std::string_view>>
+    [[nodiscard]] std::vector<Lookup<T>> get_many(const Keys& keys);
+    template <class T = default_type>
+    [[nodiscard]] std::vector<Lookup<T>> get_many(std::initializer_list<std::string_view> keys) {
+        return get_many<T, std::initializer_list<std::string_view>>(keys);
+    }
+
+    /// One `set` per pair, with one round trip per tier. @return how many were stored
+    template <class Pairs>
+    std::size_t set_many(const Pairs& pairs, const EntryOptions& options = {});
+    template <class T>
+    std::size_t set_many(std::initializer_list<std::pair<std::string_view, T>> pairs,
+                         const EntryOptions& options = {}) {
+        return set_many<std::initializer_list<std::pair<std::string_view, T>>>(pairs, options);
+    }
+
+    /// One `erase` per key, with one round trip per tier. @return how many were there
+    template <class Keys = std::initializer_list<std::string_view>>
+    std::size_t erase_many(const Keys& keys);
+    std::size_t erase_many(std::initializer_list<std::string_view> keys) {
+        return erase_many<std::initializer_list<std::string_view>>(keys);
+    }
+
+    /// As `get` with stale values allowed, but without promotion and statistics: for looking, not for
+    /// serving.
+    template <class T = default_type>
+    [[nodiscard]] Lookup<T> peek(std::string_view key) const;
+
+    /// A readable key for a request: method, path, canonical query and headers; the same in every process.
+    /// `GET` and `HEAD` share a key.
+    [[nodiscard]] std::string generate_key(
+        std::string_view method, std::string_view path, std::string_view query = {},
+        std::initializer_list<std::pair<std::string_view, std::string_view>> headers = {}) const {
+        return canonical_key(method, path, query, headers);
+    }
+    template <class Headers>
+    [[nodiscard]] std::string generate_key(std::string_view method, std::string_view path,
+                                           std::string_view query, const Headers& headers) const {
+        return canonical_key(method, path, query, headers);
+    }
+
+    /// A consistent-enough snapshot: each number is exact, together they may be moments apart.
+    [[nodiscard]] Stats stats() const;
+    void reset_stats();
+
+    /// Asks each tier for real. Blocks at most as long as one operation of each.
+    [[nodiscard]] Health health_check();
+
+    /// Sweeps expired entries in every tier now. @return how many entries were removed
+    std::size_t run_maintenance();
+
+    /// Waits until writes that were left for later have been done. @return false when `timeout` passed first
+    bool flush(Duration timeout = std::chrono::seconds(5));
+
+    /// Another bound on the entries of L1, at once. @throws ConfigError when it is 0
+    void resize(std::size_t capacity);
+
+    [[nodiscard]] const Config& config() const noexcept { return config_; }
+    /// The clock that governs lifetimes here.
+    [[nodiscard]] const Clock& clock() const noexcept { return time_.clock(); }
+
+  private:
+    using Event = detail::CacheEvent;
+    using Entry = detail::ValueEntry;
+    using Ref = detail::ValueRef;
+
+    /// What a search found: an entry (in L1, or fresh from below), or nothing.
+    struct Found {
+        Ref entry;
+        TierId tier = TierId::none;
+        bool stale = false;
+    };
+
+    struct LowerTier {
+        std::unique_ptr<Tier> tier;
+        TierId id;
+        Duration ttl;
+    };
+
+    struct StartFailure {
+        TierId id;
+        std::string reason;
+    };
+
+    /// What a search below L1 found, and what promoting it takes.
+    struct LowerFound {
+        Found found;
+        std::size_t index = 0;
+        bool promotable = false;
+        ByteSink record;  // the record itself, when lower tiers above want it
+        std::vector<WriteCondition>
+            seen;  // what each tier that was asked answered: a fill depends on it (R7)
+    };
+
+    struct ReadyTag {};
+    SmartCache(Config config, Codec codec, ReadyTag);
+
+    template <class T>
+    static constexpr bool readable_below = detail::is_flat<T> || CodecFor<Codec, T>;
+
+    // --- set-up, maintenance, counting
+    void start_lower_tiers();
+    void start_maintenance();
+    void maintain_until_stopped();
+    void update_rate() const;
+    [[nodiscard]] std::uint64_t requests() const noexcept;
+    [[nodiscard]] std::uint64_t hash_of(std::string_view key) const noexcept { return key_hash_(key); }
+    [[nodiscard]] std::int64_t now_ms() const noexcept { return time_.now().time_since_epoch().count(); }
+    [[nodiscard]] detail::Arena& arena() const noexcept { return *arena_; }
+    void count(Event event, std::uint64_t amount = 1) const noexcept {
+        if (config_.stats.enabled) counters_.add(event, amount);
+    }
+    void count_hit(TierId tier, bool stale) const noexcept;
+    [[nodiscard]] Duration lifetime_in(TierId tier, Duration fallback,
+                                       const EntryOptions& options) const noexcept;
+    static void check(const EntryOptions& options);
+
+    // --- reading
+    [[nodiscard]] Found find_memory(std::string_view key, std::uint64_t hash, bool allow_stale,
+                                    bool touch = true) const;
+    template <class T>
+    [[nodiscard]] LowerFound find_lower(std::string_view key, const ReadOptions& options) const;
+    template <class T>
+    void accept(std::string_view key, const RecordView& record, std::size_t index, WallTime now,
+                bool allow_stale, LowerFound& result) const;
+    template <class T>
+    [[nodiscard]] Ref decode_record(std::string_view key, const RecordView& record) const;
+    [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes) const;
+    void date_entry(Entry& entry, const RecordView& record) const noexcept;
+    static void copy_times(const Entry& from, Entry& to) noexcept;
+    void promote(std::string_view key, std::uint64_t hash, LowerFound& result,
+                 const detail::Ticket& ticket) const;
+    [[nodiscard]] bool usable(const RecordView& record, WallTime now, bool allow_stale) const noexcept;
+    template <class T>
+    [[nodiscard]] Ref convert(const Entry& entry) const;
+    [[nodiscard]] Ref unpacked(const Entry& entry) const;
+    template <class T>
+    [[nodiscard]] Lookup<T> present(Found found) const;
+    template <class T>
+    [[nodiscard]] Lookup<T> answer(Found found) const;
+
+    // --- writing
+    template <class T>
+    [[nodiscard]] detail::PreparedValue prepare(std::string_view key, T&& value,
+                                                const EntryOptions& options) const;
+    [[nodiscard]] detail::PreparedValue prepare_negative(std::string_view key) const;
+    void finish_record(detail::PreparedValue& value) const;
+    /// Times in one tier. @return false when the tier is not to keep the value
+    [[nodiscard]] bool date_record(const LowerTier& lower, detail::PreparedValue& value, WallTime now,
+                                   const EntryOptions& options) const;
+    void put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                    const EntryOptions& options, bool& stored);
+    [[nodiscard]] Ref packed_for_memory(Ref entry) const;
+    void insert_memory(std::string_view key, std::uint64_t hash, Ref entry,
+                       std::optional<std::size_t> weight) const;
+    bool forget_memory(std::string_view key, std::uint64_t hash) const;
+    bool commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                const EntryOptions& options);
+    void commit_fill(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                     const EntryOptions& options, const detail::Ticket& ticket,
+                     const std::vector<WriteCondition>& seen);
+    bool change_lifetime(std::string_view key, std::optional<Duration> ttl);
+
+    // --- loading
+    template <class T, class F>
+    Lookup<T> load_shared(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options);
+    template <class T, class F>
+    Lookup<T> load_alone(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options);
+    template <class T, class F>
+    [[nodiscard]] Found lead(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options,
+                             const detail::Ticket& ticket);
+    template <class T, class F>
+    [[nodiscard]] Ref load_and_store(std::string_view key, std::uint64_t hash, F& load,
+                                     const EntryOptions& options, const detail::Ticket& ticket,
+                                     const std::vector<WriteCondition>& seen);
+
+    Config config_;
+    Codec codec_;
+    TimeSource time_;
+    KeyHash key_hash_;
+    mutable detail::RateLimitedLog log_;
+    std::vector<StartFailure> start_failures_;
+    std::unique_ptr<detail::Store<Entry>> memory_;
+    detail::Arena* arena_ = nullptr;  // memory_'s, or one of its own reference
+    bool owns_arena_ = false;
+    std::vector<LowerTier> lower_;
+    mutable detail::Fences fences_;
+    mutable Counters<Event> counters_;
+    MonotonicTime started_;
+
+    struct Rate {
+        MonotonicTime since{};
+        std::uint64_t requests = 0;  // at `since`
+        double per_second = 0;
+        bool known = false;
+    };
+    mutable std::mutex rate_mutex_;
+    mutable Rate rate_;
+
+    std::mutex stop_mutex_;
+    std::condition_variable stop_wanted_;
+    bool stopping_ = false;
+    std::thread maintenance_;
+};
+
+}  // namespace smartcache::inline v0
+
+#include <smartcache/facade/impl/smart_cache.hpp>  // IWYU pragma: export

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <smartcache/core/clock.hpp>
+#include <smartcache/memory/arena.hpp>
+#include <smartcache/policy/node.hpp>
+
+namespace smartcache::inline v0 {
+
+/// Why an entry left L1.
+enum class RemovalCause : std::uint8_t {
+    expired,   ///< its lifetime or idle time was over
+    evicted,   ///< for capacity; also a newcomer that admission refused
+    replaced,  ///< by a newer value of the same key
+    erased,    ///< by request, or because it was invalidated
+    cleared,   ///< with everything else
+};
+
+namespace detail {
+
+/// What every entry of L1 has in common; key and value stand behind it in the same allocation.
+///
+/// Immutable once published (R6), but for the atomics and what the shard's lock protects (`Node`, `chain`,
+/// `cause`).
+struct EntryBase : policy::Node {
+    static constexpr std::int64_t never = MonotonicTime::max().time_since_epoch().count();
+
+    EntryBase* chain = nullptr;  ///< next of the same bucket; later, next of a list of removed ones
+    Arena* arena = nullptr;
+    std::atomic<std::int64_t> dead_at{never};  ///< ms on the monotonic clock: not to be served from then on
+    std::atomic<std::int64_t> last_access{0};  ///< ms; kept up only when `idle` is set
+    std::int64_t idle = 0;                     ///< ms; 0: no idle time
+    std::atomic<std::uint32_t> references{1};  ///< one for the table, one for each pin
+    std::uint32_t block_size = 0;              ///< bytes of the allocation
+    RemovalCause cause = RemovalCause::erased;
+
+    [[nodiscard]] bool can_expire() const noexcept {
+        return dead_at.load(std::memory_order_relaxed) != never || idle != 0;
+    }
+
+    [[nodiscard]] bool dead(std::int64_t now) const noexcept {
+        if (now >= dead_at.load(std::memory_order_relaxed)) return true;
+        return idle != 0 && now - last_access.load(std::memory_order_relaxed) >= idle;
+    }
+};
+
+/// A counted reference to an entry: the value stays where it is as long as one exists.
+///
+/// `Entry` derives from `EntryBase` and has `static void destroy(Entry*) noexcept`, which ends and frees it.
+template <class Entry>
+class EntryRef {
+  public:
+    EntryRef() = default;
+    /// Takes over a reference that was already counted.
+    [[nodiscard]] static EntryRef adopt(Entry* entry) noexcept {
+        EntryRef ref;
+        ref.entry_ = entry;
+        return ref;
+    }
+    /// Counts another reference. The caller holds one, or the shard's lock.
+    [[nodiscard]] static EntryRef share(Entry* entry) noexcept {
+        // relaxed: a new reference is only made from an existing one.
+        entry->references.fetch_add(1, std::memory_order_relaxed);
+        return adopt(entry);
+    }
+
+    EntryRef(EntryRef&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
+    EntryRef& operator=(EntryRef&& other) noexcept {
+        EntryRef(std::move(other)).swap(*this);
+        return *this;
+    }
+    EntryRef(const EntryRef&) = delete;
+    EntryRef& operator=(const EntryRef&) = delete;
+    ~EntryRef() { reset(); }
+
+    void reset() noexcept {
+        // acq_rel: the destroyer sees everything that others did with the entry before they let go.
+        if (entry_ != nullptr && entry_->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            Entry::destroy(entry_);
+        entry_ = nullptr;
+    }
+
+    void swap(EntryRef& other) noexcept { std::swap(entry_, other.entry_); }
+    [[nodiscard]] Entry* release() noexcept { return std::exchange(entry_, nullptr); }
+    [[nodiscard]] Entry* get() const noexcept { return entry_; }
+    [[nodiscard]] Entry* operator->() const noexcept { return entry_; }
+    [[nodiscard]] Entry& operator*() const noexcept { return *entry_; }
+    [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
+
+  private:
+    Entry* entry_ = nullptr;
+};
+
+}  // namespace detail
+}  // namespace smartcache::inline v0

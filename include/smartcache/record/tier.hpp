@@ -1,0 +1,187 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include <smartcache/core/bytes.hpp>
+#include <smartcache/core/clock.hpp>
+#include <smartcache/core/function_ref.hpp>
+#include <smartcache/core/stats.hpp>
+#include <smartcache/core/tier_id.hpp>
+#include <smartcache/record/compression.hpp>
+#include <smartcache/record/key.hpp>
+#include <smartcache/record/record.hpp>
+
+namespace smartcache::inline v0 {
+
+/// How one operation on a lower tier ended.
+enum class TierStatus : std::uint8_t {
+    ok,           ///< done; for reads: found, for `remove`: it was there
+    miss,         ///< not there (or dead, corrupt, of another key: those are counted apart)
+    refused,      ///< the write's condition did not hold
+    rejected,     ///< refused because of a limit: too large, queue full; the tier now holds nothing under the
+                  ///< key
+    unavailable,  ///< error, deadline or open breaker; a write may or may not have happened
+};
+
+/// On what a write depends. Fills never overwrite a newer value (R7); only callers' writes are unconditional.
+struct WriteCondition {
+    enum class Kind : std::uint8_t { always, if_absent, if_stamp };
+    Kind kind = Kind::always;
+    std::uint64_t stamp = 0;  ///< for `if_stamp`: the record version that must be there
+
+    [[nodiscard]] static WriteCondition always() noexcept { return {}; }
+    [[nodiscard]] static WriteCondition if_absent() noexcept { return {Kind::if_absent, 0}; }
+    [[nodiscard]] static WriteCondition if_stamp(std::uint64_t stamp) noexcept {
+        return {Kind::if_stamp, stamp};
+    }
+};
+
+/// A tier below L1: records under physical keys (`physical_key`).
+///
+/// Model must:
+///  - be callable from any thread, any time; never throw from these functions; never block past its own
+///  deadline;
+///  - give out only records whose full key equals the one asked for and which are not dead
+///  (`RecordView::dead_at`);
+///    expired ones within their grace are given out, the caller decides;
+///  - show its own pending writes to reads at once; after `remove` returns `ok` or `miss`, never give the
+///  value again;
+///  - when a `write` (unconditional) does not end in `ok`, never again give out the value that was there
+///  before (R3).
+///    Where it cannot reach its storage it remembers that on its side (R11) and answers `miss`.
+///
+/// `SmartCache` drives tiers through the virtual functions. Used alone, `set`, `get`, `erase`, `exists` and
+/// `clear()` store plain bytes under plain keys.
+class Tier {
+  public:
+    /// Receives a found record. Its views are valid during the call only (R22). Must not call back into the
+    /// tier.
+    using Found = detail::FunctionRef<void(const RecordView&)>;
+    using FoundAt = detail::FunctionRef<void(std::size_t, const RecordView&)>;
+
+    virtual ~Tier() = default;
+
+    [[nodiscard]] virtual TierId id() const noexcept { return TierId::other; }
+
+    /// Looks `key` up and passes the record to `found`.
+    /// @return ok (found was called once), miss, unavailable
+    virtual TierStatus read(std::string_view key, Found found) = 0;
+
+    /// Looks many keys up in as few round trips as the tier can; calls `found(i, record)` for each hit, in
+    /// any order.
+    virtual void read_many(std::span<const std::string_view> keys, FoundAt found) {
+        for (std::size_t i = 0; i < keys.size(); ++i)
+            (void)read(keys[i], [&](const RecordView& record) { found(i, record); });
+    }
+
+    /// Stores a record under `record.key`. The views are not kept after the call.
+    /// @return ok, refused, rejected, unavailable
+    virtual TierStatus write(const RecordView& record, WriteCondition condition = {}) = 0;
+
+    /// Unconditional writes, in as few round trips as the tier can. `result[i]` is the status of
+    /// `records[i]`.
+    virtual std::vector<TierStatus> write_many(std::span<const RecordView> records) {
+        std::vector<TierStatus> result;
+        result.reserve(records.size());
+        for (const RecordView& record : records) result.push_back(write(record));
+        return result;
+    }
+
+    /// @return ok (a live record was there), miss, unavailable
+    virtual TierStatus remove(std::string_view key) = 0;
+
+    virtual std::vector<TierStatus> remove_many(std::span<const std::string_view> keys) {
+        std::vector<TierStatus> result;
+        result.reserve(keys.size());
+        for (const std::string_view key : keys) result.push_back(remove(key));
+        return result;
+    }
+
+    /// @return ok (a fresh record is there), miss, unavailable. Changes no statistics of hits and misses.
+    [[nodiscard]] virtual TierStatus contains(std::string_view key) = 0;
+
+    /// Gives the record that has this stamp another expiry; the value stays as it is (R4).
+    /// @return ok, refused (another version or none is there), unavailable
+    virtual TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
+                                       WallTime stale_until) = 0;
+
+    /// Forgets everything under `name_space` and nothing else. O(1) in records.
+    /// @return ok, unavailable
+    virtual TierStatus clear(std::string_view name_space) = 0;
+
+    /// Waits until pending writes have left the tier's queue. @return false when `timeout` passed first
+    virtual bool flush(Duration /*timeout*/) { return true; }
+
+    /// Housekeeping that may be done now: expiry, compaction, reconnecting. @return entries removed
+    virtual std::size_t run_maintenance() { return 0; }
+
+    /// Asks the storage itself. Blocks at most as long as one operation.
+    [[nodiscard]] virtual TierHealth probe() = 0;
+
+    [[nodiscard]] virtual TierStats stats() const = 0;
+    virtual void reset_stats() = 0;
+
+    // Used alone: bytes under plain keys, in the empty namespace.
+
+    /// @param ttl  `Duration::max()` is for ever; zero or less stores nothing and forgets the old value
+    /// @return whether it was stored
+    bool set(std::string_view key, ByteView value, Duration ttl = Duration::max());
+    bool set(std::string_view key, std::string_view value, Duration ttl = Duration::max()) {
+        return set(key, as_byte_view(value), ttl);
+    }
+    /// @return a copy of the bytes, or nullopt on a miss
+    [[nodiscard]] std::optional<std::vector<std::byte>> get(std::string_view key);
+    bool erase(std::string_view key) { return remove(physical_key({}, key)) == TierStatus::ok; }
+    [[nodiscard]] bool exists(std::string_view key) {
+        return contains(physical_key({}, key)) == TierStatus::ok;
+    }
+    bool clear() { return clear(std::string_view{}) == TierStatus::ok; }
+
+  protected:
+    Tier() = default;
+    Tier(const Tier&) = delete;
+    Tier& operator=(const Tier&) = delete;
+
+    /// The wall clock by which this tier judges lifetimes.
+    [[nodiscard]] virtual WallTime wall() const noexcept { return SystemClock::instance().wall(); }
+    /// Used by `set`; `SmartCache` compresses before it calls `write`.
+    [[nodiscard]] virtual CompressionOptions compression() const noexcept { return {}; }
+};
+
+inline bool Tier::set(std::string_view key, ByteView value, Duration ttl) {
+    const std::string physical = physical_key({}, key);
+    if (ttl <= Duration::zero()) {
+        (void)remove(physical);
+        return false;
+    }
+    RecordView record;
+    record.key = physical;
+    record.payload = value;
+    record.raw_size = value.size();
+    record.kind = ValueKind::bytes;
+    record.stamp = random_stamp();
+    record.created = wall();
+    record.expires = saturating_add(record.created, ttl);
+    ByteSink scratch;
+    (void)compress_payload(record, compression(), scratch);
+    return write(record) == TierStatus::ok;
+}
+
+inline std::optional<std::vector<std::byte>> Tier::get(std::string_view key) {
+    std::optional<std::vector<std::byte>> result;
+    const WallTime now = wall();
+    (void)read(physical_key({}, key), [&](const RecordView& record) {
+        if (!record.fresh_at(now) || record.negative || !unpackable(record)) return;
+        std::vector<std::byte> value(static_cast<std::size_t>(record.raw_size));
+        if (unpack_payload(record, value.data())) result = std::move(value);
+    });
+    return result;
+}
+
+}  // namespace smartcache::inline v0

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+#include <smartcache/core/clock.hpp>
+#include <smartcache/core/write_mode.hpp>
+
+namespace smartcache::inline v0 {
+
+/// Whether and how other processes' L1 and L3 are told of writes.
+enum class Coherence {
+    off,        ///< trust lifetimes alone
+    automatic,  ///< the best that server and configuration allow
+    publish,    ///< publish/subscribe messages of this library
+    tracking,   ///< server-assisted client tracking: sees foreign writers too
+};
+
+/// After `failures` failed commands in a row the tier is not asked for `open_for`; then one probe decides.
+struct BreakerOptions {
+    std::size_t failures = 5;
+    Duration open_for = std::chrono::seconds(5);
+};
+
+/// For `rediss://`. Empty paths: the system's trust store, no client certificate.
+struct TlsOptions {
+    std::string ca_file{};
+    std::string cert_file{};
+    std::string key_file{};
+    /// Name that the server's certificate must carry; empty: the URL's host.
+    std::string server_name{};
+    /// Off accepts any certificate: for tests only.
+    bool verify = true;
+};
+
+/// L2, the tier in Redis.
+struct RedisOptions {
+    bool enabled = false;
+    /// redis://[user[:password]@]host[:port][/db], rediss:// (TLS), unix:///path?db=0,
+    /// redis+sentinel://h1,h2/name, redis+cluster://h1,h2
+    std::string url = "redis://localhost:6379/0";
+    /// Lifetime in L2 of entries stored without one.
+    Duration ttl = std::chrono::hours(24);
+    /// Most connections at a time. Callers beyond that wait within their deadline.
+    std::size_t max_connections = 10;
+    /// Deadline for opening a connection, log-in included.
+    Duration connect_timeout = std::chrono::milliseconds(500);
+    /// Deadline for a whole command, waiting for a connection included.
+    Duration timeout = std::chrono::milliseconds(100);
+    BreakerOptions breaker{};
+    Coherence coherence = Coherence::automatic;
+    /// `behind` returns before Redis has answered; only with `Coherence::off`.
+    WriteMode write = WriteMode::through;
+    TlsOptions tls{};
+    /// Secret for an HMAC over every record, so that others with access to Redis cannot forge them. Empty: none.
+    std::string integrity_key{};
+};
+
+}  // namespace smartcache::inline v0
