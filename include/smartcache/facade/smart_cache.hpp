@@ -138,6 +138,11 @@ class SmartCache {
                               EntryOptions{.ttl = std::chrono::duration_cast<Duration>(ttl)});
     }
 
+    /// Runs `load` now, whatever is stored, and stores what it returns, unless the key is written or erased meanwhile.
+    /// Throws: what the loader throws; the old value then stays.
+    template <class F>
+    Lookup<loaded_t<F>> refresh(std::string_view key, F&& load, const EntryOptions& options = {});
+
     /// Removes `key` from every tier; not even a load or promotion that is under way brings it back.
     /// @return whether any tier had it
     bool erase(std::string_view key);
@@ -147,6 +152,9 @@ class SmartCache {
 
     /// Removes everything of this cache's namespace (`Config::key_prefix`) and resets the statistics.
     void clear();
+
+    /// Empties L1 alone: its memory is given back, the lower tiers keep everything and answer from then on.
+    void clear_memory();
 
     /// Makes the value stale now; it is kept for its grace. @return whether a live value was there
     bool expire(std::string_view key);
@@ -328,7 +336,7 @@ class SmartCache {
     template <class T, class F>
     [[nodiscard]] Found lead(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options,
                              const detail::Ticket& ticket);
-    template <class T, class F>
+    template <class F>
     [[nodiscard]] Ref load_and_store(std::string_view key, std::uint64_t hash, F& load,
                                      const EntryOptions& options, const detail::Ticket& ticket,
                                      const std::vector<WriteCondition>& seen);

@@ -248,6 +248,16 @@ class Store {
         return total;
     }
 
+    /// Hash buckets now, over all shards.
+    [[nodiscard]] std::size_t buckets() const {
+        std::size_t total = 0;
+        for (Shard& shard : shards_) {
+            const std::lock_guard lock(shard.mutex);
+            total += shard.buckets.size();
+        }
+        return total;
+    }
+
     [[nodiscard]] Arena& arena() const noexcept { return *arena_; }
     [[nodiscard]] bool by_bytes() const noexcept { return by_bytes_; }
     [[nodiscard]] const Counters<Event>& counters() const noexcept { return counters_; }

@@ -227,6 +227,12 @@ class WaitGraph {
         waits_.erase(std::this_thread::get_id());
     }
 
+    /// How many threads wait for a load now.
+    [[nodiscard]] std::size_t waiting() {
+        const std::lock_guard lock(mutex_);
+        return waits_.size();
+    }
+
   private:
     std::mutex mutex_;
     std::unordered_map<std::thread::id, const Flight*> waits_;

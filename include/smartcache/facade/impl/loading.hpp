@@ -39,6 +39,22 @@ Lookup<loaded_t<F>> SmartCache<Codec>::get_or_compute(std::string_view key, F&& 
     return load_shared<T>(key, hash, load, options);
 }
 
+template <class Codec>
+template <class F>
+Lookup<loaded_t<F>> SmartCache<Codec>::refresh(std::string_view key, F&& load, const EntryOptions& options) {
+    check(options);
+    const std::uint64_t hash = hash_of(key);
+    detail::FillTicket ticket(fences_, key, hash);
+    // The caller wants the new value in the place of whatever is there.
+    const std::vector<WriteCondition> overwrite(lower_.size(), WriteCondition::always());
+    Ref loaded = load_and_store(key, hash, load, options, *ticket, overwrite);
+    // An absence that is not to be remembered still ends the old value's time.
+    if (loaded->negative && options.negative_ttl.value_or(Duration::zero()) <= Duration::zero() &&
+        !fences_.marked(*ticket))
+        (void)erase(key);
+    return present<loaded_t<F>>({std::move(loaded), TierId::none, false});
+}
+
 /// Joins the key's running load, or leads a new one.
 template <class Codec>
 template <class T, class F>
@@ -102,7 +118,7 @@ Lookup<T> SmartCache<Codec>::load_alone(std::string_view key, std::uint64_t hash
                                         const EntryOptions& options) {
     count(Event::misses);
     detail::FillTicket ticket(fences_, key, hash);
-    return present<T>({load_and_store<T>(key, hash, load, options, *ticket, {}), TierId::none, false});
+    return present<T>({load_and_store(key, hash, load, options, *ticket, {}), TierId::none, false});
 }
 
 /// What the leader of a flight does: looks again, asks below, loads; on a failure serves what is within its
@@ -130,7 +146,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
         }
     }
     try {
-        return {load_and_store<T>(key, hash, load, options, ticket, seen), TierId::none, false};
+        return {load_and_store(key, hash, load, options, ticket, seen), TierId::none, false};
     } catch (...) {
         // R5: an erase since then has killed the grace copy too.
         if (options.grace <= Duration::zero() || fences_.marked(ticket)) throw;
@@ -144,7 +160,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
 }
 
 template <class Codec>
-template <class T, class F>
+template <class F>
 auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash, F& load,
                                        const EntryOptions& options, const detail::Ticket& ticket,
                                        const std::vector<WriteCondition>& seen) -> Ref {

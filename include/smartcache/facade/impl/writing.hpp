@@ -306,6 +306,7 @@ std::size_t SmartCache<Codec>::erase_many(const Keys& keys) {
         plain.push_back(key);
         hashes.push_back(hash_of(key));
     }
+    if (plain.empty()) return 0;
     count(Event::invalidations, plain.size());
     const auto order = fences_.order_many(hashes);
     std::vector<bool> was_there(plain.size());
@@ -325,6 +326,11 @@ std::size_t SmartCache<Codec>::erase_many(const Keys& keys) {
         fences_.mark(plain[i], hashes[i]);
     }
     return static_cast<std::size_t>(std::count(was_there.begin(), was_there.end(), true));
+}
+
+template <class Codec>
+void SmartCache<Codec>::clear_memory() {
+    if (memory_) (void)memory_->clear();
 }
 
 template <class Codec>

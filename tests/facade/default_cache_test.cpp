@@ -1,0 +1,31 @@
+#include <smartcache/facade/default_cache.hpp>
+
+#include <smartcache/testing.hpp>
+
+#include "support/catch.hpp"
+
+namespace sc = smartcache;
+
+TEST_CASE("the default cache is one for the process, until it is reset", "[facade][default]") {
+    sc::reset_default_cache();
+    const auto first = sc::default_cache();
+    first->set("k", 1);
+    CHECK(sc::default_cache() == first);
+    sc::reset_default_cache();
+    CHECK_FALSE(first->exists("k"));
+    CHECK(sc::default_cache() != first);
+    sc::reset_default_cache();
+}
+
+TEST_CASE("a second, different configuration is an error; the same one is not", "[facade][default]") {
+    sc::reset_default_cache();
+    sc::FakeClock clock;
+    const auto cache = sc::set_default_cache({.memory = {.capacity = 5}});
+    CHECK(sc::set_default_cache({.memory = {.capacity = 5}}) == cache);
+    CHECK(sc::default_cache() == cache);
+    CHECK_THROWS_AS(sc::set_default_cache({.memory = {.capacity = 6}}), sc::ConfigError);
+    CHECK_THROWS_AS(sc::set_default_cache({.memory = {.capacity = 5}, .clock = &clock}), sc::ConfigError);
+    sc::reset_default_cache();
+    CHECK_NOTHROW(sc::set_default_cache({.memory = {.capacity = 6}}));
+    sc::reset_default_cache();
+}

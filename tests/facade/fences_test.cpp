@@ -1,0 +1,225 @@
+#include <smartcache/facade/detail/fences.hpp>
+
+#include <atomic>
+#include <functional>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <smartcache/codec/json.hpp>
+#include <smartcache/facade/smart_cache.hpp>
+#include <smartcache/testing.hpp>
+
+#include "support/catch.hpp"
+#include "support/map_tier.hpp"
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+using smartcache_test::MapTier;
+
+namespace {
+
+struct World {
+    MapTier* tier = nullptr;
+    sc::FakeClock clock;
+    std::unique_ptr<sc::SmartCache<>> cache;
+
+    World() {
+        std::vector<std::unique_ptr<sc::Tier>> tiers;
+        tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+        tier = static_cast<MapTier*>(tiers[0].get());
+        cache = std::make_unique<sc::SmartCache<>>(sc::Config{.clock = &clock}, std::move(tiers));
+    }
+};
+
+/// The ways in which a key can change while a fill of it is under way.
+const std::vector<std::pair<std::string, std::function<void(sc::SmartCache<>&)>>>& interruptions() {
+    static const std::vector<std::pair<std::string, std::function<void(sc::SmartCache<>&)>>> list{
+        {"set", [](sc::SmartCache<>& cache) { cache.set("k", 2); }},
+        {"set_many", [](sc::SmartCache<>& cache) { cache.set_many<int>({{"k", 2}}); }},
+        {"erase", [](sc::SmartCache<>& cache) { cache.erase("k"); }},
+        {"erase_many", [](sc::SmartCache<>& cache) { cache.erase_many({"k"}); }},
+        {"clear", [](sc::SmartCache<>& cache) { cache.clear(); }},
+        {"set that is not kept", [](sc::SmartCache<>& cache) { cache.set("k", 2, {.ttl = 0ms}); }},
+    };
+    return list;
+}
+
+}  // namespace
+
+TEST_CASE("a load that began before a change is returned to its caller and stored nowhere", "[facade][fence][R1]") {
+    for (const auto& [name, change] : interruptions()) {
+        INFO(name);
+        World world;
+        const auto loaded = world.cache->get_or_compute("k", [&] {
+            change(*world.cache);
+            return 1;
+        });
+        CHECK(*loaded == 1);
+        const auto after = world.cache->get<int>("k");
+        CHECK((!after || *after == 2));
+        CHECK(world.cache->peek<int>("k").value_or(2) == 2);
+    }
+}
+
+TEST_CASE("a promotion that began before a change is stored nowhere", "[facade][fence][R1]") {
+    for (const auto& [name, change] : interruptions()) {
+        INFO(name);
+        World world;
+        world.cache->set("k", 1, {.write = sc::TierSet::disk});
+        world.tier->after_read = [&, done = false]() mutable {
+            if (done) return;
+            done = true;
+            change(*world.cache);
+        };
+        CHECK(*world.cache->get<int>("k") == 1);
+        world.tier->after_read = nullptr;
+        const auto after = world.cache->get<int>("k");
+        CHECK((!after || *after == 2));
+    }
+}
+
+TEST_CASE("a batch's promotions are fenced one by one", "[facade][fence][R1]") {
+    World world;
+    world.cache->set("k", 1, {.write = sc::TierSet::disk});
+    world.cache->set("other", 5, {.write = sc::TierSet::disk});
+    world.tier->after_read = [&, done = false]() mutable {
+        if (done) return;
+        done = true;
+        world.cache->erase("k");
+    };
+    const auto both = world.cache->get_many<int>({"k", "other"});
+    CHECK(*both[0] == 1);
+    CHECK(*both[1] == 5);
+    CHECK_FALSE(world.cache->get<int>("k"));
+    CHECK(world.cache->get<int>("other").tier() == sc::TierId::memory);
+}
+
+TEST_CASE("a promotion does not bring back the lifetime that touch has cut", "[facade][fence][R4]") {
+    World world;
+    world.cache->set("k", 1, {.ttl = 1h, .write = sc::TierSet::disk});
+    world.tier->after_read = [&, done = false]() mutable {
+        if (done) return;
+        done = true;
+        world.cache->touch("k", 1s);
+    };
+    CHECK(world.cache->get<int>("k"));
+    world.tier->after_read = nullptr;
+    world.clock.advance(1s);
+    CHECK_FALSE(world.cache->get<int>("k"));
+}
+
+TEST_CASE("callers that come after an erase never join the load that began before it", "[facade][fence][R2][threads]") {
+    sc::SmartCache<> cache;
+    std::promise<void> started;
+    std::promise<void> release;
+    auto old_load = std::async(std::launch::async, [&] {
+        return *cache.get_or_compute("k", [&] {
+            started.set_value();
+            release.get_future().wait();
+            return 1;
+        });
+    });
+    started.get_future().wait();
+    cache.erase("k");
+    CHECK(*cache.get_or_compute("k", [] { return 2; }) == 2);  // would hang here if it joined
+    release.set_value();
+    CHECK(old_load.get() == 1);
+    CHECK(*cache.get<int>("k") == 2);
+}
+
+TEST_CASE("an erase during a load kills the grace copy too", "[facade][fence][R5]") {
+    World world;
+    const sc::EntryOptions options{.ttl = 1min, .grace = 1h};
+    world.cache->set("k", 1, options);
+    world.clock.advance(2min);
+    CHECK_THROWS_AS(world.cache->get_or_compute("k",
+                                                [&]() -> int {
+                                                    world.cache->erase("k");
+                                                    throw std::runtime_error("origin");
+                                                },
+                                                options),
+                    std::runtime_error);
+}
+
+TEST_CASE("a fill does not overwrite what somebody else has put below meanwhile", "[facade][fence][R7]") {
+    World world;
+    const auto loaded = world.cache->get_or_compute("k", [&] {
+        sc::RecordView foreign;  // another process, which knows nothing of our fences
+        foreign.key = "0::k";
+        foreign.payload = sc::as_byte_view("9");
+        foreign.raw_size = 1;
+        foreign.codec = static_cast<std::uint8_t>(sc::JsonCodec::id);
+        foreign.stamp = 99;
+        foreign.created = world.clock.wall();
+        REQUIRE(world.tier->write(foreign, {}) == sc::TierStatus::ok);
+        return 1;
+    });
+    CHECK(*loaded == 1);
+    CHECK(*world.cache->get<int>("k") == 9);
+}
+
+TEST_CASE("when a tier cannot be written, its older value does not come back", "[facade][fence][R3]") {
+    World world;
+    world.cache->set("k", 1);
+    world.tier->unavailable = true;
+    CHECK(world.cache->set("k", 2));
+    world.cache->erase("k");
+    world.tier->unavailable = false;
+    CHECK_FALSE(world.cache->get<int>("k"));
+}
+
+TEST_CASE("marks reach the tickets of their key and no others", "[facade][fence]") {
+    sc::detail::Fences fences;
+    sc::detail::FillTicket mine(fences, "a", 1);
+    sc::detail::FillTicket same_stripe(fences, "b", 1);
+    const auto order = fences.order(1);
+    fences.mark("a", 1);
+    CHECK(fences.marked(*mine));
+    CHECK_FALSE(fences.marked(*same_stripe));
+}
+
+TEST_CASE("under load from many threads no erased or overwritten value is ever seen again", "[facade][stress][I3]") {
+    // Oracle: values of a key only grow. A writer publishes the floor after its set returned; a reader that saw the floor
+    // before it began must not get anything older, from memory, from below, or from a load that began earlier.
+    World world;
+    constexpr int keys = 4;
+    constexpr int rounds = 3000;
+    std::vector<std::atomic<int>> floor(keys);
+    std::vector<std::atomic<int>> origin(keys);
+    std::atomic<int> violations{0};
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> readers;
+    for (int r = 0; r < 3; ++r)
+        readers.emplace_back([&, r] {
+            for (int i = 0; !stop.load(); ++i) {
+                const int key = (i + r) % keys;
+                const int least = floor[static_cast<std::size_t>(key)].load();
+                const std::string name = "k" + std::to_string(key);
+                if (i % 3 == 0) {
+                    const auto hit = world.cache->get<int>(name);
+                    if (hit && *hit < least) violations.fetch_add(1);
+                } else {
+                    const auto value = world.cache->get_or_compute(
+                        name, [&] { return origin[static_cast<std::size_t>(key)].load(); });
+                    if (*value < least) violations.fetch_add(1);
+                }
+            }
+        });
+    for (int i = 1; i <= rounds; ++i) {
+        const int key = i % keys;
+        const std::string name = "k" + std::to_string(key);
+        origin[static_cast<std::size_t>(key)].store(i);
+        if (i % 2 == 0)
+            world.cache->set(name, i);
+        else
+            world.cache->erase(name);
+        floor[static_cast<std::size_t>(key)].store(i);
+        if (i % 64 == 0) world.cache->resize(i % 128 == 0 ? 1 : 1000);
+    }
+    stop.store(true);
+    for (std::thread& reader : readers) reader.join();
+    CHECK(violations.load() == 0);
+}

@@ -1,0 +1,188 @@
+#include <smartcache/facade/smart_cache.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <smartcache/codec/json.hpp>
+#include <smartcache/testing.hpp>
+
+#include "support/catch.hpp"
+#include "support/map_tier.hpp"
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+using smartcache_test::MapTier;
+
+namespace {
+
+struct World {
+    sc::FakeClock clock;
+    MapTier* tier = nullptr;
+    std::unique_ptr<sc::SmartCache<>> cache;
+
+    explicit World(sc::Config config = {}, sc::TierId id = sc::TierId::disk) {
+        config.clock = &clock;
+        std::vector<std::unique_ptr<sc::Tier>> tiers;
+        tiers.push_back(std::make_unique<MapTier>(id, &clock));
+        tier = static_cast<MapTier*>(tiers[0].get());
+        cache = std::make_unique<sc::SmartCache<>>(std::move(config), std::move(tiers));
+    }
+};
+
+}  // namespace
+
+TEST_CASE("an entry expires exactly at its TTL and counts as expired, not evicted", "[facade][ttl]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    cache.set("k", 1, {.ttl = 10s});
+    clock.advance(9'999ms);
+    CHECK(cache.get<int>("k"));
+    clock.advance(1ms);
+    CHECK_FALSE(cache.get<int>("k"));
+    CHECK_FALSE(cache.exists("k"));
+    CHECK(cache.stats().expirations == 1);
+    CHECK(cache.stats().evictions == 0);
+}
+
+TEST_CASE("without a TTL of its own an entry lives as long as each tier says", "[facade][ttl]") {
+    World world({.memory = {.ttl = 1min}, .disk = {.ttl = 1h}});
+    world.cache->set("k", 1);
+    world.clock.advance(1min);
+    CHECK(world.cache->get<int>("k").tier() == sc::TierId::disk);
+    world.clock.advance(59min);
+    CHECK_FALSE(world.cache->get<int>("k"));
+}
+
+TEST_CASE("an explicit TTL goes to every tier and is never renewed by promotion", "[facade][ttl][I2]") {
+    World world({.memory = {.ttl = 1min}});
+    world.cache->set("k", 1, {.ttl = 2h, .memory_ttl = 1s});
+    for (int step = 0; step < 119; ++step) {
+        world.clock.advance(1min);
+        REQUIRE(world.cache->get<int>("k"));
+    }
+    CHECK(world.cache->get<int>("k").ttl() <= 1min);
+    world.clock.advance(1min);
+    CHECK_FALSE(world.cache->get<int>("k"));
+}
+
+TEST_CASE("age counts from when the value was stored, through promotion too", "[facade][ttl]") {
+    World world;
+    world.cache->set("k", 1, {.ttl = 1h, .memory_ttl = 1s});
+    world.clock.advance(10min);
+    const auto hit = world.cache->get<int>("k");
+    CHECK(hit.tier() == sc::TierId::disk);
+    CHECK(hit.age() == 10min);
+    CHECK(hit.ttl() == 50min);
+    CHECK(world.cache->get<int>("k").age() == 10min);
+}
+
+TEST_CASE("a TTL of zero keeps nothing and erases what was there", "[facade][ttl][R3]") {
+    World world;
+    world.cache->set("k", 1);
+    CHECK_FALSE(world.cache->set("k", 2, {.ttl = 0ms}));
+    CHECK_FALSE(world.cache->get<int>("k"));
+    CHECK_FALSE(world.tier->holds("0::k"));
+    CHECK_FALSE(world.cache->set("k", 2, -1s));
+    CHECK(*world.cache->get_or_compute("k", [] { return 5; }, {.ttl = 0ms}) == 5);
+    CHECK_FALSE(world.cache->exists("k"));
+}
+
+TEST_CASE("a lifetime of max() is for ever", "[facade][ttl]") {
+    World world;
+    world.cache->set("k", 1, {.ttl = sc::Duration::max()});
+    world.clock.advance(24h * 365 * 100);
+    const auto hit = world.cache->get<int>("k");
+    REQUIRE(hit);
+    CHECK(hit.ttl() == sc::Duration::max());
+    CHECK(sc::parse_record(world.tier->bytes("0::k")).record.expires == sc::WallTime::max());
+}
+
+TEST_CASE("an idle entry expires although its lifetime is not over, a read one does not", "[facade][idle]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    cache.set("read", 1, {.ttl = 1h, .idle = 10s});
+    cache.set("left", 1, {.ttl = 1h, .idle = 10s});
+    for (int step = 0; step < 5; ++step) {
+        clock.advance(9s);
+        CHECK(cache.get<int>("read"));
+    }
+    CHECK_FALSE(cache.get<int>("left"));
+    clock.advance(10s);
+    CHECK_FALSE(cache.get<int>("read"));
+}
+
+TEST_CASE("jitter only ever shortens, within what was asked", "[facade][ttl]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    bool differ = false;
+    sc::Duration first{};
+    for (int i = 0; i < 50; ++i) {
+        const std::string key = "k" + std::to_string(i);
+        cache.set(key, i, {.ttl = 100s, .jitter = 10s});
+        const sc::Duration ttl = cache.get<int>(key).ttl();
+        CHECK(ttl > 90s);
+        CHECK(ttl <= 100s);
+        if (i == 0) first = ttl;
+        differ = differ || ttl != first;
+    }
+    CHECK(differ);
+    cache.set("f", 1, {.ttl = 100s, .jitter = 0.5});
+    CHECK(cache.get<int>("f").ttl() > 50s - 1ms);
+}
+
+TEST_CASE("touch gives the value another lifetime in every tier, and nothing else", "[facade][touch][R4]") {
+    World world;
+    world.cache->set("k", 1, {.ttl = 1min});
+    CHECK(world.cache->touch("k", 1h));
+    world.clock.advance(59min);
+    CHECK(*world.cache->get<int>("k") == 1);
+    world.cache->set("other", 2);
+    CHECK(world.cache->touch("k", 1s));
+    world.clock.advance(1s);
+    CHECK_FALSE(world.cache->get<int>("k"));
+    CHECK_FALSE(world.cache->touch("k", 1h));
+    CHECK_FALSE(world.cache->touch("never", 1h));
+}
+
+TEST_CASE("touch reaches a value that is only below", "[facade][touch]") {
+    World world;
+    world.cache->set("k", 1, {.ttl = 1min, .write = sc::TierSet::disk});
+    CHECK(world.cache->touch("k", 1h));
+    world.clock.advance(30min);
+    CHECK(world.cache->get<int>("k").tier() == sc::TierId::disk);
+    CHECK(world.cache->get<int>("k").ttl() == 30min);
+}
+
+TEST_CASE("an expired value is kept for its grace: not served, unless asked for", "[facade][grace]") {
+    World world;
+    world.cache->set("k", 1, {.ttl = 1min, .grace = 1h});
+    CHECK(world.cache->expire("k"));
+    CHECK_FALSE(world.cache->get<int>("k"));
+    CHECK_FALSE(world.cache->exists("k"));
+    const auto stale = world.cache->get<int>("k", {.allow_stale = true});
+    REQUIRE(stale);
+    CHECK(stale.stale());
+    CHECK(world.cache->stats().stale_served == 1);
+    world.clock.advance(2h);
+    CHECK_FALSE(world.cache->get<int>("k", {.allow_stale = true}));
+    CHECK_FALSE(world.cache->expire("k"));
+}
+
+TEST_CASE("maintenance sweeps what nobody asks for any more", "[facade][maintenance]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.background_threads = 0, .clock = &clock}};
+    for (int i = 0; i < 100; ++i) cache.set("k" + std::to_string(i), i, {.ttl = i < 60 ? 1s : 1h});
+    CHECK(cache.stats().size == 100);
+    clock.advance(2s);
+    CHECK(cache.run_maintenance() == 60);
+    CHECK(cache.stats().size == 40);
+    CHECK(cache.stats().expirations == 60);
+}
+
+TEST_CASE("a record written by a clock that is ahead is not served", "[facade][R26]") {
+    World world;
+    world.cache->set("k", 1, {.ttl = 1h, .write = sc::TierSet::disk});
+    world.clock.set_wall(world.clock.wall() - 10min);
+    CHECK_FALSE(world.cache->get<int>("k"));
+}

@@ -1,0 +1,249 @@
+#include <smartcache/facade/smart_cache.hpp>
+
+#include <atomic>
+#include <functional>
+#include <future>
+#include <latch>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <smartcache/codec/json.hpp>
+#include <smartcache/testing.hpp>
+
+#include "support/catch.hpp"
+#include "support/map_tier.hpp"
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+using smartcache_test::MapTier;
+
+TEST_CASE("a load runs once; its value is served until it expires", "[facade][load]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    int loads = 0;
+    const auto load = [&] { return ++loads; };
+    CHECK(*cache.get_or_compute("k", load, 1min) == 1);
+    CHECK(*cache.get_or_compute("k", load, 1min) == 1);
+    clock.advance(1min);
+    CHECK(*cache.get_or_compute("k", load, {.ttl = 1min}) == 2);
+    const sc::Stats stats = cache.stats();
+    CHECK(stats.loads == 2);
+    CHECK(stats.hits == 1);
+    CHECK(stats.misses == 2);
+}
+
+TEST_CASE("concurrent misses of one key share one load", "[facade][load][threads]") {
+    sc::SmartCache<> cache;
+    constexpr int threads = 8;
+    std::atomic<int> loads{0};
+    std::atomic<int> right{0};
+    std::promise<void> release;
+    std::shared_future<void> released = release.get_future().share();
+    std::vector<std::thread> pool;
+    for (int i = 0; i < threads; ++i)
+        pool.emplace_back([&] {
+            const auto value = cache.get_or_compute("k", [&] {
+                loads.fetch_add(1);
+                released.wait();
+                return std::string("value");
+            });
+            if (*value == "value") right.fetch_add(1);
+        });
+    // The load ends only when all others wait for it.
+    while (sc::detail::WaitGraph::instance().waiting() < threads - 1) std::this_thread::yield();
+    release.set_value();
+    for (std::thread& thread : pool) thread.join();
+    CHECK(loads.load() == 1);
+    CHECK(right.load() == threads);
+    CHECK(cache.stats().coalesced == threads - 1);
+    CHECK(cache.stats().misses == threads);
+}
+
+TEST_CASE("a loader's exception reaches every waiter, and nothing is stored", "[facade][load][threads]") {
+    sc::SmartCache<> cache;
+    std::atomic<int> caught{0};
+    std::promise<void> release;
+    std::shared_future<void> released = release.get_future().share();
+    std::vector<std::thread> pool;
+    for (int i = 0; i < 4; ++i)
+        pool.emplace_back([&] {
+            try {
+                (void)cache.get_or_compute("k", [&]() -> int {
+                    released.wait();
+                    throw std::out_of_range("origin");
+                });
+            } catch (const std::out_of_range&) {
+                caught.fetch_add(1);
+            }
+        });
+    while (sc::detail::WaitGraph::instance().waiting() < 3) std::this_thread::yield();
+    release.set_value();
+    for (std::thread& thread : pool) thread.join();
+    CHECK(caught.load() == 4);
+    CHECK_FALSE(cache.exists("k"));
+    CHECK(cache.stats().load_failures == 1);
+    CHECK(*cache.get_or_compute("k", [] { return 1; }) == 1);
+}
+
+TEST_CASE("an absence is remembered for its own TTL, and only where one is given", "[facade][load][negative]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    sc::SmartCache<> cache({.clock = &clock}, std::move(tiers));
+    int loads = 0;
+    const auto absent = [&]() -> std::optional<int> {
+        ++loads;
+        return std::nullopt;
+    };
+    CHECK_FALSE(cache.get_or_compute("a", absent));
+    CHECK_FALSE(cache.get_or_compute("a", absent));
+    CHECK(loads == 2);
+    CHECK_FALSE(cache.get_or_compute("b", absent, {.negative_ttl = 10s}));
+    CHECK_FALSE(cache.get_or_compute("b", absent, {.negative_ttl = 10s}));
+    CHECK(loads == 3);
+    CHECK_FALSE(cache.get<int>("b"));
+    CHECK_FALSE(cache.exists("b"));
+    clock.advance(10s);
+    CHECK(*cache.get_or_compute("b", []() -> std::optional<int> { return 4; }) == 4);
+    CHECK(*cache.get<int>("b") == 4);
+}
+
+TEST_CASE("a remembered absence is found below too", "[facade][load][negative]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    sc::SmartCache<> cache({.memory = {.enabled = false}, .clock = &clock}, std::move(tiers));
+    int loads = 0;
+    const auto absent = [&]() -> std::optional<int> {
+        ++loads;
+        return std::nullopt;
+    };
+    (void)cache.get_or_compute("k", absent, {.negative_ttl = 10s});
+    (void)cache.get_or_compute("k", absent, {.negative_ttl = 10s});
+    CHECK(loads == 1);
+    CHECK_FALSE(cache.exists("k"));
+}
+
+TEST_CASE("a loader that asks for its own key gets an error that names it, not a hang", "[facade][load]") {
+    sc::SmartCache<> cache;
+    const auto ask = [&] {
+        return cache.get_or_compute("report:7", [&]() -> int { return *cache.get_or_compute("report:7", [] { return 1; }); });
+    };
+    CHECK_THROWS_WITH(ask(), Catch::Matchers::Contains("report:7"));
+    CHECK_THROWS_AS(ask(), std::logic_error);
+}
+
+TEST_CASE("recursion over other keys works at any depth", "[facade][load]") {
+    sc::SmartCache<> cache;
+    std::function<long(int)> fibonacci = [&](int n) -> long {
+        return *cache.get_or_compute("fib:" + std::to_string(n), [&]() -> long {
+            return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
+        });
+    };
+    CHECK(fibonacci(80) == 23416728348467685L);
+    CHECK(cache.stats().loads == 81);
+}
+
+TEST_CASE("two loads that need each other's key do not hang", "[facade][load][threads][R32]") {
+    sc::SmartCache<> cache;
+    std::latch both(2);
+    const auto cross = [&](const char* mine, const char* other) {
+        return *cache.get_or_compute(mine, [&]() -> int {
+            both.arrive_and_wait();
+            return 1 + *cache.get_or_compute(other, [] { return 10; });
+        });
+    };
+    auto first = std::async(std::launch::async, [&] { return cross("a", "b"); });
+    auto second = std::async(std::launch::async, [&] { return cross("b", "a"); });
+    const int a = first.get();
+    const int b = second.get();
+    // One of them waits for the other; the other loads without sharing.
+    CHECK(((a == 11 && b == 12) || (a == 12 && b == 11) || (a == 11 && b == 11)));
+}
+
+TEST_CASE("a stale value within its grace is served when the loader throws", "[facade][load][grace]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    const sc::EntryOptions options{.ttl = 1min, .grace = 1h};
+    (void)cache.get_or_compute("k", [] { return 1; }, options);
+    clock.advance(2min);
+    const auto failing = []() -> int { throw std::runtime_error("origin"); };
+    const auto stale = cache.get_or_compute("k", failing, options);
+    REQUIRE(stale);
+    CHECK(*stale == 1);
+    CHECK(stale.stale());
+    CHECK(cache.stats().stale_served == 1);
+    CHECK(cache.stats().load_failures == 1);
+    CHECK(*cache.get_or_compute("k", [] { return 2; }, options) == 2);
+    cache.erase("k");
+    CHECK_THROWS_AS(cache.get_or_compute("k", failing, options), std::runtime_error);
+}
+
+TEST_CASE("a loader may change how its value is stored, or have it not stored at all", "[facade][load]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    (void)cache.get_or_compute("k", [](sc::LoadContext& context) {
+        CHECK(context.key() == "k");
+        context.options.ttl = 5s;
+        return 1;
+    });
+    CHECK(cache.get<int>("k").ttl() == 5s);
+    CHECK(*cache.get_or_compute("n", [](sc::LoadContext& context) {
+        context.skip_store();
+        return 2;
+    }) == 2);
+    CHECK_FALSE(cache.exists("n"));
+}
+
+TEST_CASE("loaders may return text, views and memory-only values", "[facade][load]") {
+    sc::SmartCache<> cache;
+    const sc::Lookup<std::string> text = cache.get_or_compute("c", [] { return "literal"; });
+    CHECK(*text == "literal");
+    const auto pointer = cache.get_or_compute("m", [] { return sc::memory_only(std::make_unique<int>(3)); });
+    CHECK(**pointer == 3);
+    CHECK(**cache.get<std::unique_ptr<int>>("m") == 3);
+}
+
+TEST_CASE("a value too large to be kept is still returned", "[facade][load][limits]") {
+    sc::SmartCache<> cache{{.max_value_size = 10}};
+    CHECK(cache.get_or_compute("k", [] { return std::string(100, 'x'); })->size() == 100);
+    CHECK_FALSE(cache.exists("k"));
+    CHECK(cache.stats().rejected == 1);
+    CHECK(*cache.get_or_compute(std::string(100'000, 'k'), [] { return 1; }) == 1);
+}
+
+TEST_CASE("a load asks the lower tiers before the loader", "[facade][load]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    sc::SmartCache<> cache({.clock = &clock}, std::move(tiers));
+    cache.set("k", 1, {.write = sc::TierSet::disk});
+    const auto hit = cache.get_or_compute("k", []() -> int { throw std::logic_error("not wanted"); });
+    CHECK(*hit == 1);
+    CHECK(hit.tier() == sc::TierId::disk);
+    CHECK(cache.get<int>("k").tier() == sc::TierId::memory);
+    CHECK(cache.stats().loads == 0);
+}
+
+TEST_CASE("refresh loads whatever is stored and replaces it; a failed refresh keeps the old value", "[facade][load]") {
+    sc::SmartCache<> cache;
+    cache.set("k", 1);
+    CHECK(*cache.refresh("k", [] { return 2; }) == 2);
+    CHECK(*cache.get<int>("k") == 2);
+    CHECK_THROWS_AS(cache.refresh("k", []() -> int { throw std::runtime_error("origin"); }), std::runtime_error);
+    CHECK(*cache.get<int>("k") == 2);
+    CHECK_FALSE(cache.refresh("k", []() -> std::optional<int> { return std::nullopt; }));
+    CHECK_FALSE(cache.exists("k"));
+}
+
+TEST_CASE("options of a later version are refused, not ignored", "[facade][load][options]") {
+    sc::SmartCache<> cache;
+    CHECK_THROWS_AS(cache.set("k", 1, {.tags = {"t"}}), sc::ConfigError);
+    CHECK_THROWS_AS(cache.get_or_compute("k", [] { return 1; }, {.soft_timeout = 1s}), sc::ConfigError);
+    CHECK_THROWS_AS(cache.set("k", 1, {.jitter = 1.5}), sc::ConfigError);
+    CHECK_FALSE(cache.exists("k"));
+}
