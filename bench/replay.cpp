@@ -1,14 +1,18 @@
-// Which eviction policy finds most? Replays request traces through L1 and its public API, one thread: "get; on a miss, put".
+// Which eviction policy finds most? Replays request traces through L1 and its public API, one thread: "get;
+// on a miss, put".
 //
 //   replay [options] TRACE|DIRECTORY...
 //     --policy adaptive,lru,...   default: all
-//     --percent 0.1,1,5,10,25     capacities in % of the unique keys (default), sizes under 32 entries left out
+//     --percent 0.1,1,5,10,25     capacities in % of the unique keys (default), sizes under 32 entries left
+//     out
 //     --capacity 1000,50000       capacities in entries (with --bytes: in bytes) instead
 //     --shards N                  default: the cache's own choice for its capacity
-//     --bytes                     weigh entries by the trace's object sizes; --percent is then of the unique keys' bytes;
+//     --bytes                     weigh entries by the trace's object sizes; --percent is then of the unique
+//     keys' bytes;
 //                                 traces without sizes are left out
 //     --csv FILE                  the rows as CSV too
-//     --reference FILE            reference_hit_ratios.csv: also print each policy's regret to Belady's optimum
+//     --reference FILE            reference_hit_ratios.csv: also print each policy's regret to Belady's
+//     optimum
 //
 // The hash seed differs from run to run, so ratios of small caches move in the third decimal.
 
@@ -125,7 +129,8 @@ Options parse(int argc, char** argv) {
             options.traces.emplace_back(word);
         }
     }
-    if (options.traces.empty()) throw std::invalid_argument("no trace is given; the head of bench/replay.cpp lists the options");
+    if (options.traces.empty())
+        throw std::invalid_argument("no trace is given; the head of bench/replay.cpp lists the options");
     if (options.bytes && !options.reference.empty()) {
         throw std::invalid_argument("--reference holds figures in entries; leave --bytes out");
     }
@@ -138,7 +143,8 @@ std::vector<std::pair<std::size_t, double>> capacities(const Options& options, c
     std::vector<std::pair<std::size_t, double>> result;
     for (const std::size_t capacity : options.capacities) result.emplace_back(capacity, 0.0);
     if (!result.empty()) return result;
-    const double whole = options.bytes ? static_cast<double>(trace.unique_bytes) : static_cast<double>(trace.unique_keys);
+    const double whole =
+        options.bytes ? static_cast<double>(trace.unique_bytes) : static_cast<double>(trace.unique_keys);
     for (const double percent : options.percents) {
         const auto capacity = static_cast<std::size_t>(whole * percent / 100);
         if (capacity >= 32) result.emplace_back(capacity, percent);
@@ -146,7 +152,8 @@ std::vector<std::pair<std::size_t, double>> capacities(const Options& options, c
     return result;
 }
 
-Row replay(const Options& options, const bench::Trace& trace, sc::EvictionPolicy policy, std::size_t capacity) {
+Row replay(const Options& options, const bench::Trace& trace, sc::EvictionPolicy policy,
+           std::size_t capacity) {
     using Cache = sc::MemoryCache<std::uint64_t, std::uint32_t>;
     sc::MemoryOptions memory;
     memory.policy = policy;
@@ -156,7 +163,9 @@ Row replay(const Options& options, const bench::Trace& trace, sc::EvictionPolicy
     Cache::Hooks hooks;
     if (options.bytes) {
         memory.capacity_bytes = capacity;
-        hooks.weigher = [](std::uint64_t /*key*/, std::uint32_t size) { return std::max<std::size_t>(size, 1); };
+        hooks.weigher = [](std::uint64_t /*key*/, std::uint32_t size) {
+            return std::max<std::size_t>(size, 1);
+        };
     }
     Cache cache(memory, std::move(hooks));
 
@@ -186,11 +195,13 @@ Row replay(const Options& options, const bench::Trace& trace, sc::EvictionPolicy
     return row;
 }
 
-const char* name_of(sc::EvictionPolicy policy) { return sc::to_string(policy).data(); }
+const char* name_of(sc::EvictionPolicy policy) {
+    return sc::to_string(policy).data();
+}
 
 void print(const Row& row) {
-    std::printf("%-18s %-10s %12zu %6.4g  %.4f", row.trace.c_str(), name_of(row.policy), row.capacity, row.percent,
-                row.hit_ratio);
+    std::printf("%-18s %-10s %12zu %6.4g  %.4f", row.trace.c_str(), name_of(row.policy), row.capacity,
+                row.percent, row.hit_ratio);
     if (row.byte_hit_ratio > 0) {
         std::printf("  %.4f", row.byte_hit_ratio);
     } else {
@@ -204,8 +215,8 @@ void write_csv(const std::string& path, const std::vector<Row>& rows) {
     std::ofstream file(path);
     file << "trace,policy,capacity,percent,hit_ratio,byte_hit_ratio,requests_per_second\n";
     for (const Row& row : rows) {
-        file << row.trace << ',' << name_of(row.policy) << ',' << row.capacity << ',' << row.percent << ',' << row.hit_ratio
-             << ',' << row.byte_hit_ratio << ',' << row.requests_per_second << '\n';
+        file << row.trace << ',' << name_of(row.policy) << ',' << row.capacity << ',' << row.percent << ','
+             << row.hit_ratio << ',' << row.byte_hit_ratio << ',' << row.requests_per_second << '\n';
     }
     if (!file.flush()) throw std::runtime_error(path + ": cannot be written");
 }
@@ -239,10 +250,11 @@ Reference read_reference(const std::string& path) {
 }
 
 void print_regret(const Options& options, const Reference& reference, const std::vector<Row>& rows) {
-    std::printf("\nregret: Belady's hit ratio minus the policy's, mean over the pairs of trace and capacity; "
-                "behind: below the best listed online policy\n");
-    std::printf("%-10s %6s %12s %10s %12s %12s  %s\n", "policy", "pairs", "mean regret", "worst", "behind > .02",
-                "behind > .05", "worst pair");
+    std::printf(
+        "\nregret: Belady's hit ratio minus the policy's, mean over the pairs of trace and capacity; "
+        "behind: below the best listed online policy\n");
+    std::printf("%-10s %6s %12s %10s %12s %12s  %s\n", "policy", "pairs", "mean regret", "worst",
+                "behind > .02", "behind > .05", "worst pair");
     for (const sc::EvictionPolicy policy : options.policies) {
         std::size_t pairs = 0;
         std::size_t behind_2 = 0;
@@ -274,8 +286,8 @@ int run(int argc, char** argv) {
     const Options options = parse(argc, argv);
     const Reference reference = options.reference.empty() ? Reference{} : read_reference(options.reference);
     std::vector<Row> rows;
-    std::printf("%-18s %-10s %12s %6s  %6s  %6s  %10s\n", "trace", "policy", options.bytes ? "bytes" : "entries", "%", "hits",
-                "bytes", "Mrequest/s");
+    std::printf("%-18s %-10s %12s %6s  %6s  %6s  %10s\n", "trace", "policy",
+                options.bytes ? "bytes" : "entries", "%", "hits", "bytes", "Mrequest/s");
     for (const std::filesystem::path& path : options.traces) {
         const bench::Trace trace = bench::read_trace(path);
         if (options.bytes && trace.sizes.empty()) continue;

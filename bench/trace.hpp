@@ -18,7 +18,8 @@
 // Request traces, format CTRACE01 in one LZ4 frame. Little endian, after decompression:
 //
 //     8 bytes "CTRACE01"; u64 n, requests; u64 flags: 1 sizes, 2 operations, 4 times; u64 key[n];
-//     with flag 1 u32 size[n], bytes of the object; with flag 2 u8 op[n], 0 read, 1 write; with flag 4 u32 time[n]
+//     with flag 1 u32 size[n], bytes of the object; with flag 2 u8 op[n], 0 read, 1 write; with flag 4 u32
+//     time[n]
 
 namespace bench {
 
@@ -30,9 +31,9 @@ class TraceError : public std::runtime_error {
 };
 
 struct Trace {
-    std::string name;                 ///< file name up to the first dot
-    std::vector<std::uint64_t> keys;  ///< one per request
-    std::vector<std::uint32_t> sizes; ///< one per request, or empty
+    std::string name;                  ///< file name up to the first dot
+    std::vector<std::uint64_t> keys;   ///< one per request
+    std::vector<std::uint32_t> sizes;  ///< one per request, or empty
     std::size_t unique_keys = 0;
     std::uint64_t unique_bytes = 0;  ///< sum of each key's first size; 0 without sizes
 };
@@ -60,7 +61,8 @@ inline std::string decompress(const std::filesystem::path& path, const std::stri
     while (at < packed.size()) {
         std::size_t produced = chunk.size();
         std::size_t consumed = packed.size() - at;
-        wanted = LZ4F_decompress(context.handle, chunk.data(), &produced, packed.data() + at, &consumed, nullptr);
+        wanted =
+            LZ4F_decompress(context.handle, chunk.data(), &produced, packed.data() + at, &consumed, nullptr);
         if (LZ4F_isError(wanted)) throw TraceError(path, LZ4F_getErrorName(wanted));
         if (produced == 0 && consumed == 0) break;
         plain.append(chunk.data(), produced);

@@ -63,6 +63,7 @@ httplib::Server::Handler slow_files(fs::path root) {
 class PrivateRedis {
   public:
     explicit PrivateRedis(const fs::path& dir) : socket_(dir / ("redis-" + std::to_string(::getpid()))) {
+        if (SMARTCACHE_HAS_REDIS == 0) return;  // a build without hiredis
         child_ = ::fork();
         if (child_ == 0) {
             const std::string path = socket_.string();
@@ -96,6 +97,7 @@ class CachedService {
   public:
     CachedService(const fs::path& root, const sc::Config& config, int port = 0)
         : cache_(config), web_(cache_, sc::http::MiddlewareOptions{}) {
+        server_.set_tcp_nodelay(true);
         server_.Get(".*", sc::http::wrap(web_, slow_files(root)));
         port_ = port == 0 ? server_.bind_to_any_port("127.0.0.1")
                           : (server_.bind_to_port("127.0.0.1", port) ? port : -1);
@@ -155,6 +157,8 @@ void fetch_all(int port, const std::vector<std::string>& files, std::size_t pass
     httplib::Client client("127.0.0.1", port);
     client.set_keep_alive(true);
     client.set_tcp_nodelay(true);
+    // The same site in every process, whatever its port: the host is part of each key.
+    client.set_default_headers({{"Host", "files.example"}});
     (void)client.Get("/");  // opens the connection; no file
     for (const std::string& file : files) {
         const auto start = std::chrono::steady_clock::now();

@@ -43,7 +43,8 @@ TEST_CASE("set_many writes each tier in one round trip", "[facade][batch]") {
     CHECK(*world.cache->get<int>("b") == 2);
 }
 
-TEST_CASE("get_many keeps the order of the keys and asks each tier once for what is still missing", "[facade][batch]") {
+TEST_CASE("get_many keeps the order of the keys and asks each tier once for what is still missing",
+          "[facade][batch]") {
     World world;
     world.cache->set("memory", 1);
     world.cache->set("upper", 2, {.write = sc::TierSet::redis});
@@ -64,7 +65,8 @@ TEST_CASE("get_many keeps the order of the keys and asks each tier once for what
     CHECK(stats.misses == 1);
 }
 
-TEST_CASE("erase_many removes from every tier in one round trip each and counts what was there", "[facade][batch]") {
+TEST_CASE("erase_many removes from every tier in one round trip each and counts what was there",
+          "[facade][batch]") {
     World world;
     world.cache->set_many<int>({{"a", 1}, {"b", 2}});
     world.upper->round_trips = 0;

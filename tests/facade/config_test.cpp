@@ -95,15 +95,17 @@ TEST_CASE("lengths of time are numbers of milliseconds or text with a unit", "[c
     CHECK(ttl("\"1h\"") == 1h);
     CHECK(ttl("\"7d\"") == 24h * 7);
     CHECK(ttl("\"forever\"") == sc::Duration::max());
-    for (const char* bad : {"\"10\"", "\"10 s\"", "\"s\"", "\"1w\"", "1.5", "true", "null", "\"99999999999999999d\""})
-        CHECK(fields_refused(std::string("{\"memory\":{\"ttl\":") + bad + "}}") == std::vector<std::string>{"memory.ttl"});
+    for (const char* bad :
+         {"\"10\"", "\"10 s\"", "\"s\"", "\"1w\"", "1.5", "true", "null", "\"99999999999999999d\""})
+        CHECK(fields_refused(std::string("{\"memory\":{\"ttl\":") + bad + "}}") ==
+              std::vector<std::string>{"memory.ttl"});
 }
 
 TEST_CASE("one error names every wrong field, its value and what is allowed", "[config]") {
     CHECK(fields_refused(R"({"memory":{"capacity":0,"policy":"best","typo":1},"redis":{"url":"http://x"},
                              "max_key_size":"big","auto_expire_interval":-1})") ==
-          std::vector<std::string>{"memory.policy", "max_key_size", "memory.typo", "memory.capacity", "redis.url",
-                                   "auto_expire_interval"});
+          std::vector<std::string>{"memory.policy", "max_key_size", "memory.typo", "memory.capacity",
+                                   "redis.url", "auto_expire_interval"});
     try {
         (void)sc::Config::from_json(R"({"memory":{"capacity":-5}})");
         FAIL("accepted");
@@ -141,14 +143,16 @@ TEST_CASE("the environment sets fields by their names in capitals", "[config]") 
 TEST_CASE("a variable that names no field, or a value that does not fit, is refused", "[config]") {
     {
         const Environment typo("SCTEST_MEMORY_CAPACTIY", "77");
-        CHECK_THROWS_WITH(sc::Config::from_env("SCTEST_"), Catch::Matchers::Contains("SCTEST_MEMORY_CAPACTIY"));
+        CHECK_THROWS_WITH(sc::Config::from_env("SCTEST_"),
+                          Catch::Matchers::Contains("SCTEST_MEMORY_CAPACTIY"));
     }
     const Environment bad("SCTEST_MEMORY_CAPACITY", "7x");
     CHECK_THROWS_AS(sc::Config::from_env("SCTEST_"), sc::ConfigError);
 }
 
 TEST_CASE("contradictions are refused", "[config]") {
-    CHECK_THROWS_AS((sc::Config{.redis = {.enabled = true, .write = sc::WriteMode::behind}}.validate()), sc::ConfigError);
+    CHECK_THROWS_AS((sc::Config{.redis = {.enabled = true, .write = sc::WriteMode::behind}}.validate()),
+                    sc::ConfigError);
     CHECK_THROWS_AS((sc::Config{.memory = {.capacity_bytes = 0}}.validate()), sc::ConfigError);
     CHECK_THROWS_AS((sc::Config{.memory = {.ttl = 0ms}}.validate()), sc::ConfigError);
     CHECK_THROWS_AS((sc::Config{.disk = {.max_size = 1}}.validate()), sc::ConfigError);
@@ -168,9 +172,9 @@ TEST_CASE("presets are valid and are what they say", "[config]") {
     CHECK(fit.memory.capacity_bytes == std::optional<std::size_t>(64U << 20U));
     CHECK(fit.memory.capacity > 50'000);
     CHECK(fit.memory.capacity < 67'200);
-    for (const sc::Config& config :
-         {sc::Config::high_performance(), sc::Config::memory_only(), sc::Config::memory_optimized("redis://h", "/p"),
-          sc::Config::persistent("/p"), sc::Config::distributed("redis://h", "/p"),
-          sc::Config::production("redis://h", "/p"), sc::Config::fit(1, 1)})
+    for (const sc::Config& config : {sc::Config::high_performance(), sc::Config::memory_only(),
+                                     sc::Config::memory_optimized("redis://h", "/p"),
+                                     sc::Config::persistent("/p"), sc::Config::distributed("redis://h", "/p"),
+                                     sc::Config::production("redis://h", "/p"), sc::Config::fit(1, 1)})
         CHECK_NOTHROW(config.validate());
 }

@@ -61,7 +61,8 @@ TEST_CASE("tier_required turns an unreachable Redis into a ConfigError", "[facad
                     sc::ConfigError);
 }
 
-TEST_CASE("a second cache on the same directory starts without it and names the owner", "[facade][degraded]") {
+TEST_CASE("a second cache on the same directory starts without it and names the owner",
+          "[facade][degraded]") {
     const smartcache_test::TempDir dir;
     Messages messages;
     const sc::Config config{.disk = {.enabled = true, .path = dir.path() / "store"}};
@@ -71,7 +72,8 @@ TEST_CASE("a second cache on the same directory starts without it and names the 
     sc::SmartCache<> second{again};
     CHECK(second.set("k", 1));
     CHECK_FALSE(second.health_check().disk);
-    CHECK(second.health_check().detail(sc::TierId::disk).find(std::to_string(::getpid())) != std::string::npos);
+    CHECK(second.health_check().detail(sc::TierId::disk).find(std::to_string(::getpid())) !=
+          std::string::npos);
     CHECK(messages.mention("disk"));
     CHECK(first.health_check().ok());
     again.tier_required = true;

@@ -38,7 +38,10 @@ struct World {
 const std::vector<std::pair<std::string, std::function<void(sc::SmartCache<>&)>>>& interruptions() {
     static const std::vector<std::pair<std::string, std::function<void(sc::SmartCache<>&)>>> list{
         {"set", [](sc::SmartCache<>& cache) { cache.set("k", 2); }},
-        {"set_many", [](sc::SmartCache<>& cache) { cache.set_many<int>({{"k", 2}}); }},
+        {"set_many",
+         [](sc::SmartCache<>& cache) {
+             cache.set_many<int>({{"k", 2}});
+         }},
         {"erase", [](sc::SmartCache<>& cache) { cache.erase("k"); }},
         {"erase_many", [](sc::SmartCache<>& cache) { cache.erase_many({"k"}); }},
         {"clear", [](sc::SmartCache<>& cache) { cache.clear(); }},
@@ -49,7 +52,8 @@ const std::vector<std::pair<std::string, std::function<void(sc::SmartCache<>&)>>
 
 }  // namespace
 
-TEST_CASE("a load that began before a change is returned to its caller and stored nowhere", "[facade][fence][R1]") {
+TEST_CASE("a load that began before a change is returned to its caller and stored nowhere",
+          "[facade][fence][R1]") {
     for (const auto& [name, change] : interruptions()) {
         INFO(name);
         World world;
@@ -111,7 +115,8 @@ TEST_CASE("a promotion does not bring back the lifetime that touch has cut", "[f
     CHECK_FALSE(world.cache->get<int>("k"));
 }
 
-TEST_CASE("callers that come after an erase never join the load that began before it", "[facade][fence][R2][threads]") {
+TEST_CASE("callers that come after an erase never join the load that began before it",
+          "[facade][fence][R2][threads]") {
     sc::SmartCache<> cache;
     std::promise<void> started;
     std::promise<void> release;
@@ -135,12 +140,13 @@ TEST_CASE("an erase during a load kills the grace copy too", "[facade][fence][R5
     const sc::EntryOptions options{.ttl = 1min, .grace = 1h};
     world.cache->set("k", 1, options);
     world.clock.advance(2min);
-    CHECK_THROWS_AS(world.cache->get_or_compute("k",
-                                                [&]() -> int {
-                                                    world.cache->erase("k");
-                                                    throw std::runtime_error("origin");
-                                                },
-                                                options),
+    CHECK_THROWS_AS(world.cache->get_or_compute(
+                        "k",
+                        [&]() -> int {
+                            world.cache->erase("k");
+                            throw std::runtime_error("origin");
+                        },
+                        options),
                     std::runtime_error);
 }
 
@@ -181,9 +187,11 @@ TEST_CASE("marks reach the tickets of their key and no others", "[facade][fence]
     CHECK_FALSE(fences.marked(*same_stripe));
 }
 
-TEST_CASE("under load from many threads no erased or overwritten value is ever seen again", "[facade][stress][I3]") {
-    // Oracle: values of a key only grow. A writer publishes the floor after its set returned; a reader that saw the floor
-    // before it began must not get anything older, from memory, from below, or from a load that began earlier.
+TEST_CASE("under load from many threads no erased or overwritten value is ever seen again",
+          "[facade][stress][I3]") {
+    // Oracle: values of a key only grow. A writer publishes the floor after its set returned; a reader that
+    // saw the floor before it began must not get anything older, from memory, from below, or from a load that
+    // began earlier.
     World world;
     constexpr int keys = 4;
     constexpr int rounds = 3000;

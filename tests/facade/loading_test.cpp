@@ -89,7 +89,8 @@ TEST_CASE("a loader's exception reaches every waiter, and nothing is stored", "[
     CHECK(*cache.get_or_compute("k", [] { return 1; }) == 1);
 }
 
-TEST_CASE("an absence is remembered for its own TTL, and only where one is given", "[facade][load][negative]") {
+TEST_CASE("an absence is remembered for its own TTL, and only where one is given",
+          "[facade][load][negative]") {
     sc::FakeClock clock;
     std::vector<std::unique_ptr<sc::Tier>> tiers;
     tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
@@ -131,7 +132,8 @@ TEST_CASE("a remembered absence is found below too", "[facade][load][negative]")
 TEST_CASE("a loader that asks for its own key gets an error that names it, not a hang", "[facade][load]") {
     sc::SmartCache<> cache;
     const auto ask = [&] {
-        return cache.get_or_compute("report:7", [&]() -> int { return *cache.get_or_compute("report:7", [] { return 1; }); });
+        return cache.get_or_compute(
+            "report:7", [&]() -> int { return *cache.get_or_compute("report:7", [] { return 1; }); });
     };
     CHECK_THROWS_WITH(ask(), Catch::Matchers::Contains("report:7"));
     CHECK_THROWS_AS(ask(), std::logic_error);
@@ -169,7 +171,8 @@ TEST_CASE("a stale value within its grace is served when the loader throws", "[f
     sc::FakeClock clock;
     sc::SmartCache<> cache{{.clock = &clock}};
     const sc::EntryOptions options{.ttl = 1min, .grace = 1h};
-    (void)cache.get_or_compute("k", [] { return 1; }, options);
+    (void)cache.get_or_compute(
+        "k", [] { return 1; }, options);
     clock.advance(2min);
     const auto failing = []() -> int { throw std::runtime_error("origin"); };
     const auto stale = cache.get_or_compute("k", failing, options);
@@ -178,7 +181,8 @@ TEST_CASE("a stale value within its grace is served when the loader throws", "[f
     CHECK(stale.stale());
     CHECK(cache.stats().stale_served == 1);
     CHECK(cache.stats().load_failures == 1);
-    CHECK(*cache.get_or_compute("k", [] { return 2; }, options) == 2);
+    CHECK(*cache.get_or_compute(
+              "k", [] { return 2; }, options) == 2);
     cache.erase("k");
     CHECK_THROWS_AS(cache.get_or_compute("k", failing, options), std::runtime_error);
 }
@@ -229,12 +233,14 @@ TEST_CASE("a load asks the lower tiers before the loader", "[facade][load]") {
     CHECK(cache.stats().loads == 0);
 }
 
-TEST_CASE("refresh loads whatever is stored and replaces it; a failed refresh keeps the old value", "[facade][load]") {
+TEST_CASE("refresh loads whatever is stored and replaces it; a failed refresh keeps the old value",
+          "[facade][load]") {
     sc::SmartCache<> cache;
     cache.set("k", 1);
     CHECK(*cache.refresh("k", [] { return 2; }) == 2);
     CHECK(*cache.get<int>("k") == 2);
-    CHECK_THROWS_AS(cache.refresh("k", []() -> int { throw std::runtime_error("origin"); }), std::runtime_error);
+    CHECK_THROWS_AS(cache.refresh("k", []() -> int { throw std::runtime_error("origin"); }),
+                    std::runtime_error);
     CHECK(*cache.get<int>("k") == 2);
     CHECK_FALSE(cache.refresh("k", []() -> std::optional<int> { return std::nullopt; }));
     CHECK_FALSE(cache.exists("k"));

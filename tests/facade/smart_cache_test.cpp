@@ -49,7 +49,8 @@ TEST_CASE("a set value is found in memory first", "[facade]") {
     CHECK(three.disk->holds("0::k"));
 }
 
-TEST_CASE("a hit below memory is promoted into every tier above before the call returns", "[facade][promotion]") {
+TEST_CASE("a hit below memory is promoted into every tier above before the call returns",
+          "[facade][promotion]") {
     Three three;
     three.cache->set("k", std::string("value"));
     three.cache->clear_memory();
@@ -162,7 +163,8 @@ TEST_CASE("keys may hold any bytes", "[facade]") {
     CHECK(*three.cache->get<int>(b) == 2);
 }
 
-TEST_CASE("oversized keys and values are refused and counted, and the old value is gone", "[facade][limits]") {
+TEST_CASE("oversized keys and values are refused and counted, and the old value is gone",
+          "[facade][limits]") {
     Three three({.max_value_size = 100, .max_key_size = 10});
     CHECK_FALSE(three.cache->set("12345678901", 1));
     CHECK_FALSE(three.cache->get<int>("12345678901"));
@@ -253,8 +255,10 @@ TEST_CASE("generate_key is readable, GET and HEAD share it, and no delimiter tri
     CHECK(key == cache.generate_key("HEAD", "/api/users", "page=1"));
     CHECK(cache.generate_key("GET", "/a", "b=1&a=2") == cache.generate_key("GET", "/a", "a=2&b=1"));
     CHECK(cache.generate_key("GET", "/a", "a=1%26b=2") != cache.generate_key("GET", "/a", "a=1&b=2"));
-    CHECK(cache.generate_key("GET", "/a", "", {{"Accept", "x"}}) == cache.generate_key("GET", "/a", "", {{"accept", "x"}}));
+    CHECK(cache.generate_key("GET", "/a", "", {{"Accept", "x"}}) ==
+          cache.generate_key("GET", "/a", "", {{"accept", "x"}}));
     CHECK(cache.generate_key("GET", "/a", "", {{"accept", "x"}}) != cache.generate_key("GET", "/a"));
     const std::vector<std::pair<std::string, std::string>> headers{{"accept", "x"}};
-    CHECK(cache.generate_key("GET", "/a", "", headers) == cache.generate_key("GET", "/a", "", {{"accept", "x"}}));
+    CHECK(cache.generate_key("GET", "/a", "", headers) ==
+          cache.generate_key("GET", "/a", "", {{"accept", "x"}}));
 }

@@ -20,7 +20,7 @@
 namespace sc = smartcache;
 using smartcache_test::MapTier;
 
-namespace app {
+namespace values_test_app {
 
 struct User {
     std::string name;
@@ -35,7 +35,7 @@ void from_json(const nlohmann::json& json, User& user) {
     json.at("age").get_to(user.age);
 }
 
-}  // namespace app
+}  // namespace values_test_app
 
 namespace {
 
@@ -62,9 +62,9 @@ std::optional<T> read(sc::SmartCache<>& cache, std::string_view key) {
 
 TEST_CASE("a hit in memory hands out the live object itself", "[facade][values]") {
     sc::SmartCache<> cache;
-    cache.set("u", app::User{"Ann", 30});
-    const auto first = cache.get<app::User>("u");
-    const auto second = cache.get<app::User>("u");
+    cache.set("u", values_test_app::User{"Ann", 30});
+    const auto first = cache.get<values_test_app::User>("u");
+    const auto second = cache.get<values_test_app::User>("u");
     REQUIRE(first);
     CHECK(&*first == &*second);
     CHECK(first->name == "Ann");
@@ -78,7 +78,7 @@ TEST_CASE("values of every kind survive the trip below and back", "[facade][valu
     two.cache.set("text", "gr\xC3\xBC\xC3\x9F");
     two.cache.set("vector", std::vector<int>{1, 2, 3});
     two.cache.set("map", std::map<std::string, int>{{"a", 1}});
-    two.cache.set("user", app::User{"Bob", 4});
+    two.cache.set("user", values_test_app::User{"Bob", 4});
     two.cache.set("json", nlohmann::json{{"x", {1, 2}}});
     const std::vector<std::byte> bytes{std::byte{0}, std::byte{255}};
     two.cache.set("bytes", bytes);
@@ -89,7 +89,7 @@ TEST_CASE("values of every kind survive the trip below and back", "[facade][valu
         CHECK(read<std::string>(two.cache, "text") == "gr\xC3\xBC\xC3\x9F");
         CHECK(read<std::vector<int>>(two.cache, "vector") == std::vector<int>{1, 2, 3});
         CHECK(read<std::map<std::string, int>>(two.cache, "map") == std::map<std::string, int>{{"a", 1}});
-        CHECK(read<app::User>(two.cache, "user") == app::User{"Bob", 4});
+        CHECK(read<values_test_app::User>(two.cache, "user") == values_test_app::User{"Bob", 4});
         CHECK(read<nlohmann::json>(two.cache, "json") == nlohmann::json{{"x", {1, 2}}});
         CHECK(read<std::vector<std::byte>>(two.cache, "bytes") == bytes);
         two.below();
@@ -140,19 +140,21 @@ TEST_CASE("text reads as the codec's own type, and never as a number or an objec
     for (int round = 0; round < 2; ++round) {
         CHECK(read<nlohmann::json>(two.cache, "k") == nlohmann::json("42"));
         CHECK_FALSE(two.cache.get<int>("k"));
-        CHECK_FALSE(two.cache.get<app::User>("k"));
+        CHECK_FALSE(two.cache.get<values_test_app::User>("k"));
         CHECK_FALSE(two.cache.get<std::vector<int>>("k"));
         two.below();
     }
 }
 
-TEST_CASE("reading under another type goes through the codec, and is a counted miss when that would change the value",
-          "[facade][values][types]") {
+TEST_CASE(
+    "reading under another type goes through the codec, and is a counted miss when that would change the "
+    "value",
+    "[facade][values][types]") {
     Two<> two;
     two.cache.set("300", 300);
     two.cache.set("2.7", 2.7);
     two.cache.set("true", true);
-    two.cache.set("user", app::User{"Ann", 1});
+    two.cache.set("user", values_test_app::User{"Ann", 1});
     for (int round = 0; round < 2; ++round) {
         two.cache.reset_stats();
         CHECK(read<long>(two.cache, "300") == 300);
@@ -214,7 +216,8 @@ TEST_CASE("large values are compressed below and come back whole", "[facade][val
     CHECK(two.cache.get<std::vector<std::string>>("j")->size() == 1000);
 }
 
-TEST_CASE("memory.compression keeps values compressed in memory and gives them out whole", "[facade][compression]") {
+TEST_CASE("memory.compression keeps values compressed in memory and gives them out whole",
+          "[facade][compression]") {
     sc::SmartCache<> cache{{.memory = {.compression = true}}};
     const std::string page(100'000, 'p');
     cache.set("k", page);

@@ -46,18 +46,15 @@ class ThreadPool final : public Executor {
   public:
     explicit ThreadPool(std::size_t threads, std::size_t max_queued = 4096) : max_queued_(max_queued) {
         threads_.reserve(threads);
-        for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+        try {
+            for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+        } catch (...) {  // the system has no more threads: those that started must end first
+            stop();
+            throw;
+        }
     }
 
-    ~ThreadPool() override {
-        {
-            const std::lock_guard lock(mutex_);
-            stopping_ = true;
-            queue_.clear();
-        }
-        wake_.notify_all();
-        for (std::thread& thread : threads_) thread.join();
-    }
+    ~ThreadPool() override { stop(); }
 
     [[nodiscard]] bool submit(Task task) override {
         {
@@ -70,6 +67,18 @@ class ThreadPool final : public Executor {
     }
 
   private:
+    void stop() noexcept {
+        std::deque<Task> dropped;  // destroyed outside the lock: what tasks own may call submit
+        {
+            const std::lock_guard lock(mutex_);
+            stopping_ = true;
+            dropped.swap(queue_);
+        }
+        wake_.notify_all();
+        dropped.clear();
+        for (std::thread& thread : threads_) thread.join();
+    }
+
     void run() {
         std::unique_lock lock(mutex_);
         for (;;) {

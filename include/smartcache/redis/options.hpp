@@ -53,7 +53,8 @@ struct RedisOptions {
     /// `behind` returns before Redis has answered; only with `Coherence::off`.
     WriteMode write = WriteMode::through;
     TlsOptions tls{};
-    /// Secret for an HMAC over every record, so that others with access to Redis cannot forge them. Empty: none.
+    /// Secret for an HMAC over every record, so that others with access to Redis cannot forge them. Empty:
+    /// none.
     std::string integrity_key{};
 };
 

@@ -1,0 +1,13 @@
+# xxHash::header: xxhash.h, used with XXH_INLINE_ALL, so that no library is linked.
+find_path(xxHash_INCLUDE_DIR xxhash.h)
+if(xxHash_INCLUDE_DIR)
+  file(STRINGS "${xxHash_INCLUDE_DIR}/xxhash.h" xxHash_lines REGEX "^#define XXH_VERSION_(MAJOR|MINOR|RELEASE) +[0-9]+")
+  string(REGEX REPLACE "[^0-9]*([0-9]+)[^;]*;[^0-9]*([0-9]+)[^;]*;[^0-9]*([0-9]+).*" "\\1.\\2.\\3" xxHash_VERSION "${xxHash_lines}")
+endif()
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(xxHash REQUIRED_VARS xxHash_INCLUDE_DIR VERSION_VAR xxHash_VERSION)
+mark_as_advanced(xxHash_INCLUDE_DIR)
+if(xxHash_FOUND AND NOT TARGET xxHash::header)
+  add_library(xxHash::header INTERFACE IMPORTED)
+  target_include_directories(xxHash::header INTERFACE "${xxHash_INCLUDE_DIR}")
+endif()

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <shared_mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace smartcache::inline v0::detail {
+
+/// Up to which sequence each namespace has been cleared. Almost always empty: an entry stays only while a segment
+/// may hold older records of the namespace.
+///
+/// Thread safety: any thread.
+class ClearedNamespaces {
+  public:
+    [[nodiscard]] bool empty() const noexcept { return count_.load(std::memory_order_acquire) == 0; }
+
+    /// Records of the namespace with a lower sequence are dead; 0: none are.
+    [[nodiscard]] std::uint64_t before(std::uint64_t name_space_hash) const {
+        if (empty()) return 0;
+        const std::shared_lock lock(mutex_);
+        const auto found = sequences_.find(name_space_hash);
+        return found == sequences_.end() ? 0 : found->second;
+    }
+
+    void set(std::uint64_t name_space_hash, std::uint64_t sequence) {
+        const std::unique_lock lock(mutex_);
+        std::uint64_t& known = sequences_[name_space_hash];
+        if (known < sequence) known = sequence;
+        // release: a read that begins after `clear` has returned sees the entry.
+        count_.store(sequences_.size(), std::memory_order_release);
+    }
+
+    /// No record has a sequence below `lowest` any more: clears up to there have nothing left to do.
+    void forget_below(std::uint64_t lowest) {
+        if (empty()) return;
+        const std::unique_lock lock(mutex_);
+        std::erase_if(sequences_, [lowest](const auto& entry) { return entry.second <= lowest; });
+        count_.store(sequences_.size(), std::memory_order_release);
+    }
+
+  private:
+    mutable std::shared_mutex mutex_;
+    std::unordered_map<std::uint64_t, std::uint64_t> sequences_;
+    std::atomic<std::size_t> count_{0};
+};
+
+}  // namespace smartcache::inline v0::detail

@@ -1,0 +1,216 @@
+#pragma once
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/error.hpp>
+#include <smartcache/core/hash.hpp>
+#include <smartcache/disk/format.hpp>
+#include <smartcache/disk/io.hpp>
+
+namespace smartcache::inline v0::detail {
+
+[[nodiscard]] inline std::string errno_text(int error) {
+    return std::generic_category().message(error) + " (errno " + std::to_string(error) + ")";
+}
+
+/// The store's directory: ours alone by owner, mode and lock. All files are reached through its descriptor, so that
+/// nobody can put another directory into its place.
+///
+/// Thread safety: after `open`, everything but `reopen` from any thread.
+class StoreDirectory {
+  public:
+    /// Creates the directory where there is none, takes the lock, and reads or creates the manifest.
+    /// @throws ConfigError naming the path and the reason: not a directory, a symbolic link, another owner, another
+    ///         cache (with its process id), files that are not ours, another format version, any system call's error
+    StoreDirectory(Io& io, const std::filesystem::path& path) : io_(io), path_(without_slash(path)) {
+        enter();
+        read_manifest();
+    }
+
+    [[nodiscard]] int descriptor() const noexcept { return directory_.get(); }
+    [[nodiscard]] std::uint64_t token() const noexcept { return token_; }
+    /// Why the store was started empty although there was something; empty when it was not.
+    [[nodiscard]] const std::string& reset_reason() const noexcept { return reset_reason_; }
+
+    /// Somebody removed the directory while we had it open.
+    [[nodiscard]] bool removed() const {
+        struct stat status {};
+        return io_.status(directory_.get(), &status) == 0 && status.st_nlink == 0;
+    }
+
+    /// Starts again under the same path with an empty store and the same token, after `removed`.
+    /// @return false: still impossible
+    [[nodiscard]] bool reopen() {
+        try {
+            StoreDirectory fresh(io_, path_, token_);
+            directory_ = std::move(fresh.directory_);
+            lock_ = std::move(fresh.lock_);
+            return true;
+        } catch (const ConfigError&) {
+            return false;
+        }
+    }
+
+    /// The ids of the segments that are there, ascending. @return the error's number or 0
+    [[nodiscard]] int list_segments(std::vector<std::uint64_t>& ids) const {
+        std::vector<std::string> names;
+        if (io_.list(directory_.get(), names) != 0) return errno;
+        for (const std::string& name : names)
+            if (const auto id = segment_id(name)) ids.push_back(*id);
+        std::sort(ids.begin(), ids.end());
+        return 0;
+    }
+
+    /// A file of ours: never through a symbolic link, readable by nobody else.
+    [[nodiscard]] File open_file(std::string_view name, int flags) const {
+        const std::string text(name);
+        return {io_, io_.open_at(directory_.get(), text.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, 0600)};
+    }
+
+    /// @return the error's number, or 0, also when there is no such file
+    [[nodiscard]] int unlink(std::string_view name) const {
+        const std::string text(name);
+        return io_.unlink_at(directory_.get(), text.c_str()) == 0 || errno == ENOENT ? 0 : errno;
+    }
+
+  private:
+    StoreDirectory(Io& io, const std::filesystem::path& path, std::uint64_t token) : io_(io), path_(path) {
+        enter();
+        create_manifest(token);
+    }
+
+    // "dir/" would follow a symbolic link even with O_NOFOLLOW.
+    static std::filesystem::path without_slash(const std::filesystem::path& path) {
+        std::filesystem::path clean = path.lexically_normal();
+        return clean.has_filename() ? clean : clean.parent_path();
+    }
+
+    [[noreturn]] void refuse(const std::string& reason) const {
+        throw ConfigError("disk.path", path_.string(), "a directory of this user's for one cache alone; " + reason);
+    }
+    [[noreturn]] void refuse_call(const char* what, int error) const {
+        refuse(std::string(what) + ": " + errno_text(error));
+    }
+
+    void enter() {
+        open_directory();
+        const std::vector<std::string> names = list();
+        refuse_foreign(names);  // before the first file is created in a directory that was named by mistake
+        take_lock();
+    }
+
+    void open_directory() {
+        std::error_code ignored;  // what is missing shows in mkdir's own error
+        std::filesystem::create_directories(path_.parent_path(), ignored);
+        if (io_.make_directory(path_.c_str(), 0700) != 0 && errno != EEXIST) refuse_call("mkdir", errno);
+        if (std::filesystem::is_symlink(std::filesystem::symlink_status(path_, ignored)))
+            refuse("it is a symbolic link");
+        directory_ = File(io_, io_.open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (!directory_) refuse_call("open", errno);
+        struct stat status {};
+        if (io_.status(directory_.get(), &status) != 0) refuse_call("fstat", errno);
+        if (status.st_uid != ::geteuid()) refuse("it belongs to user " + std::to_string(status.st_uid));
+        if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && io_.change_mode(directory_.get(), 0700) != 0)
+            refuse_call("others may write to it, and chmod failed", errno);
+    }
+
+    [[nodiscard]] std::vector<std::string> list() const {
+        std::vector<std::string> names;
+        if (io_.list(directory_.get(), names) != 0) refuse_call("readdir", errno);
+        return names;
+    }
+
+    static bool ours(std::string_view name) {
+        return name == lock_name || name == manifest_name || name == new_manifest_name || name == kills_name ||
+               name == probe_name || name == "lost+found" || segment_id(name).has_value();
+    }
+
+    void refuse_foreign(const std::vector<std::string>& names) const {
+        if (std::find(names.begin(), names.end(), manifest_name) != names.end()) return;
+        for (const std::string& name : names)
+            if (!ours(name)) refuse("it is no cache, and it holds other files (\"" + name + "\")");
+    }
+
+    void take_lock() {
+        lock_ = open_file(lock_name, O_RDWR | O_CREAT);
+        if (!lock_) refuse_call("open LOCK", errno);
+        if (io_.lock(lock_.get()) != 0) {
+            if (errno != EWOULDBLOCK) refuse_call("flock LOCK", errno);
+            refuse("another cache uses it: process " + owner());
+        }
+        const std::string pid = std::to_string(::getpid()) + "\n";
+        int error = io_.truncate(lock_.get(), 0) == 0 ? 0 : errno;
+        if (error == 0) error = write_fully(io_, lock_.get(), as_byte_view(pid), 0);
+        if (error != 0) refuse_call("write LOCK", error);
+    }
+
+    [[nodiscard]] std::string owner() const {
+        std::array<std::byte, 32> bytes{};
+        std::size_t got = 0;
+        (void)read_fully(io_, lock_.get(), bytes, 0, got);
+        const std::string_view text = as_text_view(ByteView(bytes).first(got));
+        std::int64_t pid = 0;
+        if (std::from_chars(text.data(), text.data() + text.size(), pid).ec != std::errc{}) return "unknown";
+        return std::to_string(pid) + (pid == ::getpid() ? " (this one)" : "");
+    }
+
+    void read_manifest() {
+        const File file = open_file(manifest_name, O_RDONLY);
+        if (!file && errno == ENOENT) return create_manifest(random_stamp());
+        if (!file) refuse_call("open MANIFEST", errno);
+        std::array<std::byte, 4096> bytes{};
+        std::size_t got = 0;
+        if (const int error = read_fully(io_, file.get(), bytes, 0, got)) refuse_call("read MANIFEST", error);
+        const std::span<std::byte> content = std::span(bytes).first(got);
+        std::optional<Manifest> manifest = parse_manifest(content);
+        if (!manifest && repair_one_bit(content, [&] { return parse_manifest(content).has_value(); }))
+            manifest = parse_manifest(content);
+        if (!manifest) {
+            reset_reason_ = "the manifest was damaged";
+            return create_manifest(random_stamp());
+        }
+        if (manifest->version != disk_format_version)
+            refuse("it holds a store of format version " + std::to_string(manifest->version) +
+                   ", this build reads version " + std::to_string(disk_format_version) +
+                   ": use another directory or empty this one");
+        token_ = manifest->token;
+    }
+
+    /// An empty store: what lies around belongs to no token any more.
+    void create_manifest(std::uint64_t token) {
+        std::vector<std::uint64_t> segments;
+        if (const int error = list_segments(segments)) refuse_call("readdir", error);
+        for (const std::uint64_t id : segments)
+            if (const int error = unlink(segment_name(id))) refuse_call("unlink of a left-over segment", error);
+        if (const int error = unlink(kills_name)) refuse_call("unlink KILLS", error);
+
+        token_ = token;
+        const ManifestBytes bytes = encode_manifest({.version = disk_format_version, .token = token_});
+        const File file = open_file(new_manifest_name, O_RDWR | O_CREAT | O_TRUNC);
+        if (!file) refuse_call("open MANIFEST.new", errno);
+        if (const int error = write_fully(io_, file.get(), bytes, 0)) refuse_call("write MANIFEST.new", error);
+        if (io_.sync(file.get()) != 0) refuse_call("fdatasync MANIFEST.new", errno);
+        if (io_.rename_at(directory_.get(), std::string(new_manifest_name).c_str(),
+                          std::string(manifest_name).c_str()) != 0)
+            refuse_call("rename MANIFEST.new", errno);
+    }
+
+    Io& io_;
+    std::filesystem::path path_;
+    File directory_;
+    File lock_;
+    std::uint64_t token_ = 0;
+    std::string reset_reason_;
+};
+
+}  // namespace smartcache::inline v0::detail

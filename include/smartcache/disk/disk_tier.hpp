@@ -1,0 +1,173 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/error.hpp>
+#include <smartcache/core/hash.hpp>
+#include <smartcache/disk/directory.hpp>
+#include <smartcache/disk/index.hpp>
+#include <smartcache/disk/io.hpp>
+#include <smartcache/disk/log.hpp>
+#include <smartcache/disk/options.hpp>
+#include <smartcache/disk/recovery.hpp>
+#include <smartcache/disk/reporter.hpp>
+#include <smartcache/disk/validate.hpp>
+#include <smartcache/record/tier.hpp>
+#include <smartcache/record/tier_context.hpp>
+
+namespace smartcache::inline v0 {
+
+namespace detail {
+
+/// What tests change in the disk tier; the defaults are what everybody gets.
+struct DiskTuning {
+    Io* io = nullptr;  ///< not owned; nullptr is the operating system
+    std::uint64_t queue_bytes = std::uint64_t{16} << 20U;
+    std::size_t chunk_bytes = std::size_t{1} << 20U;
+    Duration window{10};
+    Duration retry{1000};
+    std::uint64_t hash_mask = std::numeric_limits<std::uint64_t>::max();
+};
+
+}  // namespace detail
+
+/// L3: records in a log of segment files in one directory, with an index in memory.
+///
+///     sc::DiskTier disk{{.path = "/var/cache/app", .max_size = 256 << 20}};
+///     disk.set("k", "value", 1h);
+///     if (auto bytes = disk.get("k")) use(*bytes);
+///
+/// - A miss costs no I/O. A hit reads the page cache through a mapping (`DiskIo::mmap`) or by `pread`, verifies the
+///   record's checksum and compares the full key.
+/// - A write costs a copy into the queue, which a thread of the tier writes within 10 ms or when it has grown to 1 MiB,
+///   whichever is first. The queue holds at most 16 MiB (a quarter of `max_size`, if that is less); then writes are
+///   rejected, and the key's old value is gone. `WriteMode::through`, or a context without `background`: written in the
+///   call.
+/// - `max_size` bounds all files in the directory at all times; the oldest segment (1/64 of it) makes room. The largest
+///   record is a little less than half of `max_size`.
+/// - After a crash of the process the store opens, serves intact records only, and nothing that was erased or
+///   overwritten comes back once that call had returned; what was still in the queue is lost. A power failure may undo
+///   more, unless `Durability::power_loss`. A system that can flip bits loses the records they are in.
+/// - A full disk, I/O errors, a removed directory: writes are `unavailable` until a new attempt, once a second,
+///   succeeds; reads go on as far as they can.
+///
+/// Memory: 20 to 24 bytes per record, and the queue.
+/// Thread safety: any thread, any time. Reads hold no lock while they verify and hand out a record.
+class DiskTier final : public Tier {
+  public:
+    /// Opens or creates the store and reads all of it once, to build the index.
+    /// @throws ConfigError for impossible options, and for a directory that cannot be used: not ours, in use by another
+    ///         cache (its process id is in the message), another format version, no permission
+    explicit DiskTier(DiskOptions options, TierContext context = {})
+        : DiskTier(std::move(options), std::move(context), detail::DiskTuning{}) {}
+    DiskTier(DiskOptions options, TierContext context, const detail::DiskTuning& tuning);
+
+    /// Writes what is queued, for at most five seconds.
+    ~DiskTier() override;
+
+    [[nodiscard]] TierId id() const noexcept override { return TierId::disk; }
+
+    using Tier::clear;
+    TierStatus read(std::string_view key, Found found) override;
+    TierStatus write(const RecordView& record, WriteCondition condition = {}) override;
+    std::vector<TierStatus> write_many(std::span<const RecordView> records) override;
+    TierStatus remove(std::string_view key) override;
+    [[nodiscard]] TierStatus contains(std::string_view key) override;
+    TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
+                               WallTime stale_until) override;
+    /// Frees the space at once when the directory holds nothing but this namespace; else the records are dead at once
+    /// and their space comes back by maintenance and eviction.
+    TierStatus clear(std::string_view name_space) override;
+    bool flush(Duration timeout) override;
+    /// Removes expired and cleared records from the index and drops segments in which nothing is alive.
+    std::size_t run_maintenance() override;
+    /// Writes, reads and removes a file in the directory.
+    [[nodiscard]] TierHealth probe() override;
+    [[nodiscard]] TierStats stats() const override;
+    void reset_stats() override;
+
+    /// Memory of the index.
+    [[nodiscard]] std::size_t index_bytes() const noexcept { return index_.bytes(); }
+
+  protected:
+    [[nodiscard]] WallTime wall() const noexcept override { return context_.time.wall(); }
+    [[nodiscard]] CompressionOptions compression() const noexcept override { return context_.compression; }
+
+  private:
+    using Appended = detail::DiskLog::Appended;
+
+    /// What the index knew about a hash, with the segment pinned.
+    struct Seen {
+        std::uint64_t clears = 0;  // before looking
+        std::optional<detail::Location> location;
+        std::shared_ptr<detail::Segment> segment;
+    };
+    enum class Verdict { absent, foreign, early, expired, cleared, damaged, failed, live };
+    struct Examined {
+        Verdict verdict = Verdict::absent;
+        detail::FrameRead frame;
+        RecordView record;
+    };
+    /// What still has to happen after the locks were released.
+    struct Aftermath {
+        bool write = false;                         // the queue, in this call
+        std::shared_ptr<detail::Segment> segment;   // must have been written up to `end`, or the record is not stored
+        std::uint64_t end = 0;
+        bool killed = false;
+        bool durable = true;
+    };
+
+    static detail::DiskLogSettings layout(const DiskOptions& options, const TierContext& context,
+                                          const detail::DiskTuning& tuning);
+    static DiskOptions checked(DiskOptions options);
+
+    [[nodiscard]] std::uint64_t hash_of(std::string_view key) const noexcept {
+        return stable_hash(as_byte_view(key), directory_.token()) & hash_mask_;
+    }
+    [[nodiscard]] Seen look(std::uint64_t hash);
+    [[nodiscard]] bool unchanged(const detail::IndexShard& shard, std::uint64_t tag, const Seen& seen) const;
+    [[nodiscard]] Examined examine(const Seen& seen, std::string_view key, WallTime now) const;
+    Examined find(std::string_view key, WallTime now);
+    void forget(std::uint64_t hash, const Seen& seen, Verdict why);
+    void unlist(detail::IndexShard& shard, std::uint64_t tag, const detail::Location& known) noexcept;
+
+    std::optional<TierStatus> store(const RecordView& record, const Seen* expected, Aftermath& after);
+    Appended append(const RecordView& record, bool storable, std::uint64_t hash, const Seen* expected, Aftermath& after);
+    TierStatus store_when(const RecordView& record, WriteCondition condition, Aftermath& after);
+    [[nodiscard]] bool make_journal_room(int attempt);
+    [[nodiscard]] TierStatus finish(TierStatus status, const Aftermath& after);
+    std::size_t sweep_cleared();
+    std::string probe_once();
+    template <class Body>
+    TierStatus guarded(std::string_view key, bool writing, Body body) noexcept;
+
+    const DiskOptions options_;
+    const TierContext context_;
+    const std::uint64_t hash_mask_;
+    detail::Io& io_;
+    detail::DiskReporter reporter_;
+    mutable detail::DiskIndex index_;
+    detail::StoreDirectory directory_;
+    detail::DiskLog log_;
+    const bool through_;
+    LatencyHistogram latency_;
+    std::mutex probe_mutex_;
+};
+
+}  // namespace smartcache::inline v0
+
+#include <smartcache/disk/impl/disk_tier.hpp>  // IWYU pragma: keep

@@ -1,0 +1,286 @@
+#pragma once
+
+// The writing half of DiskLog (disk/log.hpp): the queue into files, and what happens when that fails.
+
+#include <smartcache/disk/log.hpp>
+
+namespace smartcache::inline v0::detail {
+
+inline void DiskLog::start() {
+    writer_ = std::thread([this] { run(); });
+}
+
+inline void DiskLog::run() noexcept {
+    constexpr auto no_deadline = std::chrono::steady_clock::time_point::max();
+    Lock lock(mutex_);
+    while (!stopping_) {
+        bool all = true;
+        if (broken_) {
+            wake_.wait_until(lock, retry_at_, [this] { return stopping_; });
+        } else {
+            idle_ = true;
+            wake_.wait(lock, [this] { return stopping_ || broken_ || !queue_.empty(); });
+            idle_ = false;
+            // Lets a chunk fill up, for one large write instead of many small ones.
+            wake_.wait_for(lock, settings.window, [this] { return stopping_ || hurry_ || queue_.size() > 1; });
+            all = hurry_ || queue_.size() <= 1;
+        }
+        if (stopping_) break;
+        lock.unlock();
+        service(all, no_deadline);
+        lock.lock();
+    }
+}
+
+inline void DiskLog::stop() noexcept {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    wake_.notify_all();
+    if (writer_.joinable()) writer_.join();
+}
+
+inline void DiskLog::close(Duration timeout) noexcept {
+    stop();
+    service(true, std::chrono::steady_clock::now() + timeout);
+    const std::lock_guard io_lock(io_mutex_);
+    seal_writing();
+}
+
+inline void DiskLog::write_now() noexcept { service(true, std::chrono::steady_clock::time_point::max()); }
+
+inline bool DiskLog::flush(Duration timeout) {
+    if (!writer_.joinable()) {
+        write_now();
+        const std::lock_guard lock(mutex_);
+        return carry_.empty();
+    }
+    Lock lock(mutex_);
+    const std::uint64_t target = position_;
+    hurry_ = true;
+    wake_.notify_all();
+    const bool done = progress_.wait_for(lock, std::min(timeout, Duration(std::chrono::hours(24))),
+                                         [&] { return written_ >= target && carry_.empty(); });
+    hurry_ = false;  // another flush that still waits gets its turn at the end of the writer's window
+    return done;
+}
+
+/// Everything that takes the writer's role comes through here.
+inline void DiskLog::service(bool all, std::chrono::steady_clock::time_point deadline) noexcept {
+    {
+        const std::lock_guard io_lock(io_mutex_);
+        try {
+            if (broken()) try_recover();
+            else (void)write_queue(all, deadline);
+        } catch (...) {  // no memory: what is queued stays queued, what is carried stays carried
+            reporter.failed("writing", "out of memory");
+        }
+    }
+    progress_.notify_all();
+    reporter.deliver();
+}
+
+/// @return false when a write failed
+inline bool DiskLog::write_queue(bool all, std::chrono::steady_clock::time_point deadline) noexcept {
+    for (;;) {
+        std::shared_ptr<Chunk> chunk;
+        {
+            const std::lock_guard lock(mutex_);
+            if (queue_.empty() || (!all && queue_.front().get() == open_)) return true;
+            chunk = std::move(queue_.front());
+            queue_.pop_front();
+            if (chunk.get() == open_) open_ = nullptr;
+        }
+        int error = ETIMEDOUT;
+        try {
+            if (std::chrono::steady_clock::now() < deadline) error = write_chunk(*chunk);
+        } catch (const std::bad_alloc&) {
+            error = ENOMEM;
+        }
+        if (error != 0) {
+            fail(error, *chunk);
+            return false;
+        }
+        {
+            const std::lock_guard lock(mutex_);
+            queued_bytes_ -= chunk->size;
+            written_ = chunk->position;
+            journal.written(written_);
+        }
+        progress_.notify_all();
+    }
+}
+
+inline int DiskLog::write_chunk(Chunk& chunk) {
+    Segment& segment = *chunk.segment;
+    if (chunk.begin == 0) {
+        seal_writing();
+        if (const int error = create_file(segment)) return error;
+        writing_ = chunk.segment;
+    }
+    const int error = with_space(segment.id(), [&] {
+        return write_fully(io, segment.descriptor(), {chunk.data.get(), chunk.size}, chunk.begin);
+    });
+    if (error != 0) return error;
+    if (settings.sync && io.sync(segment.descriptor()) != 0) reporter.failed("fdatasync", errno_text(errno));
+    segment.advance(chunk.end());
+    segment.remove_pending(&chunk);
+    return 0;
+}
+
+inline int DiskLog::create_file(Segment& segment) {
+    if (const int error = make_room(segment.capacity(), segment.id())) return error;
+    space.take(segment.capacity());
+    const std::string name = segment_name(segment.id());
+    File file;
+    int error = with_space(segment.id(), [&] {
+        file = directory.open_file(name, O_RDWR | O_CREAT | O_EXCL);
+        return file ? 0 : errno;
+    });
+    if (error == 0) {
+        error = with_space(segment.id(),
+                           [&] { return io.allocate(file.get(), segment.capacity()) == 0 ? 0 : errno; });
+        // Without reserved blocks the store works too; it learns of a full disk later.
+        if (error != ENOSPC) error = 0;
+        if (error == 0 && settings.sync && io.sync(directory.descriptor()) != 0)
+            reporter.failed("fdatasync of the directory", errno_text(errno));
+        if (error != 0) (void)directory.unlink(name);
+    }
+    if (error != 0) {
+        space.give_back(segment.capacity());
+        return error;
+    }
+    segment.attach(std::move(file), segment.capacity(), settings.map);
+    return 0;
+}
+
+/// Calls again after ENOSPC, once the oldest segment has made place.
+/// @param before  only older segments than this one may be dropped
+template <class Call>
+int DiskLog::with_space(std::uint64_t before, Call call) {
+    const int error = call();
+    if (error != ENOSPC) return error;
+    reporter.failed("the file system is full, the oldest segment is dropped", errno_text(error));
+    const std::shared_ptr<Segment> victim = oldest();
+    if (!victim || victim->id() >= before || drop(victim, true) != 0) return error;
+    return call();
+}
+
+inline void DiskLog::seal_writing() noexcept {
+    if (!writing_) return;
+    if (const int error = writing_->seal()) reporter.failed("ftruncate", errno_text(error));
+    writing_.reset();
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Failure and recovery
+
+/// With mutex_: takes the queue away; its kills are carried.
+inline void DiskLog::abandon_queue() noexcept {
+    lost_.swap(queue_);
+    for (const std::shared_ptr<Chunk>& chunk : lost_)
+        carry_.insert(carry_.end(), chunk->kills.begin(), chunk->kills.end());
+    open_ = nullptr;
+    active_ = nullptr;
+    queued_bytes_ = 0;
+    written_ = position_;
+}
+
+inline void DiskLog::fail(int error, Chunk& chunk) noexcept {
+    reporter.failed("writing failed, records are not stored for now", errno_text(error));
+    {
+        const std::lock_guard lock(mutex_);
+        carry_.insert(carry_.end(), chunk.kills.begin(), chunk.kills.end());
+        abandon_queue();
+        broken_ = true;
+        retry_at_ = std::chrono::steady_clock::now() + settings.retry;
+    }
+    forget_records(chunk);
+    for (const std::shared_ptr<Chunk>& lost : lost_) forget_records(*lost);
+    lost_.clear();
+    // Half a chunk may have reached the file: intact records that nobody knows, which would be found after a restart.
+    const int left = writing_ ? writing_->seal() : 0;
+    writing_.reset();
+    forget_unwritten();
+    if (left == 0) return;
+    reporter.failed("ftruncate after a failed write, the store is dropped", errno_text(left));
+    (void)drop_before(std::numeric_limits<std::uint64_t>::max(), false);
+}
+
+/// Segments that never got a byte into a file; nothing points to them any more.
+inline void DiskLog::forget_unwritten() noexcept {
+    const std::lock_guard lock(mutex_);
+    while (!segments_.empty() && segments_.back()->written() == 0) {
+        const Segment& segment = *segments_.back();
+        if (segment.on_disk() && directory.unlink(segment_name(segment.id())) != 0) break;
+        table_[segment.slot()].reset();
+        free_slots_.push_back(segment.slot());  // never more than it once held: no allocation
+        segments_.pop_back();
+    }
+}
+
+/// Takes the records of a chunk that will never be written out of the index.
+inline void DiskLog::forget_records(const Chunk& chunk) noexcept {
+    const Segment& segment = *chunk.segment;
+    std::size_t at = chunk.begin == 0 ? segment_header_size : 0;
+    while (at < chunk.size) {
+        const auto header = parse_frame_header(chunk.data.get() + at, segment.generation());
+        if (!header) break;
+        const Location here{segment.slot(), static_cast<std::uint32_t>(chunk.begin + at), 0};
+        at += static_cast<std::size_t>(frame_size(header->length));
+        if (header->kind != FrameKind::record) continue;
+        IndexShard& shard = index.shard(header->hash);
+        const std::uint64_t tag = DiskIndex::tag(header->hash);
+        const std::lock_guard lock(shard.mutex);
+        const auto known = shard.find(tag);
+        if (!known || !known->same_place(here)) continue;
+        shard.erase(tag);
+        chunk.segment->live.fetch_sub(1, std::memory_order_relaxed);
+    }
+    chunk.segment->remove_pending(&chunk);
+}
+
+inline void DiskLog::try_recover() {
+    {
+        const std::lock_guard lock(mutex_);
+        const auto now = std::chrono::steady_clock::now();
+        if (now < retry_at_) return;
+        retry_at_ = now + settings.retry;
+    }
+    if (directory.removed()) {
+        std::vector<FrameHeader> none;
+        if (!directory.reopen()) return;
+        (void)drop_before(std::numeric_limits<std::uint64_t>::max(), false);  // the files are gone already
+        const std::lock_guard lock(mutex_);
+        if (journal.open(directory, settings.map, none) != 0) return;
+        carry_.clear();
+    }
+    for (;;) {
+        if (const int error = make_room(settings.segment_size, std::numeric_limits<std::uint64_t>::max())) {
+            reporter.failed("making room", errno_text(error));
+            return;
+        }
+        {
+            const std::lock_guard lock(mutex_);
+            begin_segment(frame_header_size);
+            open_chunk(frame_header_size);
+            while (!carry_.empty()) {
+                Chunk* const chunk = room_for(frame_header_size);
+                if (chunk == nullptr) break;
+                chunk->kills.push_back(carry_.back());
+                (void)put_frame(*chunk, carry_.back(), {});
+                carry_.pop_back();
+            }
+            journal.moved_to(position_);
+        }
+        if (!write_queue(true, std::chrono::steady_clock::time_point::max())) return;
+        const std::lock_guard lock(mutex_);
+        if (!carry_.empty()) continue;  // kills that came meanwhile
+        broken_ = false;
+        break;
+    }
+    reporter.say(LogLevel::info, "writing works again");
+}
+
+}  // namespace smartcache::inline v0::detail

@@ -1,0 +1,398 @@
+#pragma once
+
+// The log: all segments in the order of their ids, the queue of chunks that wait to be written, and the rules about
+// what may be dropped when.
+//
+// Order. `append` gives every frame its place and its sequence under one mutex, while the caller holds the lock of the
+// key's shard. So for one key the order of sequences, of places in the log and of index updates is the same, and so is
+// the order in which frames reach the file.
+//
+// Why an erase stays erased (R20). A kill (tombstone, clear, or a newer record of the key) lies behind everything it
+// kills. Space is made by dropping the *oldest* segment, so what is killed goes before its killer. Where a segment in
+// the middle is dropped because nothing in it is alive, its kills are appended again first, with their sequences, if
+// an older segment could still hold something for them. Files are unlinked oldest first, also when all are dropped,
+// so that a crash in between leaves a suffix of the log. Between the return of a call and the write of its frame
+// the kill is in the journal (journal.hpp).
+//
+// When writing fails. The queue is given up as a whole: its records leave the index, its kills go to `carry_` (and
+// stay in the journal), the tier refuses writes. Every `retry` a fresh segment is tried, with the carried kills as its
+// first frames; when it is written the log is whole again. ENOSPC drops the oldest segment and tries once more first.
+//
+// Bound. A segment that is being filled counts with its whole capacity, a sealed one with its length, an unlinked one
+// until its last reader is gone. Room is made before a file is created, so the sum never passes the budget.
+//
+// Locks, in the order in which they may be taken: `io_mutex_` (one writer at a time), a shard of the index, `mutex_`
+// (appending; never held during I/O other than a journal entry), the small ones of segments and counters.
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/clock.hpp>
+#include <smartcache/disk/clears.hpp>
+#include <smartcache/disk/directory.hpp>
+#include <smartcache/disk/format.hpp>
+#include <smartcache/disk/index.hpp>
+#include <smartcache/disk/io.hpp>
+#include <smartcache/disk/journal.hpp>
+#include <smartcache/disk/reporter.hpp>
+#include <smartcache/disk/segment.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// How a log is laid out and driven; computed by the tier from `DiskOptions`.
+struct DiskLogSettings {
+    std::uint64_t budget = 0;        ///< bytes that all segments together may take
+    std::uint64_t segment_size = 0;  ///< of an ordinary segment; a record that does not fit gets one of its own
+    std::uint64_t queue_bytes = 0;   ///< most bytes that wait for the writer
+    std::size_t chunk_bytes = 0;     ///< written with one call
+    Duration window{0};              ///< how long the writer waits for a chunk to fill up
+    Duration retry{0};               ///< between attempts to write again after a failure
+    bool map = true;                 ///< read through a mapping
+    bool durable_kills = true;       ///< kills survive kill -9
+    bool sync = false;               ///< fdatasync after each write
+    bool bounded = true;             ///< refuse records when the queue is full; false: callers write themselves
+
+    [[nodiscard]] std::uint64_t largest_record() const noexcept {
+        return std::min<std::uint64_t>(budget / 2 - segment_header_size - frame_header_size - 4096, max_frame_body);
+    }
+};
+
+class DiskLog {
+  public:
+    enum class Appended { done, queue_full, journal_full, unavailable, stale };
+
+    /// Where an appended record went. `segment` is valid while the shard's lock is held.
+    struct Placed {
+        Segment* segment = nullptr;
+        Location location;
+        std::uint64_t end = 0;  ///< in the segment
+        bool durable = true;    ///< whether what it kills stays killed, should the process die now
+    };
+
+    DiskLog(Io& io, StoreDirectory& directory, DiskIndex& index, DiskReporter& reporter, TimeSource time,
+            const DiskLogSettings& settings);
+    ~DiskLog() {
+        stop();
+        for (const auto& chunk : queue_) chunk->segment->remove_pending(chunk.get());  // they hold each other
+    }
+    DiskLog(const DiskLog&) = delete;
+    DiskLog& operator=(const DiskLog&) = delete;
+
+    // Appending. The caller holds the lock of the key's shard, and enters the place into the index before it lets go.
+
+    /// @param record    encoded under `generation()`; gets another checksum when the segment has changed meanwhile
+    /// @param replaces  the index knows a record under this hash
+    /// @param urgent    do not look at the queue's bound: the caller writes the queue at once
+    /// @param clears    `stale` when there have been more clears than these: what the caller has looked at is gone
+    /// @throws std::bad_alloc, with nothing changed
+    [[nodiscard]] Appended append_record(std::uint64_t hash, std::uint64_t name_space, std::span<std::byte> record,
+                                         std::uint64_t seed, bool replaces, bool urgent,
+                                         std::optional<std::uint64_t> clears, Placed& placed);
+    /// A tombstone for `hash`. Never refused because of the queue (R21).
+    [[nodiscard]] Appended append_tombstone(std::uint64_t hash, Placed& placed);
+    /// Clears so far, of any namespace.
+    [[nodiscard]] std::uint64_t clears() const noexcept { return clear_count_.load(std::memory_order_acquire); }
+    /// The checksum seed that the next record will probably need.
+    [[nodiscard]] std::uint64_t generation() const noexcept { return generation_.load(std::memory_order_relaxed); }
+
+    /// The segment of a location that the index holds; the caller has the lock under which it found it there. The table
+    /// needs no lock of its own: a slot is filled before the first location names it, and emptied after the last
+    /// location has been removed, each under the lock of the location's shard.
+    [[nodiscard]] const std::shared_ptr<Segment>& segment(std::uint16_t slot) const noexcept { return table_[slot]; }
+
+    // Writing. Without locks.
+
+    /// Starts the writer thread.
+    void start();
+    /// Writes what is queued, in the calling thread; first tries to recover after a failure, when it is time.
+    void write_now() noexcept;
+    /// Waits until everything appended before has been written. @return false: not within `timeout`
+    [[nodiscard]] bool flush(Duration timeout);
+    /// Ends the writer thread and writes the rest, for at most `timeout`.
+    void close(Duration timeout) noexcept;
+
+    /// Forgets what was stored under the namespace. @return false when that could not be made to last
+    [[nodiscard]] bool clear(std::uint64_t name_space);
+    /// Drops everything: the last resort when a kill can be recorded nowhere (R21). @return false: not even that
+    [[nodiscard]] bool invalidate() noexcept;
+    /// Drops segments in which nothing is alive.
+    void drop_dead_segments();
+
+    [[nodiscard]] bool broken() const {
+        const std::lock_guard lock(mutex_);
+        return broken_;
+    }
+    [[nodiscard]] const ClearedNamespaces& cleared() const noexcept { return cleared_; }
+
+    // Recovery: before the first append, one thread.
+
+    /// Makes an existing segment part of the log; in the order of ids. @return nullptr when the table is full
+    [[nodiscard]] std::shared_ptr<Segment> adopt(const SegmentHeader& header, std::uint64_t capacity);
+    /// Drops the oldest segment, or the file of one that was never adopted. @return the error's number or 0
+    [[nodiscard]] int drop_oldest();
+    [[nodiscard]] std::size_t segment_count() const noexcept { return segments_.size(); }
+    /// Ends recovery.
+    /// @param last  continue to append here, behind `used` bytes; may be null
+    void begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last, std::uint64_t used);
+    void know_namespace(std::uint64_t name_space) { namespaces_.insert(name_space); }
+    /// Appends kills that were found in the journal alone, and writes them.
+    void restore(const std::vector<FrameHeader>& kills);
+
+    Io& io;
+    StoreDirectory& directory;
+    DiskIndex& index;
+    DiskReporter& reporter;
+    const TimeSource time;
+    const DiskLogSettings settings;
+    DiskSpace space;
+    KillJournal journal;  // guarded by mutex_
+
+  private:
+    using Lock = std::unique_lock<std::mutex>;
+    static constexpr std::uint64_t max_offset = std::uint64_t{1} << 26U;  // what a Location can name
+
+    // With mutex_.
+    Chunk* room_for(std::uint64_t size);
+    void begin_segment(std::uint64_t size);
+    void open_chunk(std::uint64_t size);
+    std::uint64_t put_frame(Chunk& chunk, const FrameHeader& header, ByteView body) noexcept;
+    bool remember(const FrameHeader& kill, std::uint64_t position) noexcept;
+    Appended append_kill(FrameKind kind, std::uint64_t hash, Placed& placed);
+    void abandon_queue() noexcept;
+    void wake_writer() noexcept;
+
+    // With io_mutex_.
+    bool write_queue(bool all, std::chrono::steady_clock::time_point deadline) noexcept;
+    int write_chunk(Chunk& chunk);
+    int create_file(Segment& segment);
+    int make_room(std::uint64_t bytes, std::uint64_t before);
+    template <class Call>
+    int with_space(std::uint64_t before, Call call);
+    void seal_writing() noexcept;
+    void fail(int error, Chunk& chunk) noexcept;
+    void forget_records(const Chunk& chunk) noexcept;
+    void forget_unwritten() noexcept;
+    void try_recover();
+    int drop_before(std::uint64_t id, bool evicting) noexcept;
+    int drop(const std::shared_ptr<Segment>& victim, bool evicting) noexcept;
+    int unlink_doomed(const std::shared_ptr<Segment>& victim) noexcept;
+    void purge(bool evicting) noexcept;
+    bool carry_kills(const Segment& dead, std::uint64_t lowest_older);
+    [[nodiscard]] std::shared_ptr<Segment> oldest() const;
+    [[nodiscard]] std::uint64_t lowest_sequence() const;
+
+    void service(bool all, std::chrono::steady_clock::time_point deadline) noexcept;
+    void run() noexcept;
+    void stop() noexcept;
+
+    ClearedNamespaces cleared_;
+    std::atomic<std::uint64_t> clear_count_{0};  // changed under mutex_
+    BufferPool buffers_;
+    std::vector<std::shared_ptr<Segment>> table_;  // see segment()
+
+    mutable std::mutex mutex_;
+    std::deque<std::shared_ptr<Segment>> segments_;  // by id
+    std::vector<std::uint16_t> free_slots_;
+    std::deque<std::shared_ptr<Chunk>> queue_;
+    Chunk* open_ = nullptr;      // the last of queue_, when it still takes frames
+    Segment* active_ = nullptr;  // the last of segments_, when it still takes frames
+    std::uint64_t append_offset_ = 0;
+    std::atomic<std::uint64_t> generation_{0};
+    std::uint64_t next_id_ = 1;
+    std::uint64_t next_sequence_ = 1;
+    std::uint64_t position_ = 0;  // bytes appended since the start
+    std::uint64_t written_ = 0;   // of those, written or given up
+    std::uint64_t queued_bytes_ = 0;
+    std::unordered_set<std::uint64_t> namespaces_;  // that may have records
+    std::uint64_t last_namespace_ = 0;
+    bool broken_ = false;
+    std::chrono::steady_clock::time_point retry_at_{};
+    std::vector<FrameHeader> carry_;  // kills to be written when the log works again; at most kill_slots
+    bool stopping_ = false;
+    bool idle_ = false;   // the writer waits for anything to do
+    bool hurry_ = false;  // somebody waits in flush
+    std::condition_variable wake_;
+    std::condition_variable progress_;
+
+    mutable std::mutex io_mutex_;
+    std::shared_ptr<Segment> writing_;           // the file that takes the next chunk
+    std::vector<char> doomed_;                   // by slot: being dropped
+    std::deque<std::shared_ptr<Chunk>> lost_;    // room for a queue that is given up
+    std::thread writer_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Appending
+
+inline DiskLog::DiskLog(Io& io_seam, StoreDirectory& store, DiskIndex& keys, DiskReporter& report, TimeSource source,
+                        const DiskLogSettings& layout)
+    : io(io_seam),
+      directory(store),
+      index(keys),
+      reporter(report),
+      time(source),
+      settings(layout),
+      journal(io_seam),
+      buffers_(layout.chunk_bytes) {
+    // Segments shorter than half of the ordinary size are rare (a restart continues in them), so this is ample; when
+    // it is not, `make_room` drops the oldest.
+    const std::uint64_t slots = std::min<std::uint64_t>(4 * settings.budget / settings.segment_size + 64, 1U << 16U);
+    table_.resize(static_cast<std::size_t>(slots));
+    doomed_.resize(table_.size());
+    for (std::size_t slot = table_.size(); slot-- > 0;) free_slots_.push_back(static_cast<std::uint16_t>(slot));
+    carry_.reserve(kill_slots + 1);
+}
+
+inline DiskLog::Appended DiskLog::append_record(std::uint64_t hash, std::uint64_t name_space,
+                                                std::span<std::byte> record, std::uint64_t seed, bool replaces,
+                                                bool urgent, std::optional<std::uint64_t> clears, Placed& placed) {
+    const std::lock_guard lock(mutex_);
+    if (clears && *clears != clear_count_.load(std::memory_order_relaxed)) return Appended::stale;
+    if (broken_) return Appended::unavailable;
+    if (replaces && journal.full()) return Appended::journal_full;
+    const std::uint64_t size = frame_size(record.size());
+    if (settings.bounded && !urgent && queued_bytes_ + size > settings.queue_bytes) return Appended::queue_full;
+    if (name_space != last_namespace_ || namespaces_.empty()) {
+        namespaces_.insert(name_space);
+        last_namespace_ = name_space;
+    }
+    Chunk* const chunk = room_for(size);
+    if (chunk == nullptr) return Appended::queue_full;
+    const FrameHeader kill{FrameKind::tombstone, 0, next_sequence_, hash};
+    if (replaces) chunk->kills.push_back(kill);
+
+    const std::uint64_t current = chunk->segment->generation();
+    if (seed != current) reseed_record(record, current);
+    const auto length = static_cast<std::uint32_t>(record.size());
+    placed.location.offset = static_cast<std::uint32_t>(
+        put_frame(*chunk, {FrameKind::record, length, next_sequence_++, hash}, record));
+    placed.location.slot = chunk->segment->slot();
+    placed.segment = chunk->segment.get();
+    placed.end = append_offset_;
+    placed.durable = !replaces || remember(kill, position_);
+    wake_writer();
+    return Appended::done;
+}
+
+inline DiskLog::Appended DiskLog::append_tombstone(std::uint64_t hash, Placed& placed) {
+    const std::lock_guard lock(mutex_);
+    return append_kill(FrameKind::tombstone, hash, placed);
+}
+
+inline DiskLog::Appended DiskLog::append_kill(FrameKind kind, std::uint64_t hash, Placed& placed) {
+    if (journal.full()) return Appended::journal_full;
+    FrameHeader kill{kind, 0, next_sequence_, hash};
+    if (broken_) {
+        ++next_sequence_;
+        carry_.push_back(kill);  // reserved: there are at most as many as journal entries
+        placed.durable = remember(kill, KillJournal::unknown);
+        return Appended::done;
+    }
+    Chunk* const chunk = room_for(frame_header_size);
+    if (chunk == nullptr) return Appended::journal_full;  // writing the queue frees slots as well
+    chunk->kills.push_back(kill);
+    ++next_sequence_;
+    (void)put_frame(*chunk, kill, {});
+    placed.durable = remember(kill, position_);
+    wake_writer();
+    return Appended::done;
+}
+
+inline bool DiskLog::remember(const FrameHeader& kill, std::uint64_t position) noexcept {
+    return journal.add(kill, position, settings.durable_kills);
+}
+
+// @return nullptr when there are more segments than can be named
+inline Chunk* DiskLog::room_for(std::uint64_t size) {
+    if (open_ != nullptr && open_->capacity - open_->size >= size) return open_;
+    if (active_ == nullptr || append_offset_ + size > active_->capacity() || append_offset_ >= max_offset) {
+        if (free_slots_.empty()) return nullptr;
+        begin_segment(size);
+    }
+    open_chunk(size);
+    return open_;
+}
+
+inline void DiskLog::begin_segment(std::uint64_t size) {
+    const std::uint64_t capacity = std::max(settings.segment_size, round_up(segment_header_size + size, 4096));
+    const SegmentHeader header{next_id_, random_stamp() | 1U, next_sequence_};
+    const std::uint16_t slot = free_slots_.back();
+    auto segment = std::make_shared<Segment>(io, space, header, slot, capacity);
+    segments_.push_back(segment);
+    free_slots_.pop_back();
+    ++next_id_;
+    open_ = nullptr;
+    active_ = segment.get();
+    append_offset_ = 0;
+    // relaxed: only a guess for the encoder, checked under the lock.
+    generation_.store(header.generation, std::memory_order_relaxed);
+    table_[slot] = std::move(segment);
+}
+
+inline void DiskLog::open_chunk(std::uint64_t size) {
+    const bool first = append_offset_ == 0;
+    if (first) size += segment_header_size;
+    const std::uint64_t room =
+        std::max(size, std::min<std::uint64_t>(settings.chunk_bytes, active_->capacity() - append_offset_));
+    open_ = nullptr;  // whatever was open is full
+    auto chunk = std::make_shared<Chunk>(buffers_, active_->shared_from_this(), append_offset_,
+                                         static_cast<std::size_t>(room));
+    queue_.push_back(chunk);
+    try {
+        active_->add_pending(chunk);
+    } catch (...) {
+        queue_.pop_back();
+        throw;
+    }
+    open_ = chunk.get();
+    open_->position = position_;
+    if (!first) return;
+    put_segment_header(open_->data.get(), active_->header(), directory.token());
+    open_->size = segment_header_size;
+    append_offset_ = segment_header_size;
+    position_ += segment_header_size;
+    queued_bytes_ += segment_header_size;
+}
+
+// @return the frame's offset in the segment
+inline std::uint64_t DiskLog::put_frame(Chunk& chunk, const FrameHeader& header, ByteView body) noexcept {
+    std::byte* const to = chunk.data.get() + chunk.size;
+    const std::uint64_t size = frame_size(body.size());
+    put_frame_header(to, header, chunk.segment->generation());
+    if (!body.empty()) std::memcpy(to + frame_header_size, body.data(), body.size());
+    const std::size_t filled = frame_header_size + body.size();
+    std::memset(to + filled, 0, static_cast<std::size_t>(size) - filled);
+    Segment& segment = *chunk.segment;
+    segment.lowest_sequence = std::min(segment.lowest_sequence, header.sequence);
+    chunk.size += static_cast<std::size_t>(size);
+    position_ += size;
+    chunk.position = position_;
+    queued_bytes_ += size;
+    return std::exchange(append_offset_, append_offset_ + size);
+}
+
+inline void DiskLog::wake_writer() noexcept {
+    // When it sleeps, and when a chunk is full; not for each record.
+    if (idle_ || queue_.size() > 1) wake_.notify_one();
+    idle_ = false;
+}
+
+}  // namespace smartcache::inline v0::detail
+
+#include <smartcache/disk/impl/log_writer.hpp>  // IWYU pragma: keep
+#include <smartcache/disk/impl/log_drop.hpp>    // IWYU pragma: keep

@@ -1,0 +1,283 @@
+#pragma once
+
+// A segment is one file of the log. Its frames lie first in memory, in chunks that wait for the writer, then in the
+// file; `written()` is the border, and it only grows. Readers take the border, then either the mapping (or `pread`)
+// or a chunk, never a lock that is held during I/O.
+//
+// A segment lives as long as somebody holds it: the table of segments, or a reader for the length of a call (R22). Its
+// bytes count in `DiskSpace` until the last one has let go, because a file that is unlinked but mapped still takes
+// its blocks.
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <smartcache/disk/format.hpp>
+#include <smartcache/disk/io.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// The bytes that files take. Thread safety: any thread.
+class DiskSpace {
+  public:
+    [[nodiscard]] std::uint64_t used() const noexcept { return used_.load(std::memory_order_acquire); }
+    void take(std::uint64_t bytes) noexcept { used_.fetch_add(bytes, std::memory_order_acq_rel); }
+    void give_back(std::uint64_t bytes) noexcept {
+        used_.fetch_sub(bytes, std::memory_order_acq_rel);
+        { const std::lock_guard lock(mutex_); }  // a waiter is either before its check or asleep
+        changed_.notify_all();
+    }
+
+    /// Waits until at most `bytes` are used. @return whether they are
+    bool wait_for(std::uint64_t bytes, std::chrono::milliseconds timeout) {
+        std::unique_lock lock(mutex_);
+        return changed_.wait_for(lock, timeout, [&] { return used() <= bytes; });
+    }
+
+  private:
+    std::atomic<std::uint64_t> used_{0};
+    std::mutex mutex_;
+    std::condition_variable changed_;
+};
+
+/// Buffers of one size, kept for reuse: fresh pages cost more than what is copied into them.
+class BufferPool {
+  public:
+    explicit BufferPool(std::size_t size) : size_(size) { spare_.reserve(keep); }
+
+    using Buffer = std::unique_ptr<std::byte[]>;
+
+    [[nodiscard]] Buffer get(std::size_t size) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (size <= size_ && !spare_.empty()) {
+                Buffer buffer = std::move(spare_.back());
+                spare_.pop_back();
+                return buffer;
+            }
+        }
+        return Buffer(new std::byte[std::max(size, size_)]);  // not zeroed
+    }
+
+    void put(Buffer buffer, std::size_t size) noexcept {
+        const std::lock_guard lock(mutex_);
+        if (size <= size_ && spare_.size() < keep) spare_.push_back(std::move(buffer));
+    }
+
+  private:
+    static constexpr std::size_t keep = 4;
+    const std::size_t size_;
+    std::mutex mutex_;
+    std::vector<Buffer> spare_;
+};
+
+class Segment;
+
+/// A piece of the log that waits to be written: the bytes of `segment` from `begin` on. Frames do not straddle chunks.
+/// Bytes below a published location never change, so readers look at them while the appender adds more behind.
+struct Chunk {
+    Chunk(BufferPool& buffers, std::shared_ptr<Segment> owner, std::uint64_t offset, std::size_t room)
+        : segment(std::move(owner)), begin(offset), capacity(room), data(buffers.get(room)), pool(buffers) {}
+    ~Chunk() { pool.put(std::move(data), capacity); }
+    Chunk(const Chunk&) = delete;
+    Chunk& operator=(const Chunk&) = delete;
+
+    [[nodiscard]] std::uint64_t end() const noexcept { return begin + size; }
+
+    const std::shared_ptr<Segment> segment;
+    const std::uint64_t begin;
+    const std::size_t capacity;
+    std::size_t size = 0;
+    BufferPool::Buffer data;
+    BufferPool& pool;
+    /// Frames in here that kill something older: they must reach the log even when this chunk cannot be written.
+    std::vector<FrameHeader> kills;
+    std::uint64_t position = 0;  ///< of the whole log, behind the last frame
+};
+
+/// A frame, and whatever keeps its bytes in place.
+struct FrameRead {
+    enum class Outcome { ok, gone, damaged, failed };
+    Outcome outcome = Outcome::gone;
+    FrameHeader header;
+    ByteView body;
+    std::shared_ptr<const Segment> segment;
+    std::shared_ptr<const Chunk> chunk;
+    std::vector<std::byte> copy;
+};
+
+/// Thread safety: `read`, `live` from any thread. The file is opened, written and sealed by one thread at a time.
+class Segment : public std::enable_shared_from_this<Segment> {
+  public:
+    Segment(Io& io, DiskSpace& space, const SegmentHeader& header, std::uint16_t slot, std::uint64_t capacity)
+        : lowest_sequence(header.first_sequence),
+          header_(header),
+          slot_(slot),
+          capacity_(capacity),
+          io_(io),
+          space_(space) {}
+
+    ~Segment() {
+        if (mapping_ != nullptr) (void)io_.unmap(mapping_, mapped_);
+        file_.close();
+        space_.give_back(taken_);
+    }
+    Segment(const Segment&) = delete;
+    Segment& operator=(const Segment&) = delete;
+
+    [[nodiscard]] std::uint64_t id() const noexcept { return header_.id; }
+    [[nodiscard]] std::uint64_t generation() const noexcept { return header_.generation; }
+    [[nodiscard]] const SegmentHeader& header() const noexcept { return header_; }
+    [[nodiscard]] std::uint16_t slot() const noexcept { return slot_; }
+    [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
+
+    /// Bytes that are in the file.
+    // acquire: pairs with the release in `advance`; publishes the mapping, the descriptor and the bytes.
+    [[nodiscard]] std::uint64_t written() const noexcept { return written_.load(std::memory_order_acquire); }
+
+    /// Takes the open file over. @param map  read it through a mapping of the whole capacity where that works
+    void attach(File file, std::uint64_t taken, bool map) {
+        file_ = std::move(file);
+        taken_ = taken;  // the caller has taken them from `DiskSpace`
+        created_ = true;
+        if (!map) return;
+        void* const address = io_.map(file_.get(), capacity_, false);
+        if (address == MAP_FAILED) return;  // then by pread
+        mapping_ = static_cast<std::byte*>(address);
+        mapped_ = capacity_;
+    }
+    /// Takes more of `DiskSpace`: an existing file will be continued.
+    void take_more(std::uint64_t bytes) noexcept {
+        space_.take(bytes);
+        taken_ += bytes;
+    }
+    [[nodiscard]] std::uint64_t taken() const noexcept { return taken_; }
+    [[nodiscard]] bool on_disk() const noexcept { return created_; }
+    [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
+
+    void advance(std::uint64_t written) noexcept { written_.store(written, std::memory_order_release); }
+
+    /// Nothing will be written any more: the reserved blocks behind the end, and what a failed write may have left
+    /// there, go back. Nobody reads behind `written()`, so no mapped byte that somebody looks at is cut off.
+    /// @param trimmed  the file is known to end there already
+    /// @return the error's number or 0
+    int seal(bool trimmed = false) {
+        if (!file_ || sealed_) return 0;
+        sealed_ = true;
+        if (!trimmed && io_.truncate(file_.get(), written()) != 0) return errno;
+        const std::uint64_t keeps = round_up(written(), 4096);
+        if (keeps < taken_) space_.give_back(std::exchange(taken_, keeps) - keeps);
+        if (mapping_ != nullptr) file_.close();
+        return 0;
+    }
+
+    /// Makes `chunk` readable until `remove_pending`.
+    void add_pending(std::shared_ptr<const Chunk> chunk) {
+        const std::lock_guard lock(pending_mutex_);
+        pending_.push_back(std::move(chunk));
+    }
+    void remove_pending(const Chunk* chunk) noexcept {
+        const std::lock_guard lock(pending_mutex_);
+        std::erase_if(pending_, [chunk](const auto& held) { return held.get() == chunk; });
+    }
+
+    /// The frame at `offset`, header checked, record not. @throws std::bad_alloc
+    [[nodiscard]] FrameRead read(std::uint64_t offset) const;
+
+    /// Records in here that the index points to. Kept under the lock of the key's shard; read by anybody.
+    std::atomic<std::uint32_t> live{0};
+    /// Guarded by the log's mutex: the lowest sequence of any frame in here.
+    std::uint64_t lowest_sequence;
+
+  private:
+    [[nodiscard]] FrameRead parse(const std::byte* at, std::uint64_t room) const {
+        FrameRead frame;
+        frame.outcome = FrameRead::Outcome::damaged;
+        if (room < frame_header_size) return frame;
+        const auto header = parse_frame_header(at, generation());
+        if (!header || header->length > room - frame_header_size) return frame;
+        frame.outcome = FrameRead::Outcome::ok;
+        frame.header = *header;
+        frame.body = {at + frame_header_size, header->length};
+        return frame;
+    }
+    [[nodiscard]] FrameRead read_file(std::uint64_t offset, std::uint64_t end) const;
+
+    const SegmentHeader header_;
+    const std::uint16_t slot_;
+    const std::uint64_t capacity_;
+
+    Io& io_;
+    DiskSpace& space_;
+    File file_;
+    std::byte* mapping_ = nullptr;
+    std::size_t mapped_ = 0;
+    std::uint64_t taken_ = 0;
+    bool created_ = false;
+    bool sealed_ = false;
+    std::atomic<std::uint64_t> written_{0};
+    mutable std::mutex pending_mutex_;
+    std::vector<std::shared_ptr<const Chunk>> pending_;
+};
+
+inline FrameRead Segment::read(std::uint64_t offset) const {
+    std::uint64_t end = written();
+    if (offset >= end) {
+        std::shared_ptr<const Chunk> chunk;
+        {
+            const std::lock_guard lock(pending_mutex_);
+            for (const auto& held : pending_)
+                if (held->begin <= offset && offset - held->begin < held->capacity) chunk = held;
+        }
+        if (chunk) {
+            const std::uint64_t skip = offset - chunk->begin;
+            FrameRead frame = parse(chunk->data.get() + skip, chunk->capacity - skip);
+            frame.chunk = std::move(chunk);
+            return frame;
+        }
+        end = written();  // it was written between the two looks, or its write failed
+        if (offset >= end) return {};
+    }
+    FrameRead frame = mapping_ != nullptr ? parse(mapping_ + offset, std::min(end, std::uint64_t{mapped_}) - offset)
+                                          : read_file(offset, end);
+    frame.segment = shared_from_this();
+    return frame;
+}
+
+inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) const {
+    constexpr std::uint64_t first_guess = 4096;  // most records come with one call
+    std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(end - offset, first_guess)));
+    std::size_t got = 0;
+    FrameRead frame;
+    frame.outcome = FrameRead::Outcome::failed;
+    if (read_fully(io_, file_.get(), bytes, offset, got) != 0) return frame;
+    frame.outcome = FrameRead::Outcome::damaged;
+    if (got < frame_header_size) return frame;
+    const auto header = parse_frame_header(bytes.data(), generation());
+    if (!header || header->length > end - offset - frame_header_size) return frame;
+    const std::size_t whole = frame_header_size + header->length;
+    if (whole > bytes.size()) {
+        const std::size_t have = bytes.size();
+        bytes.resize(whole);
+        std::size_t more = 0;
+        if (read_fully(io_, file_.get(), std::span(bytes).subspan(have), offset + have, more) != 0) {
+            frame.outcome = FrameRead::Outcome::failed;
+            return frame;
+        }
+        got = have + more;
+    }
+    if (got < whole) return frame;  // the file was cut short by somebody
+    frame = parse(bytes.data(), bytes.size());
+    frame.copy = std::move(bytes);
+    return frame;
+}
+
+}  // namespace smartcache::inline v0::detail

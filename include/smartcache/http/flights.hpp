@@ -1,0 +1,289 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/clock.hpp>
+#include <smartcache/core/hash.hpp>
+
+// Requests that are on their way to the origin. Two jobs:
+//  - Collapsed forwarding: of several requests that miss the same variant one leads, the others wait. Nothing
+//  is handed
+//    from one to the other: who wakes up looks into the store again and takes only what its own request may
+//    reuse (R23).
+//  - Fences: an invalidation moves the resource's generation; whoever asked the origin before it may not
+//  store what it
+//    got (R1), and those who come after it do not wait for an older leader (R2).
+namespace smartcache::inline v0::http::detail {
+
+class Flights {
+  public:
+    /// How a leader ended.
+    enum class Ending {
+        stored,      ///< look again
+        not_shared,  ///< what came is for its own client only: everybody goes alone
+        abandoned,   ///< no response; somebody else should lead
+    };
+    using Wake = std::function<void(Ending)>;
+
+  private:
+    struct Lead {
+        std::string variant;
+        std::thread::id thread;
+        std::vector<Wake> waiters;
+    };
+    struct Flight {
+        std::mutex mutex;  // also orders changes of the resource's records in this process
+        std::uint64_t generation = 0;
+        std::vector<Lead> leads;
+        std::size_t users = 0;  // guarded by the shard's mutex
+    };
+    struct Hash {
+        using is_transparent = void;
+        std::size_t operator()(std::string_view text) const noexcept {
+            return static_cast<std::size_t>(KeyHash{}(text));
+        }
+    };
+    struct Shard {
+        std::mutex mutex;
+        std::unordered_map<std::string, std::shared_ptr<Flight>, Hash, std::equal_to<>> flights;
+    };
+
+  public:
+    /// A request's part in a flight. Leaving it, and ending its lead, is the destructor's work.
+    class Ticket {
+      public:
+        Ticket() = default;
+        Ticket(Ticket&& other) noexcept { swap(other); }
+        Ticket& operator=(Ticket&& other) noexcept {
+            Ticket(std::move(other)).swap(*this);
+            return *this;
+        }
+        ~Ticket() {
+            if (flight_ == nullptr) return;
+            end(Ending::abandoned);
+            owner_->leave(key_, flight_);
+        }
+
+        [[nodiscard]] explicit operator bool() const noexcept { return flight_ != nullptr; }
+        [[nodiscard]] bool leads() const noexcept { return leads_; }
+
+        /// Calls `change()` while nobody else in this process changes the resource's records; not at all, and
+        /// false, when the resource was invalidated since this ticket was taken.
+        template <class Change>
+        bool unless_invalidated(Change&& change) {
+            const std::lock_guard lock(flight_->mutex);
+            if (flight_->generation != generation_) return false;
+            change();
+            return true;
+        }
+
+        /// Ends the lead, if this is the leader, and wakes those who wait.
+        void end(Ending ending) noexcept {
+            if (!leads_) return;
+            leads_ = false;
+            std::vector<Wake> waiters;
+            {
+                const std::lock_guard lock(flight_->mutex);
+                // After an invalidation the lead is gone already, or is somebody else's.
+                if (flight_->generation == generation_) waiters = take_lead(*flight_, variant_);
+            }
+            for (const Wake& wake : waiters) wake(ending);
+        }
+
+      private:
+        friend class Flights;
+        void swap(Ticket& other) noexcept {
+            std::swap(owner_, other.owner_);
+            std::swap(flight_, other.flight_);
+            std::swap(key_, other.key_);
+            std::swap(variant_, other.variant_);
+            std::swap(generation_, other.generation_);
+            std::swap(leads_, other.leads_);
+        }
+
+        Flights* owner_ = nullptr;
+        std::shared_ptr<Flight> flight_;
+        std::string key_;
+        std::string variant_;
+        std::uint64_t generation_ = 0;
+        bool leads_ = false;
+    };
+
+    enum class Role { leader, waiter, alone };
+
+    /// Enters the flight of `key`, without a part in its collapsing. Fences everything that follows.
+    [[nodiscard]] Ticket join(std::string_view key) {
+        Ticket ticket;
+        ticket.owner_ = this;
+        ticket.key_ = key;
+        Shard& shard = shard_of(key);
+        {
+            const std::lock_guard lock(shard.mutex);
+            auto& flight = shard.flights[ticket.key_];
+            if (flight == nullptr) flight = std::make_shared<Flight>();
+            ++flight->users;
+            ticket.flight_ = flight;
+        }
+        const std::lock_guard lock(ticket.flight_->mutex);
+        ticket.generation_ = ticket.flight_->generation;
+        return ticket;
+    }
+
+    /// Takes the lead of a variant, or waits for who has it: then `make_wake()` gives what is called at its
+    /// end, from the leader's thread. `alone`: neither is allowed or possible. `blocking`: waiting means that
+    /// this thread sleeps.
+    template <class MakeWake>
+    [[nodiscard]] Role take_part(Ticket& ticket, std::string variant, bool may_lead, bool may_wait,
+                                 bool blocking, MakeWake&& make_wake) {
+        const std::lock_guard lock(ticket.flight_->mutex);
+        ticket.generation_ = ticket.flight_->generation;
+        for (Lead& lead : ticket.flight_->leads) {
+            if (lead.variant != variant) continue;
+            // The leader's own thread asks again (a handler that calls the cache): waiting would be for ever
+            // (R32).
+            if (!may_wait || (blocking && lead.thread == std::this_thread::get_id())) return Role::alone;
+            lead.waiters.push_back(make_wake());
+            return Role::waiter;
+        }
+        if (!may_lead) return Role::alone;
+        ticket.flight_->leads.push_back({variant, std::this_thread::get_id(), {}});
+        ticket.variant_ = std::move(variant);
+        ticket.leads_ = true;
+        return Role::leader;
+    }
+
+    /// Moves the fence of `key` and calls `erase()` behind it.
+    template <class Erase>
+    void invalidate(std::string_view key, Erase&& erase) {
+        std::shared_ptr<Flight> flight;
+        {
+            Shard& shard = shard_of(key);
+            const std::lock_guard lock(shard.mutex);
+            const auto found = shard.flights.find(key);
+            if (found != shard.flights.end()) flight = found->second;
+        }
+        std::vector<Lead> leads;
+        if (flight != nullptr) {
+            const std::lock_guard lock(flight->mutex);
+            ++flight->generation;
+            leads.swap(flight->leads);  // R2: nobody joins them any more
+        }
+        erase();
+        for (const Lead& lead : leads)
+            for (const Wake& wake : lead.waiters) wake(Ending::abandoned);
+    }
+
+    /// The same for every key there is.
+    template <class Erase>
+    void invalidate_all(Erase&& erase) {
+        std::vector<Lead> leads;
+        for (Shard& shard : shards_) {
+            const std::lock_guard lock(shard.mutex);
+            for (auto& [key, flight] : shard.flights) {
+                const std::lock_guard flight_lock(flight->mutex);
+                ++flight->generation;
+                for (Lead& lead : flight->leads) leads.push_back(std::move(lead));
+                flight->leads.clear();
+            }
+        }
+        erase();
+        for (const Lead& lead : leads)
+            for (const Wake& wake : lead.waiters) wake(Ending::abandoned);
+    }
+
+  private:
+    static std::vector<Wake> take_lead(Flight& flight, const std::string& variant) noexcept {
+        for (std::size_t i = 0; i < flight.leads.size(); ++i) {
+            if (flight.leads[i].variant != variant) continue;
+            std::vector<Wake> waiters = std::move(flight.leads[i].waiters);
+            flight.leads.erase(flight.leads.begin() + static_cast<std::ptrdiff_t>(i));
+            return waiters;
+        }
+        return {};
+    }
+
+    void leave(const std::string& key, const std::shared_ptr<Flight>& flight) noexcept {
+        Shard& shard = shard_of(key);
+        const std::lock_guard lock(shard.mutex);
+        if (--flight->users == 0) shard.flights.erase(key);
+    }
+
+    [[nodiscard]] Shard& shard_of(std::string_view key) noexcept {
+        return shards_[static_cast<std::size_t>(KeyHash{}(key) >> 32U) % shards_.size()];
+    }
+
+    std::array<Shard, 16> shards_;
+};
+
+/// Remembers for a while which variants turned out not to be shared, so that requests for them do not wait
+/// for one another. Bounded and forgetful: a slot holds one variant, and mistaking one for another only costs
+/// a collapse.
+///
+/// Thread safety: any thread, lock-free.
+class UncacheableMemory {
+  public:
+    void remember(std::string_view variant, MonotonicTime now) noexcept {
+        slot(variant).store(pack(variant, seconds(now) + lifetime_s), std::memory_order_relaxed);
+    }
+    void forget(std::string_view variant) noexcept { slot(variant).store(0, std::memory_order_relaxed); }
+    [[nodiscard]] bool knows(std::string_view variant, MonotonicTime now) noexcept {
+        // relaxed: a hint; nothing is published through it.
+        const std::uint64_t value = slot(variant).load(std::memory_order_relaxed);
+        return value >> 32U == KeyHash{}(variant) >> 32U && (value & 0xFFFFFFFFU) > seconds(now);
+    }
+
+  private:
+    static constexpr std::uint64_t lifetime_s = 10;
+    static std::uint64_t seconds(MonotonicTime now) noexcept {
+        return static_cast<std::uint64_t>(
+                   std::chrono::floor<std::chrono::seconds>(now.time_since_epoch()).count()) &
+               0x7FFFFFFFU;
+    }
+    static std::uint64_t pack(std::string_view variant, std::uint64_t until) noexcept {
+        return (KeyHash{}(variant) >> 32U) << 32U | until;
+    }
+    std::atomic<std::uint64_t>& slot(std::string_view variant) noexcept {
+        return slots_[static_cast<std::size_t>(KeyHash{}(variant)) % slots_.size()];
+    }
+    std::array<std::atomic<std::uint64_t>, 2048> slots_{};
+};
+
+/// What a waiting thread sleeps on.
+class Latch {
+  public:
+    void open(Flights::Ending ending) {
+        {
+            const std::lock_guard lock(mutex_);
+            ending_ = ending;
+        }
+        opened_.notify_all();
+    }
+    /// @return nullopt when `timeout` passed first
+    std::optional<Flights::Ending> wait(Duration timeout) {
+        std::unique_lock lock(mutex_);
+        opened_.wait_for(lock, timeout, [this] { return ending_.has_value(); });
+        return ending_;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable opened_;
+    std::optional<Flights::Ending> ending_;
+};
+
+}  // namespace smartcache::inline v0::http::detail

@@ -1,0 +1,316 @@
+#pragma once
+
+#include <smartcache/http/middleware.hpp>
+
+// From a request to an answer, or to a request for the origin.
+namespace smartcache::inline v0::http {
+
+template <ResponseCache Cache>
+Middleware<Cache>::Middleware(std::unique_ptr<Cache> own, Cache* cache, MiddlewareOptions options)
+    : own_(std::move(own)),
+      cache_(own_ ? own_.get() : cache),
+      options_((options.validate(), std::move(options))),
+      keys_(detail::key_options(options_)) {
+    if constexpr (!detail::HasTags<Cache>) {
+        std::size_t i = 0;
+        for (const Rule& rule : options_.rules) {
+            if (!rule.tags.empty())
+                throw ConfigError("rules[" + std::to_string(i) + "].tags", rule.tags.front(),
+                                  "none: this cache has no tags");
+            ++i;
+        }
+    }
+}
+
+// The order is that of the documentation: rule, method, paths, credentials, what the client asks for.
+template <ResponseCache Cache>
+Reason Middleware<Cache>::refuse(const Request& request, Gate& gate) const {
+    const bool by_path =
+        !options_.rules.empty() || !options_.include_paths.empty() || !options_.exclude_paths.empty();
+    const std::string path = by_path ? rule_path(request.path) : std::string{};
+    gate.rule = options_.rules.match(path);
+    if (gate.rule != nullptr && gate.rule->bypass) return Reason::bypass;
+
+    const auto& methods =
+        gate.rule != nullptr && gate.rule->methods ? *gate.rule->methods : options_.cache_methods;
+    if (!detail::holds(methods, request.method)) return Reason::method;
+    if (!options_.include_paths.empty() && !detail::any_path_matches(options_.include_paths, path))
+        return Reason::not_included;
+    if (detail::any_path_matches(options_.exclude_paths, path)) return Reason::excluded;
+    if (!request.body.empty() || request.headers.has("Transfer-Encoding") ||
+        request.headers.value("Content-Length", "0") != "0")
+        return Reason::request_body;
+
+    gate.control = request_control(request.headers);
+    if (gate.control.no_store) return Reason::request_no_store;  // RFC 9111 section 5.2.1.5
+    try {
+        gate.primary = keys_.primary(request);
+    } catch (...) {  // the custom generator's: without a key there is no caching, and nothing else changes
+    }
+    return gate.primary.empty() ? Reason::key : Reason::none;
+}
+
+template <ResponseCache Cache>
+auto Middleware<Cache>::judge(const Request& request) const -> Gate {
+    Gate gate;
+    gate.skip = refuse(request, gate);
+    return gate;
+}
+
+template <ResponseCache Cache>
+std::optional<Transaction> Middleware<Cache>::answer_at_once(const Request& request, Gate& gate) {
+    if (options_.on_request) {
+        RequestVerdict verdict = options_.on_request(request);
+        if (verdict.kind() == RequestVerdict::Kind::respond) {
+            events_.add(Event::skip);
+            reasons_.add(Reason::bypass);
+            return transaction(std::move(verdict.response()), nullptr);
+        }
+        if (verdict.kind() == RequestVerdict::Kind::bypass) gate.skip = Reason::bypass;
+    }
+    if (request.method == "PURGE" && options_.purge) {
+        events_.add(Event::skip);
+        reasons_.add(Reason::method);
+        if (!options_.purge(request))
+            return transaction(detail::short_response(403, "purge refused"), nullptr);
+        const std::string primary = primary_of(url_of(request));
+        const bool found = !primary.empty() && erase_resource(primary);
+        if (found) events_.add(Event::purge);
+        return transaction(detail::short_response(found ? 200 : 404, found ? "purged" : "not stored"),
+                           nullptr);
+    }
+    return std::nullopt;
+}
+
+template <ResponseCache Cache>
+Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate gate) {
+    auto pending = std::make_unique<Pending>();
+    pending->client = request;
+    pending->client.state.reset();
+    pending->forward = pending->client;
+    remove_hop_by_hop(pending->forward.headers);
+    pending->skip = gate.skip;
+    pending->why = gate.skip == Reason::method ? CacheStatus::Forward::method : CacheStatus::Forward::bypass;
+    pending->request_time = wall();
+    return transaction(std::nullopt, std::move(pending));
+}
+
+template <ResponseCache Cache>
+std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Match match,
+                                                            std::string variant) {
+    auto pending = std::make_unique<Pending>();
+    pending->client = state.request;
+    pending->client.state.reset();
+    pending->forward = pending->client;
+    remove_hop_by_hop(pending->forward.headers);
+    pending->rule = state.gate.rule;
+    pending->control = state.gate.control;
+    pending->primary = state.gate.primary;
+    pending->variant = std::move(variant);
+    pending->ticket = std::move(state.ticket);
+    pending->request_time = wall();
+    pending->why = match.resource_known ? CacheStatus::Forward::vary_miss : CacheStatus::Forward::uri_miss;
+    if (match.found) {
+        const StoredMeta& meta = match.found->stored.meta;
+        pending->why = meta.fresh(pending->request_time) && !meta.is(StoredMeta::always_validate)
+                           ? CacheStatus::Forward::request
+                           : CacheStatus::Forward::stale;
+        // Ranges are cut here, from what is stored or comes: the origin is asked about the whole.
+        pending->validating =
+            make_conditional(pending->forward.headers, Headers::from_wire(match.found->stored.head));
+        pending->found = std::move(match.found);
+    }
+    return pending;
+}
+
+// What the store has may be served: now, or now and refreshed afterwards.
+template <ResponseCache Cache>
+std::optional<Transaction> Middleware<Cache>::serve(Attempt& state, const Match& match, Reuse reuse,
+                                                    WallTime now) {
+    const Found& found = *match.found;
+    CacheStatus status;
+    status.hit = true;
+    status.ttl = found.stored.meta.remaining(now);
+    status.collapsed = state.woken.has_value();
+    if (found.tier != TierId::none) status.detail = to_string(found.tier);
+    Response response = answer(state.request, found, now, reuse == Reuse::fresh ? "HIT" : "STALE", status);
+    events_.add(Event::hit);
+    if (reuse != Reuse::fresh) events_.add(Event::stale_served);
+    if (state.woken) events_.add(Event::collapsed);
+    log("HIT", state.request, {});
+
+    std::unique_ptr<Pending> refresh;
+    if (reuse == Reuse::background) {
+        // One refresh at a time: who finds a leader leaves it to that one.
+        state.ticket = flights_.join(state.gate.primary);
+        if (flights_.take_part(state.ticket, found.key, true, false, false, [] { return Flights::Wake{}; }) ==
+            Flights::Role::leader) {
+            refresh = forward(state, match, found.key);
+            refresh->background = true;
+        }
+    }
+    return transaction(std::move(response), std::move(refresh));
+}
+
+// One look at the store. nullopt: `make_wake` was registered with the request that leads; look again when it
+// ends.
+template <ResponseCache Cache>
+std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool blocking,
+                                                      const MakeWake& make_wake) {
+    for (bool led = false;;) {
+        const WallTime now = wall();
+        Match match = look_up(state.request, state.gate.primary, state.gate.rule);
+        if (match.found) {
+            Reuse reuse = may_reuse(match.found->stored.meta, state.gate.control, now);
+            if (reuse == Reuse::background && state.refresh == Refresh::before_answer)
+                reuse = Reuse::validate;
+            if (reuse != Reuse::validate) {
+                state.ticket = {};
+                return serve(state, match, reuse, now);
+            }
+        }
+        if (state.gate.control.only_if_cached) {  // RFC 9111 section 5.2.1.7
+            events_.add(Event::miss);
+            Response response = detail::short_response(504, "not in the cache");
+            annotate(response, "MISS", {});
+            return transaction(std::move(response), nullptr);
+        }
+
+        std::string variant = KeyGenerator::variant(state.gate.primary, state.request, match.names);
+        if (led) return transaction(std::nullopt, forward(state, std::move(match), std::move(variant)));
+        if (!state.ticket) state.ticket = flights_.join(state.gate.primary);
+        const bool whole = options_.collapse && detail::asks_for_the_whole(state.request);
+        const bool alone = !whole || state.timed_out || state.woken == Flights::Ending::not_shared ||
+                           uncacheable_.knows(variant, ticks());
+        // R23: only full, unconditional GETs lead.
+        const bool may_lead =
+            !alone && state.request.method == "GET" && !is_conditional(state.request.headers);
+        const bool may_wait = !alone && !state.gate.control.no_cache;
+        switch (flights_.take_part(state.ticket, variant, may_lead, may_wait, blocking, make_wake)) {
+            case Flights::Role::alone:
+                return transaction(std::nullopt, forward(state, std::move(match), std::move(variant)));
+            case Flights::Role::waiter:
+                return std::nullopt;
+            case Flights::Role::leader:
+                // Between the look and the lead the previous leader may have stored what is wanted: look once
+                // more.
+                led = true;
+        }
+    }
+}
+
+template <ResponseCache Cache>
+Transaction Middleware<Cache>::begin(const Request& request, Refresh refresh) {
+    Gate gate = judge(request);
+    if (auto answered = answer_at_once(request, gate)) return std::move(*answered);
+    if (gate.skip != Reason::none) return forward_untouched(request, std::move(gate));
+    Attempt state{request, refresh, std::move(gate), {}, {}, false};
+    for (;;) {
+        std::shared_ptr<detail::Latch> latch;
+        auto ready = attempt(state, true, [&latch] {
+            latch = std::make_shared<detail::Latch>();
+            return [latch](Flights::Ending ending) { latch->open(ending); };
+        });
+        if (ready) return std::move(*ready);
+        state.woken = latch->wait(options_.collapse_timeout);
+        state.timed_out = !state.woken;
+    }
+}
+
+template <ResponseCache Cache>
+template <class Done>
+requires std::is_invocable_v<Done&, Transaction>
+void Middleware<Cache>::begin(Request request, Executor& executor, Done done, Refresh refresh) {
+    Gate gate = judge(request);
+    if (auto answered = answer_at_once(request, gate)) return done(std::move(*answered));
+    if (gate.skip != Reason::none) return done(forward_untouched(request, std::move(gate)));
+    auto kept = std::make_shared<Request>(std::move(request));
+    auto state = std::make_shared<Attempt>(Attempt{*kept, refresh, std::move(gate), {}, {}, false});
+    resume(std::move(kept), std::move(state), executor, std::make_shared<Done>(std::move(done)));
+}
+
+template <ResponseCache Cache>
+template <class Done>
+void Middleware<Cache>::resume(std::shared_ptr<Request> request, std::shared_ptr<Attempt> state,
+                               Executor& executor, std::shared_ptr<Done> done) {
+    auto ready = attempt(*state, false, [&] {
+        return [this, request, state, &executor, done](Flights::Ending ending) {
+            const auto again = [this, request, state, &executor, done, ending] {
+                state->woken = ending;
+                resume(request, state, executor, done);
+            };
+            if (!executor.submit(again)) again();
+        };
+    });
+    if (ready) (*done)(std::move(*ready));
+}
+
+template <ResponseCache Cache>
+template <class Next>
+requires std::is_invocable_r_v<Response, Next&, const Request&> Response
+Middleware<Cache>::handle(const Request& request, Next&& next) {
+    Transaction current = begin(request);
+    if (current.answered()) return current.take_response();
+    std::optional<Response> response;
+    try {
+        response = next(static_cast<const Request&>(current.request()));
+    } catch (...) {
+        if (auto stale = current.fail()) return std::move(*stale);
+        throw;
+    }
+    return current.finish(std::move(*response));
+}
+
+template <ResponseCache Cache>
+std::optional<Response> Middleware<Cache>::process_request(Request& request) {
+    request.state.reset();
+    auto current = std::make_shared<Transaction>(begin(request));
+    if (current->answered()) return current->take_response();
+    if (pending_of(*current).validating) request.headers = current->request().headers;
+    request.state = std::move(current);
+    return std::nullopt;
+}
+
+template <ResponseCache Cache>
+void Middleware<Cache>::process_response(Request& request, Response& response) {
+    if (request.state == nullptr) return;
+    const auto current = std::static_pointer_cast<Transaction>(std::exchange(request.state, nullptr));
+    response = current->finish(std::move(response));
+}
+
+template <ResponseCache Cache>
+template <class Urls, class Origin>
+std::size_t Middleware<Cache>::warm_cache(const Urls& urls, Origin&& origin) {
+    std::size_t stored = 0;
+    for (const auto& text : urls) {
+        const auto url = parse_url(text);
+        if (!url) continue;
+        Request request;
+        request.scheme = url->scheme;
+        request.host = url->host;
+        request.path = url->path;
+        request.query = url->query;
+        try {
+            (void)handle(request, origin);
+        } catch (...) {  // one URL that fails leaves the others alone
+        }
+        const Gate gate = judge(request);
+        if (gate.skip == Reason::none && look_up(request, gate.primary, gate.rule).found) ++stored;
+    }
+    return stored;
+}
+
+template <ResponseCache Cache>
+void Middleware<Cache>::log(std::string_view what, const Request& request, std::string_view detail) const {
+    if (!options_.log) return;
+    std::string line(what);
+    line.append(" ").append(request.method).append(" ").append(request.host).append(request.path);
+    if (!request.query.empty()) line.append("?").append(request.query);
+    if (!detail.empty()) line.append(" (").append(detail).append(")");
+    try {
+        options_.log(LogLevel::debug, line);
+    } catch (...) {  // a broken logger must not break the cache
+    }
+}
+
+}  // namespace smartcache::inline v0::http

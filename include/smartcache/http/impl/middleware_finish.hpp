@@ -1,0 +1,284 @@
+#pragma once
+
+#include <smartcache/http/middleware.hpp>
+
+// From what the origin said to what the client gets, and to what is stored.
+namespace smartcache::inline v0::http {
+
+/// A stored response as it goes out: with its age, in answer to the client's own conditions, its body pinned.
+template <ResponseCache Cache>
+Response Middleware<Cache>::answer(const Request& request, const Found& found, WallTime now,
+                                   std::string_view x_cache, const CacheStatus& status) {
+    const StoredMeta& meta = found.stored.meta;
+    Headers headers = Headers::from_wire(found.stored.head);
+    headers.reserve(160);
+    Response response;
+    if (http::not_modified(request.headers, headers, meta.status, meta.response_time, now)) {
+        response = make_not_modified(std::move(headers));
+        events_.add(Event::not_modified);
+    } else {
+        response.status = meta.status;
+        response.headers = std::move(headers);
+        if (request.method == "HEAD") {
+            // RFC 9110 section 9.3.2: the fields of a GET. Without a body the length cannot be found out
+            // later.
+            if (!found.stored.body.empty() && !response.headers.has("Content-Length"))
+                response.headers.add("Content-Length", std::to_string(found.stored.body.size()));
+        } else {
+            response.body = Body::pinned(found.pin, found.stored.body);
+            response = apply_range(request, std::move(response), now);
+        }
+    }
+    const std::string age = detail::whole_seconds(meta.age(now));
+    response.headers.add("Age", age);  // RFC 9111 section 5.1
+    if (options_.debug_headers) response.headers.set("X-Cache-Time", age);
+    annotate(response, x_cache, status);
+    return response;
+}
+
+template <ResponseCache Cache>
+void Middleware<Cache>::annotate(Response& response, std::string_view x_cache,
+                                 const CacheStatus& status) const {
+    if (options_.debug_headers) response.headers.set("X-Cache", x_cache);
+    if (!options_.cache_name.empty())
+        response.headers.add("Cache-Status", format_cache_status(options_.cache_name, status));
+}
+
+template <ResponseCache Cache>
+void Middleware<Cache>::count_outcome(const Pending& pending, Reason refused) noexcept {
+    if (refused != Reason::none) reasons_.add(refused);
+    if (pending.background) return;  // its request was counted as a hit
+    events_.add(pending.skip != Reason::none || detail::is_skip(refused) ? Event::skip : Event::miss);
+}
+
+template <ResponseCache Cache>
+void Middleware<Cache>::invalidate(const Request& request, const Response& response) {
+    for (const Url& url : invalidated_by(request, response)) {
+        const std::string primary = primary_of(url);
+        if (!primary.empty() && erase_resource(primary)) events_.add(Event::invalidation);
+    }
+}
+
+template <ResponseCache Cache>
+Response Middleware<Cache>::finish(Pending& pending, Response response) {
+    const WallTime now = wall();
+    remove_hop_by_hop(response.headers);
+    // RFC 9110 section 6.6.1: who stores or forwards a response without a Date adds one. One that is there
+    // stays.
+    if (response.status >= 200 && !response.headers.has("Date"))
+        response.headers.add("Date", format_date(now));
+    const bool allowed = !options_.on_response || options_.on_response(pending.client, response);
+    invalidate(pending.client, response);
+    Response result = pending.skip != Reason::none
+                          ? forwarded(pending, std::move(response), pending.skip, now)
+                          : conclude(pending, std::move(response), allowed, now);
+    pending.ticket = {};
+    return result;
+}
+
+template <ResponseCache Cache>
+Response Middleware<Cache>::conclude(Pending& pending, Response response, bool allowed, WallTime now) {
+    const std::optional<Found>& found = pending.found;
+    if (found && pending.validating && response.status == 304)
+        return revalidated(pending, std::move(response), now);
+    if (found && detail::is_origin_error(response.status) &&
+        may_serve_on_error(found->stored.meta, pending.control, now)) {
+        pending.ticket.end(Flights::Ending::not_shared);
+        return serve_stale(pending, response.status, now);
+    }
+    if (pending.client.method != "GET") {
+        if (found && response.status == 200) update_by_head(pending, response, now);
+        return forwarded(pending, std::move(response), Reason::partial, now);
+    }
+
+    const Reason refused = pending.streamed ? Reason::streamed
+                           : allowed        ? store(pending, response, now, nullptr)
+                                            : Reason::bypass;
+    return forwarded(pending, std::move(response), refused, now);
+}
+
+/// The origin's response goes to the client.
+template <ResponseCache Cache>
+Response Middleware<Cache>::forwarded(Pending& pending, Response response, Reason refused, WallTime now) {
+    const bool skipped = pending.skip != Reason::none;
+    count_outcome(pending, refused);
+    log(skipped ? "SKIP" : "MISS", pending.client, refused == Reason::none ? "" : to_string(refused));
+    CacheStatus status;
+    status.fwd = pending.why;
+    status.stored = refused == Reason::none;
+    if (!status.stored) status.detail = to_string(refused);
+    if (status.stored) {
+        status.ttl = pending.stored_meta.remaining(now);
+        if (options_.debug_headers)
+            response.headers.set("X-Cache-TTL",
+                                 detail::whole_seconds(std::max(*status.ttl, Duration::zero())));
+    }
+    if (!skipped) {
+        // Worth waiting for only if the next one could have used it.
+        const bool shared = status.stored && pending.stored_meta.fresh(now) &&
+                            !pending.stored_meta.is(StoredMeta::always_validate);
+        if (pending.ticket.leads()) {
+            if (shared) {
+                uncacheable_.forget(pending.variant);
+            } else {
+                uncacheable_.remember(pending.variant, ticks());
+            }
+        }
+        pending.ticket.end(shared ? Flights::Ending::stored : Flights::Ending::not_shared);
+    }
+    // The client's conditions and ranges did not reach the origin: they are answered here.
+    if (pending.validating && response.status == 200) {
+        if (http::not_modified(pending.client.headers, response.headers, response.status, now, now)) {
+            response = make_not_modified(std::move(response.headers));
+            events_.add(Event::not_modified);
+        } else if (!pending.streamed) {
+            response = apply_range(pending.client, std::move(response), now);
+        }
+    }
+    annotate(response, skipped ? "BYPASS" : "MISS", status);
+    return response;
+}
+
+template <ResponseCache Cache>
+Response Middleware<Cache>::serve_stale(Pending& pending, int origin_status, WallTime now) {
+    count_outcome(pending, Reason::none);
+    events_.add(Event::stale_served);
+    log("STALE", pending.client, {});
+    CacheStatus status;
+    status.fwd = pending.why;
+    status.fwd_status = origin_status;
+    status.ttl = pending.found->stored.meta.remaining(now);
+    return answer(pending.client, *pending.found, now, "STALE", status);
+}
+
+/// The origin says that what is stored is still right (RFC 9111 sections 4.3.3 and 4.3.4).
+template <ResponseCache Cache>
+Response Middleware<Cache>::revalidated(Pending& pending, Response response, WallTime now) {
+    Found& found = *pending.found;
+    events_.add(Event::revalidated);
+    log("REVALIDATED", pending.client, {});
+    std::vector<std::string> cookies;
+    response.headers.for_each("Set-Cookie", [&](std::string_view value) { cookies.emplace_back(value); });
+
+    Headers merged = Headers::from_wire(found.stored.head);
+    Reason refused = Reason::partial;  // it speaks of another version than ours
+    if (selects(response.headers, merged)) {
+        found.stored.meta.response_time = now;
+        found.stored.meta.initial_age = initial_age(response.headers, pending.request_time, now);
+        merge(merged, response.headers);
+        refused = update(pending, merged, now);
+        if (refused == Reason::none) found.stored.meta = pending.stored_meta;
+        found.stored.head = merged.wire();
+    }
+    // What must not be kept, or is in doubt, goes: the next request starts afresh.
+    if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
+    count_outcome(pending, refused);
+    const bool shared = refused == Reason::none && found.stored.meta.fresh(now) &&
+                        !found.stored.meta.is(StoredMeta::always_validate);
+    pending.ticket.end(shared ? Flights::Ending::stored : Flights::Ending::not_shared);
+
+    CacheStatus status;
+    status.fwd = pending.why;
+    status.fwd_status = 304;
+    status.stored = refused == Reason::none;
+    status.ttl = found.stored.meta.remaining(now);
+    if (!status.stored) status.detail = to_string(refused);
+    Response result = answer(pending.client, found, now, "REVALIDATED", status);
+    if (options_.set_cookie != SetCookie::rfc)  // otherwise they are in `merged`
+        for (const std::string& cookie : cookies) result.headers.add("Set-Cookie", cookie);
+    return result;
+}
+
+/// Puts the storable fields of a 304 or HEAD response over stored ones. A cookie in an update is for the
+/// client that asked: storing it would hand it to all others.
+template <ResponseCache Cache>
+void Middleware<Cache>::merge(Headers& stored, Headers fields) const {
+    const CacheControl control = CacheControl::parse(fields);
+    remove_unstorable(fields, control, options_.set_cookie != SetCookie::rfc);
+    freshen(stored, fields);
+}
+
+/// Stores merged fields over the body they were merged for.
+template <ResponseCache Cache>
+Reason Middleware<Cache>::update(Pending& pending, const Headers& merged, WallTime now) {
+    const Found& found = *pending.found;
+    Response whole{found.stored.meta.status, merged, Body::pinned(found.pin, found.stored.body)};
+    return store(pending, whole, now, &found);
+}
+
+/// RFC 9111 section 4.3.5: a HEAD response updates the stored GET response it agrees with, and ends one it
+/// does not.
+template <ResponseCache Cache>
+void Middleware<Cache>::update_by_head(Pending& pending, const Response& response, WallTime now) {
+    const Found& found = *pending.found;
+    Headers merged = Headers::from_wire(found.stored.head);
+    const auto agrees = [&](std::string_view name) {
+        const auto theirs = response.headers.get(name);
+        return !theirs || theirs == merged.get(name);
+    };
+    const auto length = response.headers.get("Content-Length");
+    const bool same_length = !length || *length == std::to_string(found.stored.body.size());
+    if (found.stored.meta.status != 200 || !agrees("ETag") || !agrees("Last-Modified") || !same_length) {
+        cache_->erase(found.key);
+        return;
+    }
+    merge(merged, response.headers);
+    const Reason refused = update(pending, merged, now);
+    if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
+}
+
+template <ResponseCache Cache>
+std::optional<Response> Middleware<Cache>::fail(Pending& pending) {
+    const WallTime now = wall();
+    std::optional<Response> stale;
+    if (pending.skip == Reason::none && pending.found &&
+        may_serve_on_error(pending.found->stored.meta, pending.control, now)) {
+        stale = serve_stale(pending, 0, now);
+    } else {
+        count_outcome(pending, pending.skip != Reason::none ? pending.skip : Reason::abandoned);
+        log("FAIL", pending.client, {});
+    }
+    pending.ticket = {};
+    return stale;
+}
+
+template <ResponseCache Cache>
+void Middleware<Cache>::abandon(Pending& pending) noexcept {
+    count_outcome(pending, pending.skip != Reason::none ? pending.skip : Reason::abandoned);
+    pending.ticket = {};
+}
+
+template <ResponseCache Cache>
+MiddlewareStats Middleware<Cache>::counters() const noexcept {
+    MiddlewareStats stats;
+    stats.cache_hits = events_.sum(Event::hit);
+    stats.cache_misses = events_.sum(Event::miss);
+    stats.cache_skips = events_.sum(Event::skip);
+    stats.cache_sets = events_.sum(Event::set);
+    stats.total_requests = stats.cache_hits + stats.cache_misses + stats.cache_skips;
+    stats.revalidated = events_.sum(Event::revalidated);
+    stats.stale_served = events_.sum(Event::stale_served);
+    stats.collapsed = events_.sum(Event::collapsed);
+    stats.not_modified = events_.sum(Event::not_modified);
+    stats.invalidations = events_.sum(Event::invalidation);
+    stats.purges = events_.sum(Event::purge);
+    for (std::size_t i = 0; i < stats.reasons.size(); ++i)
+        stats.reasons[i] = reasons_.sum(static_cast<Reason>(i));
+    return stats;
+}
+
+template <ResponseCache Cache>
+auto Middleware<Cache>::stats() -> Report {
+    const MiddlewareStats counted = counters();
+    const auto ratio = [](std::uint64_t part, std::uint64_t whole) {
+        return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+    };
+    return {counted,
+            counted,
+            cache_->stats(),
+            ratio(counted.cache_hits, counted.total_requests),
+            ratio(counted.cache_hits, counted.cache_hits + counted.cache_misses),
+            cache_->health_check()};
+}
+
+}  // namespace smartcache::inline v0::http

@@ -1,0 +1,275 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <smartcache/codec/bytes.hpp>
+#include <smartcache/core/clock.hpp>
+#include <smartcache/core/counters.hpp>
+#include <smartcache/core/executor.hpp>
+#include <smartcache/core/hash.hpp>
+#include <smartcache/facade/entry_options.hpp>
+#include <smartcache/facade/smart_cache.hpp>
+#include <smartcache/http/detail/middleware_helpers.hpp>
+#include <smartcache/http/flights.hpp>
+#include <smartcache/http/key_generator.hpp>
+#include <smartcache/http/message.hpp>
+#include <smartcache/http/middleware_stats.hpp>
+#include <smartcache/http/options.hpp>
+#include <smartcache/http/semantics/cache_status.hpp>
+#include <smartcache/http/semantics/conditional.hpp>
+#include <smartcache/http/semantics/invalidation.hpp>
+#include <smartcache/http/semantics/range.hpp>
+#include <smartcache/http/semantics/reuse.hpp>
+#include <smartcache/http/semantics/storability.hpp>
+#include <smartcache/http/semantics/vary.hpp>
+#include <smartcache/http/stored_response.hpp>
+#include <smartcache/http/transaction.hpp>
+
+namespace smartcache::inline v0::http {
+
+/// What a middleware needs from its cache; `SmartCache` with any codec is a model.
+///
+/// Model must: give a lookup that keeps its bytes alive and unchanged, moved or not; be callable from any
+/// thread; not throw where the cache's own parts fail.
+template <class C>
+concept ResponseCache = requires(C& cache, std::string_view text, const EntryOptions& options) {
+    { *cache.template get<std::string_view>(text) } -> std::convertible_to<std::string_view>;
+    static_cast<bool>(cache.template get<std::string_view>(text));
+    { cache.set(text, text, options) } -> std::convertible_to<bool>;
+    { cache.erase(text) } -> std::convertible_to<bool>;
+    cache.clear();
+    cache.stats();
+    cache.health_check();
+    { cache.clock() } -> std::convertible_to<const Clock&>;
+};
+
+namespace detail {
+
+/// Tags need a cache that knows them; with any other, rules that give some are refused at construction.
+template <class C>
+concept HasTags = requires(C& cache, std::string_view tag) {
+    cache.erase_tag(tag);
+};
+
+}  // namespace detail
+
+/// How the owner of a transaction can forward it.
+enum class Refresh {
+    before_answer,  ///< only while the client waits
+    after_answer,   ///< also once the client has its answer: stale-while-revalidate works
+};
+
+/// An HTTP cache in front of an application or an origin (RFC 9111), over any `ResponseCache`.
+///
+///     sc::http::Middleware web{cache, sc::http::api_cache(5min)};
+///     Response res = web.handle(req, [&](const Request& r) { return app(r); });
+///
+/// Three ways in, one state machine: `handle` around a handler; `process_request` and `process_response` for
+/// frameworks with hooks; `begin` for those that forward on their own.
+///
+/// Who may see what: RFC 9111 for a shared cache, with the safe side taken where it leaves a choice. A
+/// response to a request with Authorization is stored only if it says that others may have it (section 3.5);
+/// one with Set-Cookie only if it is `public`; one to a request with Cookie only if the origin says anything
+/// about its freshness. Nothing that the client sends selects a response without being part of its key.
+///
+/// Thread safety: any member, any thread. Blocks: on the cache's tiers, and in `handle`, `process_request`
+/// and `begin(request)` while another request for the same resource is on its way (`collapse_timeout`).
+/// Throws: what the handler or a hook throws; the cache never fails a request. Must outlive its transactions.
+template <ResponseCache Cache>
+class Middleware final : private detail::TransactionOwner {
+  public:
+    /// Works with `cache`, which must outlive the middleware. @throws ConfigError for impossible options
+    explicit Middleware(Cache& cache, MiddlewareOptions options = {})
+        : Middleware(nullptr, &cache, std::move(options)) {}
+    /// Makes a cache of its own. @throws ConfigError
+    explicit Middleware(const Config& config,
+                        MiddlewareOptions options = {}) requires std::constructible_from<Cache, Config>
+        : Middleware((options.validate(), std::make_unique<Cache>(config)), nullptr, options) {}
+
+    Middleware(const Middleware&) = delete;
+    Middleware& operator=(const Middleware&) = delete;
+    ~Middleware() = default;
+
+    /// Answers from the store, or with what `next(request)` returns. `next` is called at most once, in this
+    /// thread, with a `const Request&` that may carry the cache's conditions; what it throws passes through,
+    /// unless a stale response may be served instead.
+    template <class Next>
+    requires std::is_invocable_r_v<Response, Next&, const Request&> Response handle(const Request& request,
+                                                                                    Next&& next);
+
+    /// First half of `handle`: the answer, or nullopt when the application is to make it. Then `request` may
+    /// have got the cache's conditions, and its `state` carries the transaction.
+    std::optional<Response> process_request(Request& request);
+    /// Second half: stores, merges, invalidates; changes `response` into what is to be sent. Without a
+    /// transaction in `request.state` it does nothing.
+    void process_response(Request& request, Response& response);
+
+    /// Starts a transaction. `request` is copied when it must be forwarded.
+    [[nodiscard]] Transaction begin(const Request& request, Refresh refresh = Refresh::before_answer);
+    /// The same without waiting for other requests: `done(Transaction)` is called at once, or by a task
+    /// submitted to `executor` when the request that this one waited for has ended. The executor must outlive
+    /// the middleware's transactions; where it refuses a task, `done` runs in the thread that ended the other
+    /// request.
+    template <class Done>
+    requires std::is_invocable_v<Done&, Transaction>
+    void begin(Request request, Executor& executor, Done done, Refresh refresh = Refresh::before_answer);
+
+    /// Forgets every stored response of a resource. `url`: "https://host/path?query", or "/path?query" where
+    /// requests carry no host. @return false when nothing was stored, or `url` is none
+    bool purge(std::string_view url);
+    /// Forgets every response that a rule stored with this tag.
+    void purge_tag(std::string_view tag) requires detail::HasTags<Cache> {
+        flights_.invalidate_all([&] { cache_->erase_tag(tag); });
+        events_.add(Event::purge);
+    }
+    /// Erases the cache, everything else in it included, and zeroes the counters.
+    void clear_cache();
+    /// Fetches each URL through the cache with `origin(const Request&)`. @return how many are now in the
+    /// store
+    template <class Urls, class Origin>
+    std::size_t warm_cache(const Urls& urls, Origin&& origin);
+
+    using Report = MiddlewareReport<decltype(std::declval<Cache&>().stats()),
+                                    decltype(std::declval<Cache&>().health_check())>;
+    /// Counters, the cache's statistics and a health probe of its tiers.
+    [[nodiscard]] Report stats();
+    /// The counters alone: cheap.
+    [[nodiscard]] MiddlewareStats counters() const noexcept;
+
+    [[nodiscard]] const MiddlewareOptions& options() const noexcept { return options_; }
+    [[nodiscard]] const KeyGenerator& keys() const noexcept { return keys_; }
+    [[nodiscard]] Cache& cache() noexcept { return *cache_; }
+
+  private:
+    using Pending = detail::Pending;
+    using Found = detail::Found;
+    using Flights = detail::Flights;
+
+    enum class Event : std::uint8_t {
+        hit,
+        miss,
+        skip,
+        set,
+        revalidated,
+        stale_served,
+        collapsed,
+        not_modified,
+        invalidation,
+        purge,
+        count_
+    };
+    /// A request's judgement before anything is looked up.
+    struct Gate {
+        Reason skip = Reason::none;
+        const Rule* rule = nullptr;
+        CacheControl control;
+        std::string primary;
+    };
+    /// What the store holds for a request.
+    struct Match {
+        std::optional<Found> found;
+        bool resource_known = false;  ///< other variants, or ones that this client may not have
+        FieldNames names;             ///< of the newest variant
+    };
+    /// A `begin` between two looks at the store.
+    struct Attempt {
+        const Request& request;
+        Refresh refresh;
+        Gate gate;
+        Flights::Ticket ticket;
+        std::optional<Flights::Ending> woken;  ///< how the request that was waited for ended
+        bool timed_out = false;
+    };
+    using MakeWake = std::function<Flights::Wake()>;
+
+    Middleware(std::unique_ptr<Cache> own, Cache* cache, MiddlewareOptions options);
+
+    // impl/middleware_begin.hpp
+    [[nodiscard]] Gate judge(const Request& request) const;
+    [[nodiscard]] Reason refuse(const Request& request, Gate& gate) const;
+    [[nodiscard]] std::optional<Transaction> answer_at_once(const Request& request, Gate& gate);
+    [[nodiscard]] std::optional<Transaction> attempt(Attempt& state, bool blocking,
+                                                     const MakeWake& make_wake);
+    [[nodiscard]] std::optional<Transaction> serve(Attempt& state, const Match& match, Reuse reuse,
+                                                   WallTime now);
+    [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant);
+    [[nodiscard]] Transaction forward_untouched(const Request& request, Gate gate);
+    template <class Done>
+    void resume(std::shared_ptr<Request> request, std::shared_ptr<Attempt> state, Executor& executor,
+                std::shared_ptr<Done> done);
+
+    // impl/middleware_store.hpp
+    [[nodiscard]] Match look_up(const Request& request, const std::string& primary, const Rule* rule);
+    [[nodiscard]] std::optional<Found> read(std::string key);
+    [[nodiscard]] FieldNames selecting_names(const Rule* rule) const;
+    [[nodiscard]] StorePolicy policy_for(const Pending& pending, int status, const CacheControl& control,
+                                         const FieldNames& names) const;
+    [[nodiscard]] StoreDecision judge_response(const Pending& pending, const Response& response, WallTime now,
+                                               FieldNames& names, bool complete) const;
+    Reason store(Pending& pending, Response& response, WallTime now, const Found* replaced);
+    Reason put(Pending& pending, const Headers& headers, std::string_view body, const StoredMeta& meta,
+               const FieldNames& names, const Found* replaced);
+    [[nodiscard]] bool put_new(Pending& pending, StoredResponse stored, const FieldNames& names,
+                               const EntryOptions& entry);
+    [[nodiscard]] bool set_record(const std::string& key, const std::string& record,
+                                  const EntryOptions& entry);
+    [[nodiscard]] Duration retention(const StoredMeta& meta, WallTime now) const;
+    [[nodiscard]] std::string primary_of(const Url& url) const noexcept;
+    bool erase_resource(const std::string& primary);
+
+    // impl/middleware_finish.hpp
+    Response finish(Pending& pending, Response response) override;
+    std::optional<Response> fail(Pending& pending) override;
+    [[nodiscard]] bool wants_body(Pending& pending, const Response& head) override;
+    void abandon(Pending& pending) noexcept override;
+    Response conclude(Pending& pending, Response response, bool allowed, WallTime now);
+    Response revalidated(Pending& pending, Response response, WallTime now);
+    Response forwarded(Pending& pending, Response response, Reason refused, WallTime now);
+    Response serve_stale(Pending& pending, int origin_status, WallTime now);
+    void merge(Headers& stored, Headers fields) const;
+    Reason update(Pending& pending, const Headers& merged, WallTime now);
+    void update_by_head(Pending& pending, const Response& response, WallTime now);
+    void invalidate(const Request& request, const Response& response);
+    [[nodiscard]] Response answer(const Request& request, const Found& found, WallTime now,
+                                  std::string_view x_cache, const CacheStatus& status);
+    void annotate(Response& response, std::string_view x_cache, const CacheStatus& status) const;
+    void count_outcome(const Pending& pending, Reason refused) noexcept;
+    void log(std::string_view what, const Request& request, std::string_view detail) const;
+
+    [[nodiscard]] WallTime wall() const { return cache_->clock().wall(); }
+    [[nodiscard]] MonotonicTime ticks() const { return cache_->clock().now(); }
+
+    std::unique_ptr<Cache> own_;
+    Cache* cache_;
+    const MiddlewareOptions options_;
+    const KeyGenerator keys_;
+    Flights flights_;
+    detail::UncacheableMemory uncacheable_;
+    Counters<Event> events_;
+    Counters<Reason> reasons_;
+};
+
+template <class Cache>
+Middleware(Cache&, MiddlewareOptions) -> Middleware<Cache>;
+template <class Cache>
+Middleware(Cache&) -> Middleware<Cache>;
+Middleware(Config, MiddlewareOptions)->Middleware<SmartCache<BytesCodec>>;
+Middleware(Config)->Middleware<SmartCache<BytesCodec>>;
+
+}  // namespace smartcache::inline v0::http
+
+#include <smartcache/http/impl/middleware_begin.hpp>   // IWYU pragma: export
+#include <smartcache/http/impl/middleware_finish.hpp>  // IWYU pragma: export
+#include <smartcache/http/impl/middleware_store.hpp>   // IWYU pragma: export

@@ -1,0 +1,178 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include <smartcache/policy/frequency_sketch.hpp>
+#include <smartcache/policy/ghost.hpp>
+#include <smartcache/policy/intrusive_list.hpp>
+
+namespace smartcache::inline v0::policy {
+
+/// One way to run `ModalQueues`: how large the window is and who may pass from it to the main queue.
+struct Mode {
+    /// What decides about an entry that reaches the window's end.
+    enum class Gate : std::uint8_t {
+        ghost,   ///< hits in the window; the others leave a ghost, and who comes back from there goes to main
+        filter,  ///< recent frequency: it must beat main's next victim
+    };
+    Gate gate = Gate::ghost;
+    double window = 0.1;          ///< the window's share of the capacity
+    std::uint8_t promote_at = 2;  ///< gate ghost: hits that open it
+    bool late = false;            ///< only hits in the older half of the window count
+    friend bool operator==(const Mode&, const Mode&) = default;
+};
+
+/// The structure under `Adaptive`: a FIFO window, a CLOCK main queue, a ghost queue and a frequency sketch.
+/// `adaptive.hpp` tells the story. Works on marks alone. The mode may change at any time: entries stay where
+/// they are, and the new rules meet them at the queues' ends. Thread safety: none. Cost: O(1) amortised; two
+/// queue moves for an entry that is never asked for.
+class ModalQueues {
+  public:
+    ModalQueues(std::uint64_t capacity, Mode mode) noexcept : capacity_(capacity), mode_(mode) {}
+
+    [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
+    void set_mode(const Mode& mode) noexcept { mode_ = mode; }
+    void set_capacity(std::uint64_t capacity) noexcept { capacity_ = capacity; }
+
+    [[nodiscard]] std::size_t size() const noexcept { return window_size() + main_.size(); }
+    [[nodiscard]] std::uint64_t weight() const noexcept { return window_weight() + main_.weight(); }
+    [[nodiscard]] std::size_t window_size() const noexcept { return young_.size() + old_.size(); }
+    [[nodiscard]] std::uint64_t window_weight() const noexcept { return young_.weight() + old_.weight(); }
+    [[nodiscard]] std::size_t memory_bytes() const noexcept {
+        return ghost_.memory_bytes() + sketch_.memory_bytes();
+    }
+
+    /// Sizes sketch and, once evictions are near, ghost for one more entry. All that may throw:
+    /// std::bad_alloc.
+    void prepare(const Node& node) {
+        sketch_.reserve(std::max<std::size_t>(size(), 1));
+        if (weight() + node.weight > capacity_) ghost_.reserve(size() + 1);
+    }
+
+    /// The same for that many entries at once.
+    void reserve(std::size_t entries) {
+        sketch_.reserve(entries);
+        ghost_.reserve(entries + 1);
+    }
+
+    void insert(Node& node) noexcept {
+        sketch_.increment(node.hash);
+        const bool returned = ghost_.take(node.hash);
+        if (returned && mode_.gate == Mode::Gate::ghost) {
+            main_.push_front(node);
+            return;
+        }
+        young_.push_front(node);
+        while (2 * young_.weight() > window_bound() && young_.back() != &node) grow_old(*young_.back());
+    }
+
+    void erase(Node& node) noexcept { queue_of(node).erase(node); }
+    void replace(Node& old, Node& fresh) noexcept { queue_of(old).replace(old, fresh); }
+
+    /// Unlinks and returns the next victim; nullptr when empty.
+    [[nodiscard]] Node* evict() noexcept {
+        while (window_size() != 0 && (window_weight() > window_bound() || main_.empty())) {
+            Node& candidate = old_.empty() ? *young_.back() : *old_.back();
+            Node* victim =
+                mode_.gate == Mode::Gate::ghost ? leave_by_ghost(candidate) : leave_by_filter(candidate);
+            if (victim != nullptr) return victim;
+        }
+        Node* victim = main_victim();
+        if (victim != nullptr) main_.erase(*victim);
+        return victim;
+    }
+
+  private:
+    [[nodiscard]] std::uint64_t window_bound() const noexcept {
+        const auto units = static_cast<std::uint64_t>(static_cast<double>(capacity_) * mode_.window);
+        return units == 0 ? 1 : units;
+    }
+
+    // Into the older half of the window. A hit so soon after the insert says little about the future (the
+    // same request repeated, a page and its parts), so it does not count as a reason to keep the entry.
+    void grow_old(Node& node) noexcept {
+        young_.erase(node);
+        if (mode_.late) count_hits(node);
+        old_.push_front(node);
+    }
+
+    // Takes the mark off the node and into the sketch: hits themselves never touch it.
+    std::uint8_t count_hits(Node& node) noexcept {
+        const std::uint8_t mark = node.mark.load(std::memory_order_relaxed);
+        if (mark == 0) return 0;
+        node.mark.store(0, std::memory_order_relaxed);
+        for (std::uint8_t i = 0; i < mark; ++i) sketch_.increment(node.hash);
+        return mark;
+    }
+
+    void promote(Node& node) noexcept {
+        queue_of(node).erase(node);
+        main_.push_front(node);
+    }
+
+    // nullptr: the candidate was promoted.
+    Node* leave_by_ghost(Node& candidate) noexcept {
+        if (count_hits(candidate) >= mode_.promote_at) {
+            promote(candidate);
+            return nullptr;
+        }
+        queue_of(candidate).erase(candidate);
+        remember(candidate);
+        return &candidate;
+    }
+
+    // nullptr: there was room for it.
+    Node* leave_by_filter(Node& candidate) noexcept {
+        count_hits(candidate);
+        const std::uint64_t main_bound = capacity_ - std::min(capacity_, window_bound());
+        if (main_.weight() + candidate.weight <= main_bound) {
+            promote(candidate);
+            return nullptr;
+        }
+        Node* victim = main_victim();
+        if (victim == nullptr || sketch_.frequency(candidate.hash) <= sketch_.frequency(victim->hash)) {
+            queue_of(candidate).erase(candidate);
+            return &candidate;
+        }
+        main_.erase(*victim);
+        // A heavy candidate waits at the window's end and has to beat every further victim it displaces.
+        if (main_.weight() + candidate.weight <= main_bound) promote(candidate);
+        return victim;
+    }
+
+    // The entry the clock's hand stops at, still linked. Each step lowers a mark, so four rounds suffice; the
+    // bound matters only when readers set marks faster than we lower them.
+    Node* main_victim() noexcept {
+        for (std::size_t steps = 4 * main_.size(); steps > 0; --steps) {
+            Node& node = *main_.back();
+            const std::uint8_t mark = node.mark.load(std::memory_order_relaxed);
+            if (mark == 0) return &node;
+            node.mark.store(static_cast<std::uint8_t>(mark - 1), std::memory_order_relaxed);
+            sketch_.increment(node.hash);
+            main_.move_to_front(node);
+        }
+        return main_.back();
+    }
+
+    void remember(const Node& node) noexcept {
+        ghost_.set_bound(size() - size() / 10);
+        ghost_.push(node.hash);
+    }
+
+    IntrusiveList& queue_of(const Node& node) noexcept {
+        if (main_.contains(node)) return main_;
+        return old_.contains(node) ? old_ : young_;
+    }
+
+    std::uint64_t capacity_;
+    Mode mode_;
+    IntrusiveList young_{1};
+    IntrusiveList old_{2};
+    IntrusiveList main_{3};
+    GhostQueue ghost_;
+    FrequencySketch sketch_;
+};
+
+}  // namespace smartcache::inline v0::policy

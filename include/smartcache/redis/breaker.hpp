@@ -1,0 +1,98 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <mutex>
+
+#include <smartcache/core/clock.hpp>
+#include <smartcache/core/stats.hpp>
+#include <smartcache/redis/options.hpp>
+
+namespace smartcache::inline v0 {
+
+/// Circuit breaker: after `failures` failures in a row nobody is let through for `open_for`, then one at a
+/// time as a probe, until one succeeds.
+///
+///     Breaker::Pass pass = breaker.enter(now);
+///     if (pass == Breaker::Pass::refused) return;
+///     breaker.leave(pass, Breaker::Result::success, now);     // exactly once for every other pass
+///
+/// Thread safety: any thread. While closed and without failures `enter` and `leave` are one atomic load each.
+class Breaker {
+  public:
+    using TimePoint = std::chrono::steady_clock::time_point;
+    enum class Pass { refused, normal, probe };
+    enum class Result { success, failure, neutral };  ///< neutral: nothing was learned about the server
+
+    explicit Breaker(BreakerOptions options) noexcept : options_(options) {}
+
+    [[nodiscard]] Pass enter(TimePoint now) {
+        // acquire: pairs with the release in `change`; a pass after it sees what the state was changed for.
+        if (state_.load(std::memory_order_acquire) == BreakerState::closed) return Pass::normal;
+        const std::lock_guard lock(mutex_);
+        if (state_.load(std::memory_order_relaxed) == BreakerState::closed) return Pass::normal;
+        if (probing_ || now < open_until_) return Pass::refused;
+        probing_ = true;
+        change(BreakerState::half_open);
+        return Pass::probe;
+    }
+
+    /// @return whether the state is another one now than before `enter`, for the log
+    bool leave(Pass pass, Result result, TimePoint now) {
+        if (pass == Pass::refused) return false;
+        if (pass == Pass::normal && result == Result::neutral) return false;
+        // relaxed: a failure counted or forgotten a moment late changes when the breaker opens, nothing else.
+        if (pass == Pass::normal && result == Result::success &&
+            failed_in_a_row_.load(std::memory_order_relaxed) == 0)
+            return false;
+        const std::lock_guard lock(mutex_);
+        if (pass == Pass::probe) {
+            probing_ = false;
+            if (result == Result::success) return close();
+            if (result == Result::failure) open(now);
+            return false;
+        }
+        // Commands that began before the breaker opened decide nothing any more.
+        if (state_.load(std::memory_order_relaxed) != BreakerState::closed) return false;
+        if (result == Result::success) {
+            failed_in_a_row_.store(0, std::memory_order_relaxed);
+            return false;
+        }
+        if (failed_in_a_row_.fetch_add(1, std::memory_order_relaxed) + 1 < options_.failures) return false;
+        open(now);
+        return true;
+    }
+
+    /// The server was found to be well by other means than a pass.
+    /// @return whether that closed the breaker
+    bool recovered() {
+        if (state() == BreakerState::closed) return false;
+        const std::lock_guard lock(mutex_);
+        return state_.load(std::memory_order_relaxed) != BreakerState::closed && close();
+    }
+
+    [[nodiscard]] BreakerState state() const noexcept { return state_.load(std::memory_order_acquire); }
+
+  private:
+    void change(BreakerState state) noexcept { state_.store(state, std::memory_order_release); }
+    bool close() noexcept {
+        failed_in_a_row_.store(0, std::memory_order_relaxed);
+        change(BreakerState::closed);
+        return true;
+    }
+    void open(TimePoint now) noexcept {
+        constexpr Duration longest = std::chrono::hours(24 * 365);  // beyond that the clock would overflow
+        open_until_ = now + (options_.open_for < longest ? options_.open_for : longest);
+        change(BreakerState::open);
+    }
+
+    const BreakerOptions options_;
+    std::atomic<BreakerState> state_{BreakerState::closed};
+    std::atomic<std::size_t> failed_in_a_row_{0};
+    std::mutex mutex_;
+    bool probing_ = false;
+    TimePoint open_until_{};
+};
+
+}  // namespace smartcache::inline v0

@@ -1,0 +1,159 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/function_ref.hpp>
+#include <smartcache/redis/failure.hpp>
+#include <smartcache/redis/pipeline.hpp>
+#include <smartcache/redis/reply.hpp>
+#include <smartcache/redis/resolve.hpp>
+#include <smartcache/redis/socket.hpp>
+#include <smartcache/redis/url.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// What all connections of a tier have in common.
+struct ConnectionSettings {
+    RedisUrl url;
+    Duration connect_timeout{};
+    std::size_t max_reply = 0;  ///< bytes that one answer may take
+    bool threads = true;        ///< whether a thread may be started to look up a name
+};
+
+/// Which connection of which server run this is, as the server names it (R10). A client id alone does not do:
+/// after a restart the server counts from 1 again, and the id may be a stranger's.
+struct ConnectionIdentity {
+    std::uint64_t client_id = 0;  ///< 0: the server would not tell
+    std::string run_id;           ///< empty: the server would not tell
+    [[nodiscard]] bool known() const noexcept { return client_id != 0 && !run_id.empty(); }
+};
+
+/// What the server's clock said, and when on our steady clock.
+struct TimeReading {
+    std::int64_t server_ms = 0;
+    Deadline::Clock::time_point at{};
+};
+
+/// Reads the answer to TIME.
+[[nodiscard]] inline std::optional<std::int64_t> milliseconds_of(const Reply& reply) {
+    if (reply.kind != Reply::Kind::array || reply.elements.size() != 2) return std::nullopt;
+    std::array<std::int64_t, 2> parts{};
+    for (std::size_t i = 0; i < 2; ++i) {
+        const std::string& text = reply.elements[i].text;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parts[i]);
+        if (error != std::errc{} || end != text.data() + text.size() || parts[i] < 0) return std::nullopt;
+    }
+    constexpr std::int64_t latest = 1'000'000'000'000;  // far beyond any date, far below overflow
+    if (parts[0] > latest || parts[1] >= 1'000'000) return std::nullopt;
+    return parts[0] * 1000 + parts[1] / 1000;
+}
+
+/// One connection to one server, used by one thread at a time. After any failure but `connecting` it is of no
+/// use.
+class Connection {
+  public:
+    using OnReply = FunctionRef<void(std::size_t, Reply&)>;
+
+    /// Starts nothing yet.
+    /// @param settings  must outlive the connection
+    explicit Connection(const ConnectionSettings& settings)
+        : settings_(settings),
+          budget_(std::min<Duration>(settings.connect_timeout, std::chrono::hours(24))),
+          buffer_(std::make_unique<char[]>(buffer_size)) {}
+
+    /// Connects and logs in, or goes on with that.
+    ///
+    /// Opening takes at most `connect_timeout` altogether, but a caller who has less time is not held up:
+    /// then the result is `Failure::connecting`, and the next caller goes on where this one stopped.
+    [[nodiscard]] Failure open(Deadline deadline);
+
+    [[nodiscard]] bool ready() const noexcept { return step_ == Step::ready; }
+    /// Whether it can be used again: nothing arrived that nobody asked for, and the server has not hung up.
+    [[nodiscard]] bool quiet() const noexcept { return step_ != Step::ready || socket_.quiet(); }
+
+    /// How far a pipeline got.
+    struct Progress {
+        std::size_t sent = 0;      ///< bytes handed to the kernel: 0 means that the server saw nothing
+        std::size_t answered = 0;  ///< commands
+    };
+
+    /// Sends all commands and takes all answers in one go, sending and receiving at the same time so that
+    /// neither side can stall the other. `on_reply(i, reply)` is called in order and may take the reply's
+    /// contents.
+    [[nodiscard]] Failure execute(const Pipeline& commands, Deadline deadline, OnReply on_reply,
+                                  Progress& progress) {
+        Failure failure = exchange(commands, deadline, on_reply, progress);
+        // More bytes than answers: whatever they are, the next command must not take them for its own.
+        if (!failure && (progress.sent != commands.bytes() || reader_.unparsed() != 0))
+            failure = {Failure::Kind::protocol, 0, where("answered what was not asked")};
+        return failure;
+    }
+
+    [[nodiscard]] const ConnectionIdentity& identity() const noexcept { return identity_; }
+    [[nodiscard]] const std::optional<TimeReading>& time_at_log_in() const noexcept { return time_; }
+
+  private:
+    enum class Step { start, resolving, connecting, greeting, ready };
+    enum class Greeting { log_in, select, name, id, info, time };
+    static constexpr std::size_t buffer_size = 64 * 1024;
+
+    [[nodiscard]] std::string where(std::string_view what) const {
+        return "Redis at " + settings_.url.endpoint() + ": " + std::string(what);
+    }
+    [[nodiscard]] Failure late() const {
+        if (limit_.passed())
+            return {
+                Failure::Kind::timeout, 0,
+                where("no connection within " + std::to_string(settings_.connect_timeout.count()) + " ms")};
+        return {Failure::Kind::connecting, 0, where("still connecting")};
+    }
+    [[nodiscard]] Failure open_step(Deadline deadline);
+    [[nodiscard]] Failure resolve(Deadline deadline);
+    [[nodiscard]] Failure connect(Deadline deadline);
+    [[nodiscard]] Failure greet(Deadline deadline);
+    void prepare_greeting();
+    [[nodiscard]] Failure next_address();
+    void on_greeting(Greeting what, const Reply& reply);
+    [[nodiscard]] Failure exchange(const Pipeline& commands, Deadline deadline, OnReply on_reply,
+                                   Progress& progress);
+    [[nodiscard]] Failure send_some(const Pipeline& commands, Progress& progress);
+    [[nodiscard]] Failure receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress);
+    [[nodiscard]] Failure parse(const Pipeline& commands, OnReply on_reply, Progress& progress);
+
+    const ConnectionSettings& settings_;
+    std::chrono::nanoseconds budget_;  // of waiting, left for opening
+    Deadline limit_{Deadline::Clock::time_point{}};  // when the budget ends, during `open`
+    Step step_ = Step::start;
+    NameLookup lookup_;
+    std::vector<SocketAddress> addresses_;  // left to try, the next one last
+    Deadline address_limit_ = limit_;
+    int last_error_ = 0;
+    Pipeline greeting_;
+    std::vector<Greeting> greeted_;
+    Progress greeting_progress_;
+    Failure refused_;
+    Deadline::Clock::time_point greeting_sent_{};
+
+    Socket socket_;
+    ReplyReader reader_;
+    std::unique_ptr<char[]> buffer_;
+    ConnectionIdentity identity_;
+    std::optional<TimeReading> time_;
+};
+
+}  // namespace smartcache::inline v0::detail
+
+#include <smartcache/redis/impl/connection.hpp>  // IWYU pragma: export

@@ -1,0 +1,220 @@
+#pragma once
+
+#include <smartcache/redis/connection.hpp>
+
+namespace smartcache::inline v0::detail {
+
+inline Failure Connection::open(Deadline deadline) {
+    const auto started = Deadline::Clock::now();
+    limit_ = Deadline(started + budget_);
+    Failure failure = open_step(earlier(deadline, limit_));
+    budget_ -= std::min<std::chrono::nanoseconds>(budget_, Deadline::Clock::now() - started);
+    return failure;
+}
+
+inline Failure Connection::open_step(Deadline until) {
+    if (step_ == Step::start) {
+        if (settings_.url.scheme == RedisUrl::Scheme::unix_socket) {
+            addresses_ = {unix_address(settings_.url.path)};
+            if (Failure failure = next_address()) return failure;
+        } else {
+            lookup_.start(settings_.url.hosts.front(), settings_.threads);
+            step_ = Step::resolving;
+        }
+    }
+    if (step_ == Step::resolving)
+        if (Failure failure = resolve(until)) return failure;
+    if (step_ == Step::connecting)
+        if (Failure failure = connect(until)) return failure;
+    if (step_ == Step::greeting)
+        if (Failure failure = greet(until)) return failure;
+    return {};
+}
+
+inline Failure Connection::resolve(Deadline deadline) {
+    if (!lookup_.wait(deadline)) return late();
+    std::string problem;
+    addresses_ = lookup_.take(problem);
+    if (addresses_.empty())
+        return {Failure::Kind::connect, 0,
+                where("no address for " + settings_.url.hosts.front().name + " (" + problem + ")")};
+    std::reverse(addresses_.begin(), addresses_.end());
+    return next_address();
+}
+
+/// Starts connecting to the next address that does not refuse at once.
+inline Failure Connection::next_address() {
+    while (!addresses_.empty()) {
+        // An address that swallows packets must not use up the others' time.
+        const auto now = Deadline::Clock::now();
+        const auto share = (limit_.at() - now) / static_cast<std::int64_t>(addresses_.size());
+        address_limit_ = Deadline(now + share);
+        const SocketAddress address = addresses_.back();
+        const Socket::Connect result = socket_.start_connect(address);
+        if (result != Socket::Connect::failed) {
+            addresses_.pop_back();
+            step_ = Step::connecting;
+            if (result == Socket::Connect::done) prepare_greeting();
+            return {};
+        }
+        last_error_ = errno;
+        if (last_error_ == EAGAIN &&
+            address.family() == AF_UNIX) {  // the server's backlog is full: try again
+            step_ = Step::connecting;
+            return {};
+        }
+        addresses_.pop_back();
+    }
+    return Failure::system(
+        last_error_ == EMFILE || last_error_ == ENFILE ? Failure::Kind::local : Failure::Kind::connect,
+        where("cannot connect"), last_error_);
+}
+
+inline Failure Connection::connect(Deadline deadline) {
+    while (step_ == Step::connecting) {
+        if (!socket_.is_open()) {
+            if (deadline.passed()) return late();
+            ::poll(nullptr, 0, 1);
+            if (Failure failure = next_address()) return failure;
+            continue;
+        }
+        if (socket_.wait(POLLOUT, earlier(deadline, address_limit_)) != 0) {
+            last_error_ = socket_.connect_error();
+            if (last_error_ == 0) {
+                prepare_greeting();
+                return {};
+            }
+        } else if (deadline.passed()) {
+            return late();
+        } else {
+            last_error_ = ETIMEDOUT;
+        }
+        if (Failure failure = next_address()) return failure;
+    }
+    return {};
+}
+
+inline void Connection::prepare_greeting() {
+    const RedisUrl& url = settings_.url;
+    const auto add = [this](Greeting what, std::initializer_list<std::string_view> arguments) {
+        greeting_.command(arguments);
+        greeted_.push_back(what);
+    };
+    if (url.password && url.user.empty()) add(Greeting::log_in, {"AUTH", *url.password});
+    if (url.password && !url.user.empty()) add(Greeting::log_in, {"AUTH", url.user, *url.password});
+    if (url.db != 0) add(Greeting::select, {"SELECT", std::to_string(url.db)});
+    add(Greeting::name, {"CLIENT", "SETNAME", "smartcache"});
+    add(Greeting::id, {"CLIENT", "ID"});
+    add(Greeting::info, {"INFO", "server"});
+    add(Greeting::time, {"TIME"});
+    greeting_sent_ = Deadline::Clock::now();
+    step_ = Step::greeting;
+}
+
+inline Failure Connection::greet(Deadline deadline) {
+    Failure failure = exchange(
+        greeting_, deadline, [this](std::size_t i, Reply& reply) { on_greeting(greeted_[i], reply); },
+        greeting_progress_);
+    if (refused_) return refused_;
+    if (failure.kind == Failure::Kind::timeout) return late();
+    if (failure) return failure;
+    step_ = Step::ready;
+    greeting_ = {};
+    greeted_ = {};
+    return {};
+}
+
+inline void Connection::on_greeting(Greeting what, const Reply& reply) {
+    // Before anything else a server that has no room says so, whatever it was asked.
+    if (reply.is_error("NOAUTH") || reply.is_error("ERR max number of clients") || reply.is_error("DENIED") ||
+        (reply.is_error() && (what == Greeting::log_in || what == Greeting::select))) {
+        if (!refused_) refused_ = {Failure::Kind::log_in, 0, where("log-in refused: " + reply.text)};
+        return;
+    }
+    // The rest is useful and not needed: a server or a user that may not do it has other ways (see
+    // RedisTier).
+    if (what == Greeting::id && reply.kind == Reply::Kind::integer && reply.integer > 0)
+        identity_.client_id = static_cast<std::uint64_t>(reply.integer);
+    if (what == Greeting::info && reply.is_text()) {
+        constexpr std::string_view field = "run_id:";
+        const std::size_t at = reply.text.find(field);
+        if (at != std::string::npos) {
+            const std::size_t start = at + field.size();
+            identity_.run_id = reply.text.substr(start, reply.text.find_first_of("\r\n", start) - start);
+        }
+    }
+    if (what == Greeting::time) {
+        const auto now = Deadline::Clock::now();
+        if (const std::optional<std::int64_t> server = milliseconds_of(reply))
+            time_ = TimeReading{*server, greeting_sent_ + (now - greeting_sent_) / 2};
+    }
+}
+
+inline Failure Connection::exchange(const Pipeline& commands, Deadline deadline, OnReply on_reply,
+                                    Progress& progress) {
+    for (;;) {
+        if (progress.sent < commands.bytes())
+            if (Failure failure = send_some(commands, progress)) return failure;
+        const bool unsent = progress.sent < commands.bytes();
+        const short ready = socket_.wait(static_cast<short>(unsent ? POLLIN | POLLOUT : POLLIN), deadline);
+        if (ready == 0) return {Failure::Kind::timeout, 0, where("no answer in time")};
+        if ((ready & (POLLIN | POLLHUP | POLLERR)) != 0)
+            if (Failure failure = receive_some(commands, on_reply, progress)) return failure;
+        if (progress.answered == commands.commands()) return {};
+        if (deadline.passed()) return {Failure::Kind::timeout, 0, where("no complete answer in time")};
+    }
+}
+
+inline Failure Connection::send_some(const Pipeline& commands, Progress& progress) {
+    std::array<iovec, 64> parts{};
+    while (progress.sent < commands.bytes()) {
+        const std::size_t count = commands.gather(progress.sent, parts);
+        const ssize_t sent = socket_.send(std::span(parts).first(count));
+        if (sent < 0) return Failure::system(Failure::Kind::io, where("sending failed"), errno);
+        if (sent == 0) return {};
+        progress.sent += static_cast<std::size_t>(sent);
+    }
+    return {};
+}
+
+inline Failure Connection::receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress) {
+    std::size_t count = 0;
+    switch (socket_.receive(std::span(buffer_.get(), buffer_size), count)) {
+        case Socket::Received::nothing:
+            return {};
+        case Socket::Received::closed:
+            return {Failure::Kind::io, 0, where("the server closed the connection")};
+        case Socket::Received::failed:
+            return Failure::system(Failure::Kind::io, where("receiving failed"), errno);
+        case Socket::Received::some:
+            break;
+    }
+    // The reader moves what it has left to the front after each answer: in small slices that stays cheap for
+    // many small answers, while the inside of a big one may be fed whole.
+    constexpr std::size_t slice = 16 * 1024;
+    for (std::size_t at = 0; at < count;) {
+        const std::size_t size = reader_.unparsed() > slice ? count - at : std::min(slice, count - at);
+        if (!reader_.feed(std::span<const char>(buffer_.get() + at, size)))
+            return {Failure::Kind::local, ENOMEM, where("no memory for an answer")};
+        at += size;
+        if (Failure failure = parse(commands, on_reply, progress)) return failure;
+    }
+    return {};
+}
+
+inline Failure Connection::parse(const Pipeline& commands, OnReply on_reply, Progress& progress) {
+    while (progress.answered < commands.commands()) {
+        const ReplyReader::Next next = reader_.next();
+        if (next == ReplyReader::Next::broken)
+            return {Failure::Kind::protocol, 0, where(std::string("not an answer: ") + reader_.problem())};
+        if (next == ReplyReader::Next::incomplete) break;
+        on_reply(progress.answered, reader_.reply());
+        ++progress.answered;
+    }
+    if (reader_.unparsed() > settings_.max_reply)
+        return {Failure::Kind::protocol, 0,
+                where("an answer of more than " + std::to_string(settings_.max_reply) + " bytes")};
+    return {};
+}
+
+}  // namespace smartcache::inline v0::detail

@@ -1,0 +1,200 @@
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include <smartcache/core/hash.hpp>
+#include <smartcache/redis/connection.hpp>
+#include <smartcache/redis/failure.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// At most `max_connections` connections to one server, opened when they are needed.
+///
+/// A caller who finds none free waits within its deadline. Idle ones are looked at before they are handed out. After a
+/// failed connect nobody tries again for a while that doubles from 10 ms to 1 s, with jitter, so that many processes do
+/// not come back at the same moment. After fork(2) the child forgets the parent's connections (R33); a fork while another
+/// thread is inside the pool leaves the child with a locked mutex, as with any library.
+///
+/// Thread safety: any thread.
+class Pool {
+  public:
+    Pool(const ConnectionSettings& settings, std::size_t max_connections)
+        : settings_(settings), max_connections_(max_connections) {}
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+
+    /// A connection in use. Dropped (closed) when the lease ends, unless it was given back.
+    class Lease {
+      public:
+        Lease() = default;
+        Lease(Lease&& other) noexcept { swap(other); }
+        Lease& operator=(Lease&& other) noexcept {
+            Lease gone(std::move(other));
+            swap(gone);
+            return *this;
+        }
+        ~Lease() {
+            if (connection_) pool_->drop(std::move(connection_), generation_);
+        }
+        [[nodiscard]] Connection& operator*() const noexcept { return *connection_; }
+        [[nodiscard]] Connection* operator->() const noexcept { return connection_.get(); }
+        /// For the next caller. Only after everything sent was answered.
+        void give_back() noexcept { pool_->take_back(std::move(connection_), generation_); }
+
+      private:
+        friend class Pool;
+        Lease(Pool* pool, std::unique_ptr<Connection> connection, std::uint64_t generation) noexcept
+            : pool_(pool), connection_(std::move(connection)), generation_(generation) {}
+        void swap(Lease& other) noexcept {
+            std::swap(pool_, other.pool_);
+            std::swap(connection_, other.connection_);
+            std::swap(generation_, other.generation_);
+        }
+        Pool* pool_ = nullptr;
+        std::unique_ptr<Connection> connection_;
+        std::uint64_t generation_ = 0;
+    };
+
+    /// Hands out a connection that is ready.
+    [[nodiscard]] Failure acquire(Deadline deadline, Lease& lease) {
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            forget_parent();
+            Lease candidate;
+            if (!idle_.empty()) {
+                candidate = Lease(this, std::move(idle_.back()), generation_);
+                idle_.pop_back();
+            } else if (open_ < max_connections_) {
+                if (Deadline::Clock::now() < retry_at_) return {Failure::Kind::backing_off, 0, last_problem_};
+                auto connection = std::make_unique<Connection>(settings_);
+                ++open_;
+                candidate = Lease(this, std::move(connection), generation_);
+            } else {
+                // A system-clock wait would jump with it; this one is on the steady clock.
+                if (freed_.wait_until(lock, deadline.at()) == std::cv_status::timeout && deadline.passed())
+                    return {Failure::Kind::busy, 0,
+                            "Redis at " + settings_.url.endpoint() + ": all " + std::to_string(max_connections_) +
+                                " connections are in use"};
+                continue;
+            }
+            lock.unlock();
+            if (candidate->ready()) {
+                if (candidate->quiet()) {
+                    lease = std::move(candidate);
+                    return {};
+                }
+                candidate = Lease();  // closed by the server, or it speaks without being asked
+                lock.lock();
+                continue;
+            }
+            return open(std::move(candidate), deadline, lease);
+        }
+    }
+
+    /// Closes idle connections that the server has closed, or that speak without being asked.
+    void drop_broken() {
+        std::deque<std::unique_ptr<Connection>> broken;
+        const std::lock_guard lock(mutex_);
+        forget_parent();
+        for (auto at = idle_.begin(); at != idle_.end();) {
+            if ((*at)->quiet()) {
+                ++at;
+                continue;
+            }
+            broken.push_back(std::move(*at));
+            at = idle_.erase(at);
+            --open_;
+        }
+    }
+
+    [[nodiscard]] std::size_t open_connections() const {
+        const std::lock_guard lock(mutex_);
+        return open_;
+    }
+
+  private:
+    Failure open(Lease candidate, Deadline deadline, Lease& lease) {
+        Failure failure = candidate->open(deadline);
+        if (!failure) {
+            const std::lock_guard lock(mutex_);
+            failed_in_a_row_ = 0;
+            retry_at_ = {};
+            lease = std::move(candidate);
+        } else if (failure.kind == Failure::Kind::connecting) {
+            candidate.give_back();
+        } else {
+            candidate = Lease();
+            const std::lock_guard lock(mutex_);
+            back_off(failure);
+        }
+        return failure;
+    }
+
+    void back_off(const Failure& failure) {
+        constexpr std::chrono::microseconds first{10'000};
+        constexpr std::chrono::microseconds longest{1'000'000};
+        const auto delay = std::min(longest, first * (std::int64_t{1} << std::min(failed_in_a_row_, 10U)));
+        const auto jitter = static_cast<std::int64_t>(random_stamp() % static_cast<std::uint64_t>(delay.count() / 2));
+        ++failed_in_a_row_;
+        retry_at_ = Deadline::Clock::now() + delay - std::chrono::microseconds(jitter);
+        last_problem_ = failure.message();
+    }
+
+    void take_back(std::unique_ptr<Connection> connection, std::uint64_t generation) noexcept {
+        try {
+            const std::lock_guard lock(mutex_);
+            if (generation == generation_) {
+                // The one used last is used next: the others grow old and show that fewer would do. Unfinished ones wait
+                // behind all that are ready.
+                if (connection->ready())
+                    idle_.push_back(std::move(connection));
+                else
+                    idle_.push_front(std::move(connection));
+                freed_.notify_one();
+            }
+        } catch (...) {  // no memory for the queue's next block: closed instead of kept
+            drop(std::move(connection), generation);
+        }
+    }
+    void drop(std::unique_ptr<Connection> connection, std::uint64_t generation) noexcept {
+        connection.reset();
+        const std::lock_guard lock(mutex_);
+        if (generation != generation_) return;
+        --open_;
+        freed_.notify_one();
+    }
+
+    /// In a child process: descriptors are closed here without a word to the server; the parent's stay as they are.
+    void forget_parent() {
+        const pid_t self = ::getpid();
+        if (self == owner_) return;
+        owner_ = self;
+        ++generation_;
+        open_ = 0;
+        idle_.clear();
+    }
+
+    const ConnectionSettings& settings_;
+    const std::size_t max_connections_;
+    mutable std::mutex mutex_;
+    std::condition_variable freed_;
+    std::deque<std::unique_ptr<Connection>> idle_;  // ready ones at the back
+    std::size_t open_ = 0;                          // idle and in use
+    std::uint64_t generation_ = 0;
+    pid_t owner_ = ::getpid();
+    unsigned failed_in_a_row_ = 0;
+    Deadline::Clock::time_point retry_at_{};
+    std::string last_problem_;
+};
+
+}  // namespace smartcache::inline v0::detail

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/error.hpp>
+#include <smartcache/redis/options.hpp>
+#include <smartcache/redis/url.hpp>
+
+namespace smartcache::inline v0 {
+
+/// Appends what is impossible in `options` to `problems`, in the order of the fields. Touches no network.
+///
+/// What this version cannot do is refused here by name: TLS, sentinel, cluster, explicit coherence,
+/// write-behind and `integrity_key`. `Coherence::automatic` acts like `off` in this version.
+inline void validate(const RedisOptions& options, std::vector<ConfigProblem>& problems) {
+    const auto refuse = [&problems](const char* field, std::string value, std::string allowed) {
+        problems.push_back({field, std::move(value), std::move(allowed)});
+    };
+    const auto positive = [&refuse](const char* field, Duration length) {
+        if (length <= Duration::zero()) refuse(field, std::to_string(length.count()) + "ms", "more than 0ms");
+    };
+
+    std::string problem;
+    const std::optional<RedisUrl> url = parse_redis_url(options.url, problem);
+    if (!url) {
+        refuse("redis.url", redacted_redis_url(options.url), std::move(problem));
+    } else if (url->scheme != RedisUrl::Scheme::tcp && url->scheme != RedisUrl::Scheme::unix_socket) {
+        refuse("redis.url", redacted_redis_url(options.url),
+               "scheme: redis:// or unix://; the others are not supported by this version");
+    }
+    positive("redis.ttl", options.ttl);
+    if (options.max_connections == 0 || options.max_connections > 10'000)
+        refuse("redis.max_connections", std::to_string(options.max_connections), "1 to 10000");
+    positive("redis.connect_timeout", options.connect_timeout);
+    positive("redis.timeout", options.timeout);
+    if (options.breaker.failures == 0) refuse("redis.breaker.failures", "0", "at least 1");
+    positive("redis.breaker.open_for", options.breaker.open_for);
+
+    const int coherence = static_cast<int>(options.coherence);
+    const int write = static_cast<int>(options.write);
+    if (coherence < 0 || coherence > static_cast<int>(Coherence::tracking))
+        refuse("redis.coherence", std::to_string(coherence), "off or automatic");
+    if (options.coherence == Coherence::publish || options.coherence == Coherence::tracking)
+        refuse("redis.coherence", options.coherence == Coherence::publish ? "publish" : "tracking",
+               "off or automatic: the others are not supported by this version");
+    if (write < 0 || write > static_cast<int>(WriteMode::behind))
+        refuse("redis.write", std::to_string(write), "through");
+    if (options.write == WriteMode::behind && options.coherence != Coherence::off)
+        refuse("redis.write", "behind, with redis.coherence not off",
+               "through, or redis.coherence = off (R15)");
+    else if (options.write == WriteMode::behind)
+        refuse("redis.write", "behind", "through: behind is not supported by this version");
+    if (options.tls.cert_file.empty() != options.tls.key_file.empty())
+        refuse(options.tls.cert_file.empty() ? "redis.tls.cert_file" : "redis.tls.key_file", "\"\"",
+               "both redis.tls.cert_file and redis.tls.key_file, or neither");
+    if (!options.integrity_key.empty())
+        refuse("redis.integrity_key", "given", "\"\": it is not supported by this version");
+}
+
+}  // namespace smartcache::inline v0

@@ -1,0 +1,113 @@
+#include <smartcache/disk/format.hpp>
+
+#include <array>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+
+using namespace smartcache::detail;
+using smartcache::ByteView;
+
+namespace {
+
+std::string hex(ByteView bytes) {
+    std::string text;
+    for (const std::byte byte : bytes) {
+        constexpr std::string_view digits = "0123456789abcdef";
+        text += digits[std::to_integer<unsigned>(byte) >> 4U];
+        text += digits[std::to_integer<unsigned>(byte) & 15U];
+    }
+    return text;
+}
+
+}  // namespace
+
+TEST_CASE("the bytes of a manifest are pinned", "[disk][format][golden]") {
+    const ManifestBytes bytes = encode_manifest({.version = 1, .token = 0x0123456789abcdef});
+    CHECK(hex(bytes) == "534d434449534b0a" "01000000" "20000000" "efcdab8967452301" "dba12a4462e40289");
+    const auto parsed = parse_manifest(bytes);
+    REQUIRE(parsed);
+    CHECK(parsed->version == 1);
+    CHECK(parsed->token == 0x0123456789abcdef);
+}
+
+TEST_CASE("the bytes of a segment header are pinned", "[disk][format][golden]") {
+    std::array<std::byte, segment_header_size> bytes{};
+    put_segment_header(bytes.data(), {.id = 7, .generation = 0x1111, .first_sequence = 258}, 99);
+    CHECK(hex(bytes) == "534d4353" "01000000" "0700000000000000" "1111000000000000" "0201000000000000"
+                        "000000000000000000000000000000000000000000000000" "d2ff8709c52b61ec");
+    const auto parsed = parse_segment_header(bytes, 99);
+    REQUIRE(parsed);
+    CHECK(parsed->id == 7);
+    CHECK(parsed->generation == 0x1111);
+    CHECK(parsed->first_sequence == 258);
+    CHECK_FALSE(parse_segment_header(bytes, 98));  // another store's
+}
+
+TEST_CASE("the bytes of a frame header are pinned, and are those of the worked example", "[disk][format][golden]") {
+    FrameHeaderBytes bytes{};
+    const FrameHeader header{FrameKind::tombstone, 0, 258, 0x1122334455667788};
+    put_frame_header(bytes.data(), header, 1);
+    CHECK(hex(bytes) == "00000080" "d5030ef9" "0201000000000000" "8877665544332211");
+    CHECK(parse_frame_header(bytes.data(), 1) == header);
+    CHECK_FALSE(parse_frame_header(bytes.data(), 2));  // another generation's
+}
+
+TEST_CASE("every flipped bit of a header is noticed, and repaired to the header that was written", "[disk][format]") {
+    const FrameHeader header{FrameKind::record, 4711, 258, 0x1122334455667788};
+    FrameHeaderBytes written{};
+    put_frame_header(written.data(), header, 5);
+    for (std::size_t bit = 0; bit < written.size() * 8; ++bit) {
+        FrameHeaderBytes bytes = written;
+        bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+        REQUIRE_FALSE(parse_frame_header(bytes.data(), 5));
+        REQUIRE(repair_one_bit(bytes, [&] { return parse_frame_header(bytes.data(), 5).has_value(); }));
+        REQUIRE(bytes == written);
+    }
+}
+
+TEST_CASE("what is no manifest is refused, a manifest of another version is recognised as one", "[disk][format]") {
+    ManifestBytes bytes = encode_manifest({.version = 2, .token = 1});
+    REQUIRE(parse_manifest(bytes));
+    CHECK(parse_manifest(bytes)->version == 2);
+    CHECK_FALSE(parse_manifest(ByteView(bytes).first(31)));
+    CHECK_FALSE(parse_manifest({}));
+    bytes[20] ^= std::byte{1};
+    CHECK_FALSE(parse_manifest(bytes));
+}
+
+TEST_CASE("zeros are no frame: the end of a segment needs no mark", "[disk][format]") {
+    const FrameHeaderBytes zeros{};
+    CHECK_FALSE(parse_frame_header(zeros.data(), 0));
+}
+
+TEST_CASE("a tombstone or clear with a length is no frame", "[disk][format]") {
+    FrameHeaderBytes bytes{};
+    put_frame_header(bytes.data(), {FrameKind::clear, 4, 1, 2}, 3);
+    CHECK_FALSE(parse_frame_header(bytes.data(), 3));
+}
+
+TEST_CASE("segment names sort by id as long as they have eight digits, and are read back", "[disk][format]") {
+    CHECK(segment_name(1) == "00000001.seg");
+    CHECK(segment_name(123456789) == "123456789.seg");
+    CHECK(segment_id("00000001.seg") == 1);
+    CHECK(segment_id("123456789.seg") == 123456789);
+    for (const char* name : {"1.seg", "00000001.segx", "0000000a.seg", ".seg", "-0000001.seg", "LOCK", ""})
+        CHECK_FALSE(segment_id(name));
+}
+
+TEST_CASE("a reseeded record is the record that would have been encoded under the new seed", "[disk][format]") {
+    smartcache::RecordView record;
+    record.key = "0::k";
+    record.payload = smartcache::as_byte_view("value");
+    record.raw_size = 5;
+    smartcache::ByteSink first;
+    smartcache::ByteSink second;
+    encode_record(record, first, 1);
+    encode_record(record, second, 2);
+    REQUIRE(hex(first.view()) != hex(second.view()));
+    reseed_record({first.data(), first.size()}, 2);
+    CHECK(hex(first.view()) == hex(second.view()));
+}

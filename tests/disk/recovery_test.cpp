@@ -1,0 +1,270 @@
+// Opening stores that were cut short, damaged or left behind by a crash.
+
+#include <smartcache/disk/recovery.hpp>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "disk/fixture.hpp"
+#include "support/catch.hpp"
+
+using namespace smartcache_test;
+using sc::TierStatus;
+
+namespace {
+
+const std::vector<std::string> keys{"a", "b", "c", "d", "e", "f"};
+
+/// Two small segments. Each key that has an older version has it in the first one, except "e", so that any tombstone or
+/// record that is lost from the second would let it come back.
+struct SmallStore : DiskFixture {
+    SmallStore() : DiskFixture(TempDir::On::memory) {
+        options.write = sc::WriteMode::through;
+        name_space = "ns";
+        open();
+        set("a", value_of("a", 1));
+        set("b", value_of("b", 1));
+        set("c", value_of("c", 1));
+        set("filler", value_of("filler", 1, 40'000));  // over half: the next run begins a segment of its own
+        reopen();
+        set("a", value_of("a", 2));
+        erase("b");
+        set("d", value_of("d", 1));
+        set("e", value_of("e", 1));
+        set("e", value_of("e", 2));
+        set("f", value_of("f", 1));
+        close();
+        expected = {{"a", 2}, {"c", 1}, {"d", 1}, {"e", 2}, {"f", 1}};
+    }
+
+    /// Opens the store and counts the keys that are missing. A value of another version or another key is fatal.
+    std::size_t lost() {
+        open();
+        std::size_t missing = 0;
+        for (const std::string& key : keys) {
+            const auto value = get(key);
+            if (!value) {
+                missing += expected.contains(key);
+                continue;
+            }
+            if (!expected.contains(key) || version_in(key, *value) != expected[key]) wrong = key + " = " + *value;
+        }
+        const auto filler = get("filler");
+        if (filler && version_in("filler", *filler) != 1) wrong = "filler";
+        corrupt = tier->stats().corrupt;
+        // The store must be usable, whatever it has met.
+        if (set("new", "value") != TierStatus::ok || get("new") != "value") wrong = "unusable";
+        close();
+        return missing;
+    }
+
+    std::map<std::string, std::uint64_t> expected;
+    std::string wrong;
+    std::uint64_t corrupt = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a store cut at any byte gives what lies before the cut, and nothing that was replaced or erased",
+          "[disk][recovery]") {
+    SmallStore store;
+    store.options.io = GENERATE(sc::DiskIo::mmap, sc::DiskIo::pread);
+    const auto second = store.segments().at(1);
+    const Snapshot snapshot(store.options.path);
+    const Bytes whole = read_bytes(second);
+    REQUIRE(store.lost() == 0);
+
+    std::size_t lost_before = keys.size();
+    for (std::size_t size = 0; size <= whole.size(); ++size) {
+        snapshot.restore();
+        write_bytes(second, sc::ByteView(whole).first(size));
+        const std::size_t lost = store.lost();
+        INFO("cut at " << size);
+        REQUIRE(store.wrong.empty());
+        REQUIRE(lost <= lost_before);     // what was there with less of the file is there with more of it
+        REQUIRE(store.corrupt == 0);      // a torn tail is no damage
+        lost_before = lost;
+        if (size == 0) REQUIRE(lost == 4);  // a, d, e, f: "a" is not its first version, thanks to the journal
+    }
+    CHECK(lost_before == 0);
+}
+
+TEST_CASE("with any one bit flipped at most the record it is in is lost, and nothing old comes back",
+          "[disk][recovery]") {
+    SmallStore store;
+    store.options.io = GENERATE(sc::DiskIo::mmap, sc::DiskIo::pread);
+    const Snapshot snapshot(store.options.path);
+    const auto first = store.segments().at(0).filename().string();
+    const auto second = store.segments().at(1).filename().string();
+    std::size_t damaged = 0;
+    // The tombstones must do without the journal here, so that the segments' own are what is tested.
+    for (const std::string& name : {first, second, std::string("MANIFEST")}) {
+        const Bytes whole = snapshot.files().at(name);
+        const std::size_t size = name == first ? 500 : whole.size();  // not the filler's 40 000 bytes
+        for (std::size_t bit = 0; bit < size * 8; ++bit) {
+            snapshot.restore();
+            std::filesystem::remove(store.options.path / "KILLS");
+            Bytes bytes = whole;
+            bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+            write_bytes(store.options.path / name, bytes);
+            const std::size_t lost = store.lost();
+            INFO(name << ", bit " << bit);
+            REQUIRE(store.wrong.empty());
+            REQUIRE(lost <= 1);
+            if (lost == 1) REQUIRE(store.corrupt == 1);
+            damaged += lost;
+        }
+    }
+    CHECK(damaged > 1000);  // flips were really made where they matter
+}
+
+TEST_CASE("flipped bits in the journal lose nothing", "[disk][recovery]") {
+    SmallStore store;
+    const Snapshot snapshot(store.options.path);
+    for (std::size_t bit = 0; bit < 8 * 24 * 5; ++bit) {
+        snapshot.restore();
+        Bytes bytes = snapshot.files().at("KILLS");
+        bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+        write_bytes(store.options.path / "KILLS", bytes);
+        INFO("bit " << bit);
+        REQUIRE(store.lost() == 0);
+        REQUIRE(store.wrong.empty());
+    }
+}
+
+TEST_CASE("a torn tail is ignored, a damaged middle is counted and what lies behind it is found", "[disk][recovery]") {
+    SmallStore store;
+    const auto second = store.segments().at(1);
+    Bytes bytes = read_bytes(second);
+    for (std::size_t i = 64; i < 80; ++i) bytes[i] = std::byte{0x5A};  // most of the first frame's header
+    write_bytes(second, bytes);
+    store.expected.erase("a");
+    store.open();
+    CHECK(store.tier->stats().corrupt == 1);
+    for (const char* key : {"d", "e", "f"}) CHECK(store.get(key));
+}
+
+TEST_CASE("frames of another generation behind the tail are not taken for records", "[disk][recovery][R20]") {
+    DiskFixture disk;
+    disk.options.write = sc::WriteMode::through;
+    disk.open();
+    disk.set("k", "old");
+    disk.close();
+    const Bytes recycled = read_bytes(disk.segments().at(0));
+    disk.open();
+    CHECK(disk.tier->clear());
+    disk.set("other", "x");
+    disk.close();
+    const auto path = disk.segments().at(0);
+    Bytes bytes = read_bytes(path);
+    REQUIRE(bytes.size() % 4 == 0);
+    bytes.insert(bytes.end(), recycled.begin() + 64, recycled.end());  // intact old frames
+    write_bytes(path, bytes);
+    disk.open();
+    CHECK(disk.get("other") == "x");
+    CHECK_FALSE(disk.get("k"));
+    CHECK(disk.tier->stats().corrupt == 0);
+}
+
+TEST_CASE("a segment of another store is discarded", "[disk][recovery]") {
+    DiskFixture one;
+    one.open();
+    one.set("k", "of one");
+    one.close();
+    DiskFixture two;
+    two.open();
+    two.close();
+    std::filesystem::copy_file(one.segments().at(0), two.options.path / "00000001.seg");
+    two.open();
+    CHECK_FALSE(two.get("k"));
+    CHECK(two.tier->stats().corrupt == 1);
+    CHECK(two.set("k", "of two") == TierStatus::ok);
+    two.reopen();
+    CHECK(two.get("k") == "of two");
+}
+
+TEST_CASE("a record that is damaged while the store is open is a miss, counted, and its predecessor stays dead",
+          "[disk][recovery]") {
+    DiskFixture disk;
+    disk.options.write = sc::WriteMode::through;
+    disk.options.io = GENERATE(sc::DiskIo::mmap, sc::DiskIo::pread);
+    disk.open();
+    disk.set("k", value_of("k", 1));
+    disk.set("filler", value_of("f", 1, 40'000));
+    disk.set("k", value_of("k", 2));
+    const auto path = disk.segments().at(0);
+    const Bytes whole = read_bytes(path);
+    {
+        std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(static_cast<std::streamoff>(whole.size() - 100));  // the header and the front of the last record
+        file.write("damage damage damage damage damage ", 35);
+    }
+    CHECK_FALSE(disk.get("k"));
+    CHECK(disk.status == TierStatus::miss);
+    CHECK(disk.tier->stats().corrupt == 1);
+    CHECK_FALSE(disk.get("k"));
+    CHECK(disk.tier->stats().corrupt == 1);  // dropped, not met again
+    disk.reopen();
+    CHECK_FALSE(disk.get("k"));
+    CHECK(disk.get("filler"));
+}
+
+TEST_CASE("with pread a file cut short by somebody else is a miss, not a signal", "[disk][recovery]") {
+    DiskFixture disk;
+    disk.options.io = sc::DiskIo::pread;
+    disk.open();
+    disk.set("k", value_of("k", 1, 20'000));
+    REQUIRE(disk.tier->flush(10s));
+    std::filesystem::resize_file(disk.segments().at(0), 5000);
+    CHECK_FALSE(disk.get("k"));
+    CHECK(disk.tier->stats().corrupt == 1);
+    CHECK(disk.tier->set("other", "v"));
+}
+
+TEST_CASE("expired records are skipped at opening, but go on to hide what they replaced", "[disk][recovery][R20]") {
+    DiskFixture disk;
+    disk.open();
+    disk.set("k", "long", 24h);
+    REQUIRE(disk.tier->flush(10s));
+    disk.set("k", "short", 1min);
+    disk.close();
+    disk.clock.advance(2min);
+    disk.open();
+    CHECK(disk.tier->stats().entries == 0);
+    CHECK_FALSE(disk.get("k"));
+}
+
+TEST_CASE("random bytes as segments are opened without harm", "[disk][recovery]") {
+    DiskFixture disk(TempDir::On::memory);
+    disk.options.write = sc::WriteMode::through;
+    disk.open();
+    for (int i = 0; i < 30; ++i) disk.set("k" + std::to_string(i), value_of("k", 1, 50));
+    disk.close();
+    const Snapshot snapshot(disk.options.path);
+    const Bytes whole = snapshot.files().at("00000001.seg");
+    std::uint64_t random = 7;
+    const auto next = [&random] { return (random = random * 6364136223846793005U + 1442695040888963407U) >> 33U; };
+    for (int round = 0; round < 400; ++round) {
+        snapshot.restore();
+        Bytes bytes = whole;
+        for (std::uint64_t i = next() % 30; i > 0; --i) {  // ranges overwritten, moved, repeated
+            const std::size_t from = next() % bytes.size();
+            const std::size_t to = next() % bytes.size();
+            const std::size_t size = std::min<std::size_t>(next() % 64, bytes.size() - std::max(from, to));
+            for (std::size_t j = 0; j < size; ++j) bytes[to + j] = next() % 2 ? bytes[from + j] : static_cast<std::byte>(next());
+        }
+        for (std::uint64_t cut = next() % 100; cut > 0; --cut) bytes.pop_back();
+        write_bytes(disk.options.path / "00000001.seg", bytes);
+        disk.open();
+        bool fine = true;
+        for (int i = 0; i < 30; ++i) {
+            const auto value = disk.get("k" + std::to_string(i));
+            fine = fine && (!value || value == value_of("k", 1, 50));
+        }
+        fine = fine && disk.set("new", "v") == TierStatus::ok && disk.get("new") == "v";
+        disk.close();
+        INFO("round " << round);
+        REQUIRE(fine);
+    }
+}

@@ -1,0 +1,428 @@
+// The program examples/caching_proxy from outside: raw bytes on both sides. CACHING_PROXY is its path.
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "http/support/raw_http.hpp"
+#include "support/catch.hpp"
+
+extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX leaves the declaration to us
+
+using smartcache_test::RawMessage;
+using smartcache_test::RawOrigin;
+using smartcache_test::RawSocket;
+using smartcache_test::read_message;
+
+namespace {
+
+/// The proxy as a child process on a port of the system's choice.
+class Proxy {
+  public:
+    explicit Proxy(int origin_port, const std::string& config = {}) {
+        int ends[2];
+        if (::pipe(ends) != 0) throw std::runtime_error("pipe");
+        const std::string origin = "127.0.0.1:" + std::to_string(origin_port);
+        std::vector<std::string> arguments{CACHING_PROXY, "--listen", "127.0.0.1:0", "--origin", origin};
+        if (!config.empty()) {
+            char name[] = "/tmp/smartcache-proxy-XXXXXX";
+            const int fd = ::mkstemp(name);
+            if (fd < 0 || ::write(fd, config.data(), config.size()) != static_cast<ssize_t>(config.size()))
+                throw std::runtime_error("config");
+            ::close(fd);
+            config_ = name;
+            arguments.insert(arguments.end(), {"--config", config_});
+        }
+        std::vector<char*> argv;
+        for (std::string& a : arguments) argv.push_back(a.data());
+        argv.push_back(nullptr);
+        posix_spawn_file_actions_t actions;
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+        posix_spawn_file_actions_addclose(&actions, ends[0]);
+        const int error = ::posix_spawn(&pid_, CACHING_PROXY, &actions, nullptr, argv.data(), environ);
+        posix_spawn_file_actions_destroy(&actions);
+        ::close(ends[1]);
+        output_ = ::fdopen(ends[0], "r");
+        if (error != 0) throw std::runtime_error("cannot start the proxy");
+        char line[512] = "";
+        while (port_ == 0 && std::fgets(line, sizeof line, output_) != nullptr)
+            if (std::sscanf(line, "caching_proxy: 127.0.0.1:%d ->", &port_) != 1) first_lines_ += line;
+    }
+    ~Proxy() {
+        if (pid_ > 0) stop();
+        std::fclose(output_);
+        if (!config_.empty()) std::filesystem::remove(config_);
+    }
+    /// Asks it to end. @return its exit code
+    int stop(int signal = SIGTERM) {
+        (void)::kill(pid_, signal);
+        return wait();
+    }
+    int wait() {
+        int status = 0;
+        while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+        }
+        pid_ = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    [[nodiscard]] RawSocket connect() const { return RawSocket::connect(port_); }
+    [[nodiscard]] const std::string& first_lines() const { return first_lines_; }
+
+    RawMessage send(const std::string& request) const {
+        RawSocket socket = connect();
+        socket.send(request);
+        return read_message(socket, !request.starts_with("HEAD "));
+    }
+    RawMessage get(const std::string& path, const std::string& fields = {}) const {
+        return send("GET " + path + " HTTP/1.1\r\nHost: t\r\n" + fields + "\r\n");
+    }
+
+  private:
+    pid_t pid_ = -1;
+    int port_ = 0;
+    std::FILE* output_ = nullptr;
+    std::string config_;
+    std::string first_lines_;
+};
+
+std::string response(const std::string& fields, const std::string& body = "body",
+                     const std::string& status = "200 OK") {
+    return "HTTP/1.1 " + status + "\r\n" + fields + "Content-Length: " + std::to_string(body.size()) +
+           "\r\n\r\n" + body;
+}
+
+}  // namespace
+
+TEST_CASE("proxy: miss, hit, HEAD and conditional from the store, over one kept connection", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    origin.answers(response("Cache-Control: max-age=60\r\nETag: \"1\"\r\nX-Two: a\r\nX-Two: b\r\n"));
+    RawSocket client = proxy.connect();
+    for (int i = 0; i < 3; ++i) {
+        client.send("GET /a HTTP/1.1\r\nHost: t\r\n\r\n");
+        const RawMessage r = read_message(client);
+        CHECK(r.status() == 200);
+        CHECK(r.body == "body");
+        CHECK(r.field("X-Cache") == (i == 0 ? "MISS" : "HIT"));
+        CHECK(r.head.find("X-Two: a\r\nX-Two: b\r\n") != std::string::npos);
+    }
+    client.send("HEAD /a HTTP/1.1\r\nHost: t\r\n\r\n");
+    const RawMessage head = read_message(client, false);
+    CHECK(head.field("Content-Length") == "4");
+    client.send("GET /a HTTP/1.1\r\nHost: t\r\nIf-None-Match: \"1\"\r\n\r\n");
+    CHECK(read_message(client).status() == 304);
+    // Pipelined.
+    client.send("GET /a HTTP/1.1\r\nHost: t\r\n\r\nGET /a HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+    CHECK(read_message(client).status() == 200);
+    const RawMessage last = read_message(client);
+    CHECK(last.status() == 200);
+    CHECK(last.field("Connection") == "close");
+    CHECK(client.read_all().empty());
+    CHECK(origin.seen().size() == 1);
+    CHECK(proxy.stop() == 0);
+}
+
+TEST_CASE("proxy: any status, any method, any body goes through", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    for (const char* status :
+         {"200 OK", "201 Created", "299 Odd", "404 Not Found", "499 Odd", "503 Down", "599 Odd", "999 X"}) {
+        CAPTURE(status);
+        origin.answers(response("", "b", status));
+        CHECK(proxy.get("/s", "Cache-Control: no-store\r\n")
+                  .head.starts_with(std::string("HTTP/1.1 ").append(status, 3)));
+    }
+    origin.answers(response("", ""));
+    origin.seen();
+    const std::string content("binary\0\r\n\r\n", 11);
+    for (const char* method : {"POST", "PUT", "PATCH", "DELETE", "PROPFIND", "M-SEARCH", "x"}) {
+        CAPTURE(method);
+        CHECK(proxy
+                  .send(std::string(method) + " /m?q=%20 HTTP/1.1\r\nHost: t\r\nContent-Length: 11\r\n\r\n" +
+                        content)
+                  .status() == 200);
+        const auto seen = origin.seen();
+        REQUIRE(seen.size() == 1);
+        CHECK(seen[0].head.starts_with(std::string(method) + " /m?q=%20 HTTP/1.1\r\n"));
+        CHECK(seen[0].body == content);
+        CHECK(seen[0].field("Host") == "t");
+        CHECK(seen[0].field("Via") == "1.1 smartcache");
+    }
+    // A chunked request body reaches the origin whole.
+    CHECK(proxy
+              .send("POST /c HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: "
+                    "chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n")
+              .status() == 200);
+    CHECK(origin.seen().at(0).body == "abcde");
+}
+
+TEST_CASE("proxy: chunked, close-delimited and empty responses are stored and served whole", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    const std::string fresh = "Cache-Control: max-age=60\r\n";
+    struct Case {
+        const char* path;
+        std::string bytes;
+        std::string body;
+    };
+    const Case cases[] = {
+        {"/chunked",
+         "HTTP/1.1 200 OK\r\n" + fresh +
+             "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n3;e=1\r\n!!!\r\n0\r\nX-T: 1\r\n\r\n",
+         "body!!!"},
+        {"/close", "HTTP/1.1 200 OK\r\n" + fresh + "Connection: close\r\n\r\nuntil the end", "until the end"},
+        {"/http10", "HTTP/1.0 200 OK\r\n" + fresh + "Connection: close\r\n\r\nold", "old"},
+        {"/empty", response(fresh, ""), ""},
+    };
+    for (const Case& c : cases) {
+        CAPTURE(c.path);
+        origin.answers(c.bytes);
+        const RawMessage miss = proxy.get(c.path);
+        const RawMessage hit = proxy.get(c.path);
+        CHECK(miss.body == c.body);
+        CHECK(hit.body == c.body);
+        CHECK(hit.field("X-Cache") == "HIT");
+        CHECK(hit.field("Content-Length") == std::to_string(c.body.size()));
+        CHECK(hit.field("Transfer-Encoding").empty());
+        CHECK(hit.field("X-T").empty());
+    }
+}
+
+TEST_CASE("proxy: what may not be stored is streamed as it comes", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port(), R"({"proxy": {"shutdown_timeout": 50}})");
+    // The origin never ends this response: a proxy that collects it first would never send anything.
+    origin.answers(
+        "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    RawSocket client = proxy.connect();
+    client.send("GET /stream HTTP/1.1\r\nHost: t\r\n\r\n");
+    const std::string head = client.read_until("\r\n\r\n");
+    CHECK(head.find("Transfer-Encoding: chunked") != std::string::npos);
+    CHECK(client.read_until("first") == "5\r\nfirst");
+    CHECK(proxy.stop() == 0);  // what hangs is cut off when its time is over
+}
+
+TEST_CASE("proxy: responses that are cut off are not stored, and cut off for the client too", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    for (const char* bytes : {"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nConnection: "
+                              "close\r\nContent-Length: 100\r\n\r\nshort",
+                              "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nConnection: "
+                              "close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"}) {
+        origin.answers(std::string(bytes));
+        CHECK(proxy.get("/a").status() == 502);
+    }
+    origin.answers(response("Cache-Control: max-age=60\r\n"));
+    CHECK(proxy.get("/a").field("X-Cache") == "MISS");
+    // The client's connection goes on, and what was collected is not the beginning of its next response.
+    RawSocket kept = proxy.connect();
+    origin.answers(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nConnection: close\r\nContent-Length: "
+        "100\r\n\r\nshort");
+    kept.send("GET /c HTTP/1.1\r\nHost: t\r\n\r\n");
+    CHECK(read_message(kept).status() == 502);
+    origin.answers(response("Cache-Control: max-age=60\r\n", "whole"));
+    kept.send("GET /c HTTP/1.1\r\nHost: t\r\n\r\n");
+    CHECK(read_message(kept).body == "whole");
+    // Streamed: the client's message must not look complete.
+    origin.answers(
+        "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: "
+        "100\r\n\r\nshort");
+    RawSocket client = proxy.connect();
+    client.send("GET /b HTTP/1.1\r\nHost: t\r\n\r\n");
+    CHECK(client.read_all().ends_with("short"));
+}
+
+TEST_CASE("proxy: bytes beyond the content are dropped with their connection", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    origin.answers(response("Cache-Control: no-store\r\n") +
+                   "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
+    CHECK(proxy.get("/a").body == "body");
+    origin.answers(response("Cache-Control: no-store\r\n", "second"));
+    CHECK(proxy.get("/b").body == "second");
+    CHECK(origin.connections() == 2);
+}
+
+TEST_CASE("proxy: an origin that is not there, hangs up or talks nonsense is 502, one that is silent 504",
+          "[proxy]") {
+    int dead_port = 0;
+    {
+        RawOrigin origin;
+        dead_port = origin.port();
+        Proxy proxy(origin.port(), R"({"proxy": {"origin_timeout": 200}})");
+        origin.answers("");
+        CHECK(proxy.get("/a").status() == 502);
+        CHECK(origin.seen().size() == 1);  // what the origin has seen is not sent again
+        for (const char* nonsense :
+             {"garbage\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/2 200 OK\r\n\r\n",
+              "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+              "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nbad line\r\n\r\n",
+              "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+              "HTTP/1.1 200 OK\r\nCache-Control: max-age=1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"}) {
+            CAPTURE(nonsense);
+            origin.answers(std::string(nonsense));
+            CHECK(proxy.get("/a").status() == 502);
+        }
+        origin.answers("HTTP/1.1 200");  // and then nothing
+        CHECK(proxy.get("/a").status() == 504);
+    }
+    Proxy proxy(dead_port);
+    CHECK(proxy.get("/a").status() == 502);
+}
+
+TEST_CASE("proxy: an unreachable origin is stood in for by what is stored, unless that forbids it",
+          "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    origin.answers(response("Cache-Control: max-age=1\r\nAge: 1\r\nETag: \"1\"\r\n"));
+    CHECK(proxy.get("/stale").status() == 200);
+    origin.answers(response("Cache-Control: max-age=1, must-revalidate\r\nAge: 1\r\nETag: \"1\"\r\n"));
+    CHECK(proxy.get("/strict").status() == 200);
+    origin.answers("");
+    const RawMessage stale = proxy.get("/stale");
+    CHECK(stale.status() == 200);
+    CHECK(stale.body == "body");
+    CHECK(stale.field("X-Cache") == "STALE");
+    CHECK(proxy.get("/strict").status() == 504);  // RFC 9111 section 5.2.2.2
+    CHECK(proxy.get("/other").status() == 502);
+}
+
+TEST_CASE("proxy: validation with the origin, invalidation by POST", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    origin.answers(response("Cache-Control: max-age=1\r\nAge: 1\r\nETag: \"1\"\r\n"));
+    CHECK(proxy.get("/a").body == "body");
+    origin.answers("HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=60\r\n\r\n");
+    origin.seen();
+    const RawMessage validated = proxy.get("/a");
+    CHECK(validated.status() == 200);
+    CHECK(validated.body == "body");
+    CHECK(origin.seen().at(0).field("If-None-Match") == "\"1\"");
+    CHECK(proxy.get("/a").field("X-Cache") == "HIT");
+    origin.answers(response("", ""));
+    CHECK(proxy.send("POST /a HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n").status() == 200);
+    origin.answers(response("Cache-Control: max-age=60\r\n", "new"));
+    CHECK(proxy.get("/a").body == "new");
+}
+
+TEST_CASE("proxy: stale-while-revalidate answers at once and refreshes behind", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    origin.answers(response("Cache-Control: max-age=1, stale-while-revalidate=100\r\nAge: 2\r\n", "old"));
+    CHECK(proxy.get("/a").body == "old");
+    origin.answers(response("Cache-Control: max-age=60\r\n", "new"));
+    const RawMessage stale = proxy.get("/a");
+    CHECK(stale.body == "old");
+    CHECK(stale.field("X-Cache") == "STALE");
+    for (int i = 0; i < 1000 && proxy.get("/a").body != "new"; ++i) std::this_thread::yield();
+    CHECK(proxy.get("/a").body == "new");
+}
+
+TEST_CASE("proxy: informational responses are passed on to HTTP/1.1 clients", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    origin.answers("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" +
+                   response("Cache-Control: max-age=60\r\n"));
+    RawSocket client = proxy.connect();
+    client.send("GET /a HTTP/1.1\r\nHost: t\r\n\r\n");
+    CHECK(read_message(client, false).head == "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
+    CHECK(read_message(client).body == "body");
+    CHECK(proxy.send("GET /a HTTP/1.0\r\nHost: t\r\n\r\n").field("X-Cache") == "HIT");
+    // Expect: 100-continue is answered by the proxy.
+    client.send("POST /p HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    CHECK(client.read_until("\r\n\r\n") == "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("abc");
+    CHECK(read_message(client, false).status() == 103);
+    CHECK(read_message(client).status() == 200);
+}
+
+TEST_CASE("proxy: malformed and smuggling requests are refused with 400 and the connection closed",
+          "[proxy]") {
+    RawOrigin origin;
+    origin.answers(response(""));
+    Proxy proxy(origin.port());
+    for (const char* request :
+         {"GARBAGE\r\n\r\n", "GET / HTTP/3.0\r\nHost: t\r\n\r\n", "GET / HTTP/1.1\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET nonsense HTTP/1.1\r\nHost: t\r\n\r\n",
+          "G(T / HTTP/1.1\r\nHost: t\r\n\r\n", "GET / HTTP/1.1\r\nHost : t\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: t\r\nA: 1\r\n folded\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+          "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: x\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}) {
+        CAPTURE(request);
+        RawSocket client = proxy.connect();
+        client.send(request);
+        CHECK(client.read_all().starts_with("HTTP/1.1 400 "));
+    }
+    RawSocket client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: t\r\nX: " + std::string(100'000, 'x'));
+    CHECK(client.read_all().starts_with("HTTP/1.1 400 "));
+    CHECK(origin.seen().empty());
+}
+
+TEST_CASE("proxy: what a client says about hosts and addresses does not reach the origin unkeyed",
+          "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    origin.answers(response("Cache-Control: max-age=60\r\n"));
+    proxy.get("/a",
+              "X-Forwarded-Host: evil\r\nX-Original-URL: /admin\r\nForwarded: host=evil\r\nConnection: "
+              "X-Y\r\nX-Y: 1\r\nX-Z: 2\r\n");
+    const std::string head = origin.seen().at(0).head;
+    for (const char* name : {"X-Forwarded-Host", "X-Original-URL", "Forwarded", "X-Y", "Connection"})
+        CHECK(head.find(std::string("\r\n") + name + ":") == std::string::npos);
+    CHECK(head.find("\r\nX-Z: 2\r\n") != std::string::npos);
+    // The host is part of the key; the absolute form's wins (RFC 9112 section 3.2.2).
+    origin.answers(response("Cache-Control: max-age=60\r\n", "other"));
+    CHECK(proxy.send("GET http://other/a HTTP/1.1\r\nHost: t\r\n\r\n").body == "other");
+    CHECK(proxy.get("/a").body == "body");
+}
+
+TEST_CASE("proxy: configuration by file, and one message for everything that is wrong in it", "[proxy]") {
+    RawOrigin origin;
+    origin.answers(response("Set-Cookie: a=1\r\nCache-Control: max-age=60\r\n"));
+    {
+        Proxy proxy(
+            origin.port(),
+            R"({"http": {"set_cookie": "strip", "cache_name": "edge", "rules": [{"pattern": "/live*", "bypass": true}]},
+                                       "cache": {"memory": {"capacity": 100}}})");
+        proxy.get("/a");
+        const RawMessage hit = proxy.get("/a");
+        CHECK(hit.field("X-Cache") == "HIT");
+        CHECK(hit.field("Set-Cookie").empty());
+        CHECK(hit.field("Cache-Status").starts_with("edge; hit"));
+        CHECK(proxy.get("/live/x").field("X-Cache") == "BYPASS");
+    }
+    Proxy wrong(origin.port(), R"({"http": {"default_ttl": "soon", "colour": "red"}})");
+    CHECK(wrong.wait() == 2);
+    CHECK(wrong.first_lines().find("default_ttl") != std::string::npos);
+    CHECK(wrong.first_lines().find("colour") != std::string::npos);
+}
+
+TEST_CASE("proxy: it ends cleanly on SIGTERM and SIGINT, idle clients or not", "[proxy]") {
+    for (const int signal : {SIGTERM, SIGINT}) {
+        RawOrigin origin;
+        origin.answers(response("Cache-Control: max-age=60\r\n"));
+        Proxy proxy(origin.port());
+        RawSocket idle = proxy.connect();
+        RawSocket used = proxy.connect();
+        used.send("GET /a HTTP/1.1\r\nHost: t\r\n\r\n");
+        CHECK(read_message(used).status() == 200);
+        CHECK(proxy.stop(signal) == 0);
+        CHECK(used.read_all().empty());
+    }
+}

@@ -1,0 +1,117 @@
+#include <smartcache/http/flights.hpp>
+
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <smartcache/testing.hpp>
+
+#include "support/catch.hpp"
+
+using namespace smartcache;
+using namespace smartcache::http::detail;
+using namespace std::chrono_literals;
+using Ending = Flights::Ending;
+using Role = Flights::Role;
+
+namespace {
+struct Woken {
+    std::vector<Ending> endings;
+    auto maker() {
+        return [this] { return Flights::Wake([this](Ending e) { endings.push_back(e); }); };
+    }
+};
+const auto no_wake = [] { return Flights::Wake([](Ending) {}); };
+}  // namespace
+
+TEST_CASE("the first leads, the next wait and learn how it ended", "[http][flights]") {
+    Flights flights;
+    Woken woken;
+    auto leader = flights.join("k");
+    auto waiter = flights.join("k");
+    CHECK(flights.take_part(leader, "v", true, true, false, no_wake) == Role::leader);
+    CHECK(flights.take_part(waiter, "v", true, true, false, woken.maker()) == Role::waiter);
+    CHECK(woken.endings.empty());
+    leader.end(Ending::stored);
+    CHECK(woken.endings == std::vector<Ending>{Ending::stored});
+    CHECK(flights.take_part(waiter, "v", true, true, false, no_wake) == Role::leader);
+}
+
+TEST_CASE("variants of one resource have leaders of their own", "[http][flights]") {
+    Flights flights;
+    auto a = flights.join("k");
+    auto b = flights.join("k");
+    CHECK(flights.take_part(a, "v1", true, true, false, no_wake) == Role::leader);
+    CHECK(flights.take_part(b, "v2", true, true, false, no_wake) == Role::leader);
+}
+
+TEST_CASE("a destroyed leader abandons its flight and wakes the waiters", "[http][flights]") {
+    Flights flights;
+    Woken woken;
+    auto waiter = flights.join("k");
+    {
+        auto leader = flights.join("k");
+        CHECK(flights.take_part(leader, "v", true, true, false, no_wake) == Role::leader);
+        CHECK(flights.take_part(waiter, "v", true, true, false, woken.maker()) == Role::waiter);
+    }
+    CHECK(woken.endings == std::vector<Ending>{Ending::abandoned});
+}
+
+TEST_CASE("who may neither lead nor wait goes alone; so does the leader's own thread", "[http][flights]") {
+    Flights flights;
+    auto leader = flights.join("k");
+    auto other = flights.join("k");
+    CHECK(flights.take_part(other, "v", false, true, true, no_wake) == Role::alone);
+    CHECK(flights.take_part(leader, "v", true, true, true, no_wake) == Role::leader);
+    CHECK(flights.take_part(other, "v", true, false, false, no_wake) == Role::alone);
+    CHECK(flights.take_part(other, "v", true, true, true, no_wake) == Role::alone);  // R32
+    std::optional<Role> elsewhere;
+    std::thread([&] { elsewhere = flights.take_part(other, "v", true, true, true, no_wake); }).join();
+    CHECK(elsewhere == Role::waiter);
+}
+
+TEST_CASE("an invalidation fences what is on its way and detaches its leader (R1, R2)", "[http][flights]") {
+    Flights flights;
+    Woken woken;
+    auto old = flights.join("k");
+    auto waiter = flights.join("k");
+    CHECK(flights.take_part(old, "v", true, true, false, no_wake) == Role::leader);
+    CHECK(flights.take_part(waiter, "v", true, true, false, woken.maker()) == Role::waiter);
+    bool erased = false;
+    flights.invalidate("k", [&] { erased = true; });
+    CHECK(erased);
+    CHECK(woken.endings == std::vector<Ending>{Ending::abandoned});
+    bool stored = false;
+    CHECK_FALSE(old.unless_invalidated([&] { stored = true; }));
+    CHECK_FALSE(stored);
+
+    // Who comes later leads anew, and the old leader's end does not take that lead away.
+    auto young = flights.join("k");
+    CHECK(flights.take_part(young, "v", true, true, false, no_wake) == Role::leader);
+    old.end(Ending::stored);
+    auto next = flights.join("k");
+    CHECK(flights.take_part(next, "v", true, true, false, no_wake) == Role::waiter);
+    CHECK(young.unless_invalidated([&] { stored = true; }));
+    CHECK(stored);
+
+    flights.invalidate("other", [] {});
+    CHECK(young.unless_invalidated([] {}));
+    flights.invalidate_all([] {});
+    CHECK_FALSE(young.unless_invalidated([] {}));
+}
+
+TEST_CASE("what turned out not to be shared is remembered for ten seconds", "[http][flights]") {
+    FakeClock clock;
+    UncacheableMemory memory;
+    CHECK_FALSE(memory.knows("v", clock.now()));
+    memory.remember("v", clock.now());
+    CHECK(memory.knows("v", clock.now()));
+    clock.advance(9s);
+    CHECK(memory.knows("v", clock.now()));
+    clock.advance(1s);
+    CHECK_FALSE(memory.knows("v", clock.now()));
+    memory.remember("v", clock.now());
+    memory.forget("v");
+    CHECK_FALSE(memory.knows("v", clock.now()));
+}

@@ -1,0 +1,75 @@
+#include <smartcache/http/key_generator.hpp>
+
+#include <string>
+
+#include "support/catch.hpp"
+
+using namespace smartcache::http;
+
+namespace {
+Request get(std::string path, std::string query = {}, Headers headers = {}) {
+    Request r;
+    r.scheme = "https";
+    r.host = "Example.com:443";
+    r.path = std::move(path);
+    r.query = std::move(query);
+    r.headers = std::move(headers);
+    return r;
+}
+}  // namespace
+
+TEST_CASE("the primary key has scheme, host, method class, path and canonical query (D14)", "[http][key]") {
+    const KeyGenerator keys{{.ignore_query_params = {"_"}}};
+    CHECK(keys(get("/a/b.c", "z=1&_=7&b=2")) == "http 3:GET 5:https 11:example.com 6:/a/b.c 7:b=2&z=1");
+    CHECK(keys(get("/%7eme")) == keys(get("/~me")));
+    Request other = get("/a");
+    other.host = "other.com";
+    CHECK(keys(other) != keys(get("/a")));
+    other = get("/a");
+    other.scheme = "http";
+    CHECK(keys(other) != keys(get("/a")));
+    other = get("/a");
+    other.method = "HEAD";
+    CHECK(keys(other) == keys(get("/a")));
+    CHECK(keys(get("/A")) != keys(get("/a")));
+    CHECK(keys.primary(Url{"https", "example.com", "/a", ""}) == keys(get("/a")));
+}
+
+TEST_CASE("headers and cookies select variants; absent is not empty", "[http][key]") {
+    const KeyGenerator keys{{.headers = {"Accept"}, .cookies = {"Lang"}}};
+    const auto key = [&](Headers h) { return keys(get("/", "", std::move(h))); };
+    CHECK(key({{"Accept", "a, b"}}) == key({{"accept", "B ,a"}}));
+    CHECK(key({{"Accept", "a"}}) != key({}));
+    CHECK(key({{"Accept", ""}}) != key({}));
+    CHECK(key({{"Cookie", "x=1; Lang=de"}}) == key({{"Cookie", "Lang=de; y=2"}}));
+    CHECK(key({{"Cookie", "Lang=de"}}) != key({{"Cookie", "Lang=en"}}));
+    CHECK(key({{"Cookie", "lang=de"}}) == key({}));  // cookie names are case-sensitive
+    CHECK(key({{"Cookie", "Lang="}}) != key({}));
+    CHECK(key({}).find("accept=-") != std::string::npos);
+}
+
+TEST_CASE("credentials are in keys by their SHA-256 only", "[http][key]") {
+    const std::string key =
+        KeyGenerator::variant("p", get("/", "", {{"Authorization", "Bearer secret"}, {"Cookie", "s=secret"}}),
+                              {"authorization", "cookie"});
+    CHECK(key.find("secret") == std::string::npos);
+    CHECK(key != KeyGenerator::variant(
+                     "p", get("/", "", {{"Authorization", "Bearer other"}, {"Cookie", "s=secret"}}),
+                     {"authorization", "cookie"}));
+}
+
+TEST_CASE("a custom generator replaces the primary key", "[http][key]") {
+    const KeyGenerator keys{
+        {.custom = [](const Request& r) { return "user:" + r.headers.combined("X-User"); }}};
+    CHECK(keys(get("/a", "", {{"X-User", "7"}})) == "user:7");
+}
+
+TEST_CASE("SHA-256 gives the digests of FIPS 180-4", "[http][sha256]") {
+    using smartcache::http::detail::Sha256;
+    CHECK(Sha256::hex("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    CHECK(Sha256::hex("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    CHECK(Sha256::hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
+          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    CHECK(Sha256::hex(std::string(1'000'000, 'a')) ==
+          "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}

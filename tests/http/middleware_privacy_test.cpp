@@ -1,0 +1,171 @@
+// Two users with credentials never see each other's responses.
+#include <smartcache/http/middleware.hpp>
+
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "http/support/site.hpp"
+#include "support/catch.hpp"
+
+using namespace smartcache;
+using namespace smartcache::http;
+using namespace std::chrono_literals;
+using smartcache_test::Site;
+
+namespace {
+/// An application that greets its user by name, and says `control` about who may keep that.
+void greets(Site& site, Headers headers) {
+    site.origin = [headers](const Request& r) {
+        const std::string who = r.headers.combined("Authorization") + r.headers.combined("Cookie");
+        return Response{200, headers, "hello " + who};
+    };
+}
+}  // namespace
+
+TEST_CASE("whatever the options, nobody sees what was made for another's credentials", "[http][privacy]") {
+    std::vector<MiddlewareOptions> all;
+    for (const bool cache_private : {false, true})
+        for (const bool authenticated : {false, true})
+            for (const SetCookie set_cookie : {SetCookie::refuse_unless_public, SetCookie::strip})
+                for (MiddlewareOptions options :
+                     {MiddlewareOptions{}, api_cache(), page_cache(), Site::plain()}) {
+                    options.cache_private = cache_private;
+                    options.cache_authenticated = authenticated;
+                    options.set_cookie = set_cookie;
+                    all.push_back(options);
+                }
+    // What an origin that serves users says, from nothing to everything but "public".
+    const std::vector<Headers> origins{
+        {},
+        {{"Cache-Control", "private, max-age=60"}},
+        {{"Cache-Control", "no-store"}},
+        {{"Cache-Control", "no-cache"}, {"ETag", "\"same\""}},
+        {{"Set-Cookie", "s=1"}, {"Cache-Control", "private"}},
+        {{"Vary", "Cookie, Authorization"}, {"Cache-Control", "max-age=60"}},
+        {{"Cache-Control", "private=\"x\", private"}, {"Expires", "Fri, 31 Dec 2094 00:00:00 GMT"}},
+    };
+    const std::vector<Headers> users{{{"Authorization", "Bearer ann"}},
+                                     {{"Authorization", "Bearer bob"}},
+                                     {{"Cookie", "id=ann"}},
+                                     {{"Cookie", "id=bob"}},
+                                     {{"Authorization", "Bearer ann"}, {"Cookie", "id=bob"}}};
+    for (const MiddlewareOptions& options : all)
+        for (const Headers& said : origins) {
+            // no-cache with one ETag for all would be the origin's own mistake for cookies; with
+            // Authorization it is ours.
+            const bool one_tag = said.has("ETag");
+            CAPTURE(said.wire(), options.cache_private, options.cache_authenticated);
+            Site site(options);
+            greets(site, said);
+            for (int round = 0; round < 3; ++round)
+                for (const Headers& user : users) {
+                    if (one_tag && user.has("Cookie")) continue;
+                    const std::string own =
+                        "hello " + user.combined("Authorization") + user.combined("Cookie");
+                    REQUIRE(site.get("/home", user).body == own);
+                    site.clock.advance(7s);
+                }
+        }
+}
+
+TEST_CASE("users who may be told apart are served from the store, each their own", "[http][privacy]") {
+    MiddlewareOptions options = Site::plain();
+    options.cache_private = true;
+    options.cache_authenticated = true;
+    Site site(options);
+    greets(site, {{"Cache-Control", "private, max-age=60"}});
+    for (int round = 0; round < 2; ++round)
+        for (const char* user : {"ann", "bob"})
+            CHECK(site.get("/home", {{"Authorization", user}}).body == std::string("hello ") + user);
+    CHECK(site.seen.size() == 2);
+    for (const auto& [key, bytes] : site.cache.contents()) {
+        CHECK(key.find("ann") == std::string::npos);  // credentials do not stand in keys
+        CHECK(key.find("bob") == std::string::npos);
+    }
+}
+
+TEST_CASE("what is public is shared with everybody, credentials or not", "[http][privacy]") {
+    Site site;
+    site.counts({{"Cache-Control", "public, max-age=60"}});
+    CHECK(site.get("/logo", {{"Authorization", "ann"}}).body == "1");
+    CHECK(site.get("/logo", {{"Authorization", "bob"}}).body == "1");
+    CHECK(site.get("/logo", {{"Cookie", "id=1"}}).body == "1");
+    CHECK(site.get("/logo").body == "1");
+}
+
+TEST_CASE("what an anonymous visitor got by default_ttl is not shown to who sends a cookie",
+          "[http][privacy]") {
+    Site site(api_cache());
+    greets(site, {});
+    CHECK(site.get("/home").body == "hello ");
+    CHECK(site.get("/home").headers.get("X-Cache") == "HIT");
+    CHECK(site.get("/home", {{"Cookie", "id=ann"}}).body == "hello id=ann");
+    CHECK(site.get("/home").body == "hello ");
+    CHECK(site.web.counters().reason(Reason::cookie) == 1);
+    CHECK(site.web.counters().cache_skips == 1);
+}
+
+TEST_CASE("what an anonymous visitor got is not shown to who sends credentials, unless it says so",
+          "[http][privacy]") {
+    Site site;
+    greets(site, {{"Cache-Control", "max-age=60"}});
+    CHECK(site.get("/home").body == "hello ");
+    CHECK(site.get("/home", {{"Authorization", "ann"}}).body == "hello ann");
+    CHECK(site.get("/home").headers.get("X-Cache") == "HIT");
+    CHECK(site.get("/home").body == "hello ");
+}
+
+TEST_CASE("a cookie that a response sets is never replayed by default (D20)", "[http][privacy]") {
+    struct Case {
+        SetCookie option;
+        const char* control;
+        bool stored;
+        bool replayed;
+    };
+    for (const Case& c :
+         std::initializer_list<Case>{{SetCookie::refuse_unless_public, "max-age=60", false, true},
+                                     {SetCookie::refuse_unless_public, "max-age=60, public", true, true},
+                                     {SetCookie::strip, "max-age=60", true, false},
+                                     {SetCookie::rfc, "max-age=60", true, true}}) {
+        MiddlewareOptions options = Site::plain();
+        options.set_cookie = c.option;
+        Site site(options);
+        site.answers({{"Cache-Control", c.control}, {"Set-Cookie", "id=ann"}});
+        CHECK(site.get("/a").headers.has("Set-Cookie"));  // the client that caused it gets it
+        const Response second = site.get("/a");
+        CHECK((second.headers.get("X-Cache") == "HIT") == c.stored);
+        CHECK(second.headers.has("Set-Cookie") == c.replayed);
+    }
+}
+
+TEST_CASE("fields that private= and no-cache= name are for the first client only", "[http][privacy]") {
+    Site site;
+    site.answers({{"Cache-Control", "max-age=60, private=\"X-User\", no-cache=\"X-Token\""},
+                  {"X-User", "ann"},
+                  {"X-Token", "t"}});
+    CHECK(site.get("/a").headers.get("X-User") == "ann");
+    const Response hit = site.get("/a");
+    CHECK(hit.headers.get("X-Cache") == "HIT");
+    CHECK_FALSE(hit.headers.has("X-User"));
+    CHECK_FALSE(hit.headers.has("X-Token"));
+}
+
+TEST_CASE("records of another configuration do not select across what must tell users apart now",
+          "[http][privacy]") {
+    FakeClock clock;
+    smartcache_test::MapCache cache(clock);
+    const auto app = [](const Request& r) {
+        return Response{200, {{"Cache-Control", "max-age=60"}}, r.headers.combined("X-Tenant")};
+    };
+    Middleware before(cache, Site::plain());
+    MiddlewareOptions options = Site::plain();
+    options.cache_headers = {"X-Tenant"};
+    Middleware after(cache, options);
+    const Request a = Site::request("GET", "/", {{"X-Tenant", "a"}});
+    const Request b = Site::request("GET", "/", {{"X-Tenant", "b"}});
+    CHECK(before.handle(a, app).body == "a");
+    CHECK(after.handle(b, app).body == "b");
+    CHECK(after.handle(a, app).body == "a");
+    CHECK(after.handle(b, app).headers.get("X-Cache") == "HIT");
+}

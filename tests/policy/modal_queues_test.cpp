@@ -1,0 +1,112 @@
+#include <smartcache/policy/modal_queues.hpp>
+
+#include <memory>
+#include <set>
+
+#include "model_cache.hpp"
+#include "support/catch.hpp"
+
+namespace policy = smartcache::policy;
+using policy::Mode;
+using policy_test::hash_of;
+
+namespace {
+/// Unit weights, keys 0..n-1, fixed mode.
+class Bed {
+  public:
+    Bed(std::uint64_t capacity, Mode mode, std::size_t keys)
+        : capacity_(capacity), queues_(capacity, mode), nodes_(keys) {
+        for (std::size_t i = 0; i < keys; ++i) nodes_[i].hash = hash_of(i);
+    }
+    bool request(std::size_t key) {
+        policy::Node& node = nodes_[key];
+        if (node.queue != 0) {
+            policy::mark_hit(node);
+            return true;
+        }
+        queues_.prepare(node);
+        node.mark.store(0);
+        queues_.insert(node);
+        while (queues_.weight() > capacity_) REQUIRE(queues_.evict() != nullptr);
+        return false;
+    }
+    [[nodiscard]] bool contains(std::size_t key) const { return nodes_[key].queue != 0; }
+    policy::ModalQueues& queues() { return queues_; }
+    policy::Node& node(std::size_t key) { return nodes_[key]; }
+
+  private:
+    std::uint64_t capacity_;
+    policy::ModalQueues queues_;
+    std::vector<policy::Node> nodes_;
+};
+
+constexpr Mode ghost_late{.gate = Mode::Gate::ghost, .window = 0.2, .promote_at = 1, .late = true};
+constexpr Mode ghost_twice{.gate = Mode::Gate::ghost, .window = 0.1, .promote_at = 2, .late = false};
+constexpr Mode filter_small{.gate = Mode::Gate::filter, .window = 0.05};
+}  // namespace
+
+TEST_CASE("hits soon after the insert open no ghost gate that wants late ones", "[policy][modal]") {
+    Bed bed(100, ghost_late, 2000);
+    for (std::size_t key = 0; key < 100; ++key) bed.request(key);
+    for (std::size_t key = 100; key < 300; ++key) bed.request(key);
+    bed.request(500);  // hit at once, and then no more
+    bed.request(500);
+    for (std::size_t key = 1000; key < 1200; ++key) bed.request(key);
+    CHECK_FALSE(bed.contains(500));
+}
+
+TEST_CASE("a hit in the older half of the window opens the gate", "[policy][modal]") {
+    Bed bed(100, ghost_late, 2000);
+    // The main queue fills from the ghosts, so that the window has its own size and no more.
+    for (std::size_t key = 0; key < 150; ++key) bed.request(key);
+    for (std::size_t key = 0; key < 80; ++key) bed.request(key);
+    REQUIRE(bed.queues().window_weight() <= 60);
+    const auto window = static_cast<std::size_t>(bed.queues().window_weight());
+    bed.request(500);
+    for (std::size_t key = 1000; key < 1000 + window - 2; ++key) bed.request(key);
+    REQUIRE(bed.request(500));
+    for (std::size_t key = 1200; key < 1200 + window + 5; ++key) bed.request(key);
+    CHECK(bed.contains(500));
+}
+
+TEST_CASE("what comes back from the ghost goes to the main queue and survives newcomers", "[policy][modal]") {
+    Bed bed(100, ghost_twice, 5000);
+    for (std::size_t key = 0; key < 101; ++key) bed.request(key);
+    REQUIRE_FALSE(bed.contains(0));
+    bed.request(0);
+    for (std::size_t key = 1000; key < 2000; ++key) bed.request(key);
+    CHECK(bed.contains(0));
+}
+
+TEST_CASE("the filter refuses what is not asked for more often than main's victim", "[policy][modal]") {
+    Bed bed(100, filter_small, 5000);
+    for (int round = 0; round < 3; ++round) {
+        for (std::size_t key = 0; key < 100; ++key) bed.request(key);
+    }
+    for (std::size_t key = 1000; key < 1500; ++key) bed.request(key);
+    std::size_t kept = 0;
+    for (std::size_t key = 0; key < 100; ++key) kept += bed.contains(key) ? 1U : 0U;
+    CHECK(kept >= 90);
+}
+
+TEST_CASE("modes may change at any moment and no entry is lost", "[policy][modal]") {
+    const Mode modes[] = {ghost_late, ghost_twice, filter_small, {.gate = Mode::Gate::filter, .window = 0.9}};
+    Bed bed(64, modes[0], 400);
+    policy_test::Zipf keys(400, 0.7, 3);
+    std::mt19937 random(5);
+    for (int i = 0; i < 20'000; ++i) {
+        if (i % 97 == 0) bed.queues().set_mode(modes[random() % 4]);
+        const std::size_t key = keys();
+        if (random() % 20 == 0 && bed.contains(key)) {
+            bed.queues().erase(bed.node(key));
+        } else {
+            bed.request(key);
+        }
+        std::size_t linked = 0;
+        if (i % 50 == 0) {
+            for (std::size_t k = 0; k < 400; ++k) linked += bed.contains(k) ? 1U : 0U;
+            REQUIRE(bed.queues().size() == linked);
+            REQUIRE(bed.queues().weight() == linked);
+        }
+    }
+}
