@@ -72,6 +72,8 @@ TEST_CASE("adding to a time never overflows: for ever stays for ever", "[clock]"
     CHECK(sc::saturating_add(start, sc::WallTime::max() - start) == sc::WallTime::max());
     CHECK(sc::saturating_add(start, sc::WallTime::max() - start - 1ms) == sc::WallTime::max() - 1ms);
     CHECK(sc::saturating_add(sc::WallTime::max(), 0ms) == sc::WallTime::max());
+    CHECK(sc::saturating_add(sc::WallTime(-5ms), sc::Duration::max()) == sc::WallTime::max());
+    CHECK(sc::saturating_add(sc::WallTime(-5ms), sc::Duration::max() - 1ms) == sc::WallTime::max() - 6ms);
 }
 
 TEST_CASE("what remains of for ever is for ever", "[clock]") {

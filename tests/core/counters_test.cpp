@@ -54,7 +54,8 @@ TEST_CASE("a percentile is at most 12.5 % above the recorded latency, and never 
     std::vector<std::int64_t> values{0, 1, 7, 8, 9, 15, 16, 17, 999, 1'000'000};
     for (unsigned bit = 4; bit < 46; ++bit)
         for (const int step : {-1, 0, 1}) values.push_back((std::int64_t{1} << bit) + step);
-    for (int i = 0; i < 2000; ++i) values.push_back(static_cast<std::int64_t>(random() >> (18 + random() % 46)));
+    for (int i = 0; i < 2000; ++i)
+        values.push_back(static_cast<std::int64_t>(random() >> (18 + random() % 46)));
 
     for (const std::int64_t value : values) {
         sc::LatencyHistogram histogram;

@@ -23,7 +23,8 @@ std::string caught_as(const E& error) {
 }  // namespace
 
 TEST_CASE("a refused configuration names every field, its value and what is allowed", "[error]") {
-    const sc::ConfigError error({{"memory.capacity", "0", "1 or more"}, {"redis.port", "70000", "1 to 65535"}});
+    const sc::ConfigError error(
+        {{"memory.capacity", "0", "1 or more"}, {"redis.port", "70000", "1 to 65535"}});
     CHECK(error.what() ==
           std::string("smartcache: configuration refused: memory.capacity = 0 (allowed: 1 or more); "
                       "redis.port = 70000 (allowed: 1 to 65535)"));

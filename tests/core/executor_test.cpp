@@ -127,7 +127,9 @@ TEST_CASE("what a dropped task owns may use the pool while it is destroyed", "[e
     struct Owned {
         sc::Executor* pool;
         std::promise<bool>* accepted;
-        ~Owned() { accepted->set_value(pool->submit([] {})); }
+        ~Owned() {
+            accepted->set_value(pool->submit([] {}));
+        }
     };
     std::promise<bool> accepted;
     std::future<bool> answer = accepted.get_future();

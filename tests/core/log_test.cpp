@@ -11,8 +11,9 @@ namespace sc = smartcache;
 
 TEST_CASE("a burst of messages is one message, and the first of them", "[log]") {
     std::vector<std::string> seen;
-    sc::detail::RateLimitedLog log(
-        [&seen](sc::LogLevel level, std::string_view text) { seen.emplace_back(sc::to_string(level)).append(text); });
+    sc::detail::RateLimitedLog log([&seen](sc::LogLevel level, std::string_view text) {
+        seen.emplace_back(sc::to_string(level)).append(text);
+    });
     for (int i = 0; i < 100; ++i) log(sc::LogLevel::warning, " " + std::to_string(i));
     // On a machine that stands still for seconds more may pass; never all of them.
     REQUIRE_FALSE(seen.empty());

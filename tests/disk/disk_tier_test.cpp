@@ -1,5 +1,6 @@
 #include <smartcache/disk/disk_tier.hpp>
 
+#include <atomic>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +21,15 @@ struct Ways : DiskFixture {
         options.io = GENERATE(sc::DiskIo::mmap, sc::DiskIo::pread);
         open();
     }
+};
+
+/// A disk that takes its time: writes of the log wait while `stuck`.
+struct StuckIo final : sc::detail::Io {
+    ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) override {
+        while (stuck) std::this_thread::yield();
+        return Io::pwrite(file, from, size, offset);
+    }
+    std::atomic<bool> stuck{false};
 };
 
 /// A queue that is never written unless somebody asks for it.
@@ -91,14 +101,8 @@ TEST_CASE("queued writes, overwrites and erases are visible at once", "[disk][ti
 }
 
 TEST_CASE("flush gives up after its time-out", "[disk][tier]") {
-    struct StuckIo final : sc::detail::Io {
-        ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) override {
-            while (stuck) std::this_thread::yield();
-            return Io::pwrite(file, from, size, offset);
-        }
-        std::atomic<bool> stuck{false};
-    } io;
-    Queued disk;
+    StuckIo io;
+    DiskFixture disk;
     disk.tuning.io = &io;
     disk.open();
     io.stuck = true;
@@ -351,13 +355,14 @@ TEST_CASE("a record that no segment can hold is rejected, the largest that fits 
 }
 
 TEST_CASE("a full queue rejects and counts, and the old value does not come back", "[disk][tier][R3][R21]") {
-    Queued disk;
+    StuckIo io;
+    DiskFixture disk;
+    disk.tuning.io = &io;
+    disk.tuning.queue_bytes = 8192;
     disk.open();
     disk.set("k", "old");
-    REQUIRE(disk.tier->flush(10s));
-    disk.tuning.queue_bytes = 8192;
-    disk.tuning.chunk_bytes = 16384;  // never full: nothing wakes the writer
     disk.reopen();
+    io.stuck = true;
     CHECK(disk.get("k") == "old");
     int stored = 0;
     TierStatus last = TierStatus::ok;
@@ -368,6 +373,7 @@ TEST_CASE("a full queue rejects and counts, and the old value does not come back
     CHECK_FALSE(disk.get("k"));
     CHECK(disk.erase("f1") == TierStatus::ok);  // erases are never refused
     CHECK(disk.tier->stats().rejected == 2);
+    io.stuck = false;
     REQUIRE(disk.tier->flush(10s));
     CHECK(disk.set("k", "newer") == TierStatus::ok);
     disk.reopen();

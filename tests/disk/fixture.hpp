@@ -136,14 +136,20 @@ class Snapshot {
     std::map<std::string, Bytes> files_;
 };
 
-/// Text that does not compress and names its owner, so that a foreign value shows.
+/// Text that names its owner, so that a foreign value shows, and of which every byte is known.
 inline std::string value_of(std::string_view key, std::uint64_t version, std::size_t size = 40) {
+    static const std::string letters = [] {
+        std::string text;
+        std::uint64_t state = 1;
+        for (int i = 0; i < 4096; ++i) {
+            state = state * 6364136223846793005U + 1442695040888963407U;
+            text.push_back(static_cast<char>('a' + (state >> 33U) % 26));
+        }
+        return text;
+    }();
     std::string text = std::string(key) + "#" + std::to_string(version) + "#";
-    std::uint64_t state = sc::stable_hash(sc::as_byte_view(text));
-    while (text.size() < size) {
-        state = state * 6364136223846793005U + 1442695040888963407U;
-        text.push_back(static_cast<char>('a' + (state >> 59U) % 26));
-    }
+    std::size_t from = sc::stable_hash(sc::as_byte_view(text)) % letters.size();
+    for (; text.size() < size; from = 0) text.append(letters, from, size - text.size());
     return text;
 }
 

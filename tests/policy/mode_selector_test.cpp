@@ -71,18 +71,24 @@ TEST_CASE("the selector follows a change of the traffic", "[policy][selector]") 
     CHECK(selector.chosen() == modes[0]);
 }
 
-TEST_CASE("a lead that pays a change of rules may not pay one that moves the window", "[policy][selector]") {
-    // A loop over 130 keys by a cache of 100: the more window, the less of it is kept.
-    constexpr std::array<Mode, 2> wide_and_narrow{{
-        {.gate = Mode::Gate::filter, .window = 0.50},
-        {.gate = Mode::Gate::filter, .window = 0.05},
-    }};
-    policy::SelectorOptions free_move;
-    free_move.window_move = 0;
-    policy::SelectorOptions dear_move;
-    dear_move.window_move = 3;
-    policy::ModeSelector moves(wide_and_narrow, 0, 100, 100, free_move);
-    CHECK(turns_until_change(moves, 100, 130, 0.0) != 0);
-    policy::ModeSelector stays(wide_and_narrow, 0, 100, 100, dear_move);
-    CHECK(turns_until_change(stays, 100, 130, 0.0) == 0);
+TEST_CASE("a lead that pays a change of mode may not pay one that grows the window", "[policy][selector]") {
+    // Every key is asked for twice, 40 newcomers apart, and never again: the more window, the more hits.
+    const auto changes = [](policy::Mode from, policy::Mode to, double window_growth) {
+        const std::array<Mode, 2> pair{{from, to}};
+        policy::SelectorOptions options;
+        options.window_growth = window_growth;
+        policy::ModeSelector selector(pair, 0, 100, 100, options);
+        for (std::uint64_t next = 1000; next < 20'000; ++next) {
+            if (selector.request(hash_of(next), 1, false)) return true;
+            if (selector.request(hash_of(next - 40), 1, false)) return true;
+        }
+        return false;
+    };
+    CHECK(changes(modes[1], modes[0], 0));
+    CHECK_FALSE(changes(modes[1], modes[0], 1000));
+    // Shrinking it is free: a loop of 130 keys, which a window keeps nothing of.
+    policy::SelectorOptions dear;
+    dear.window_growth = 1000;
+    policy::ModeSelector shrinks(modes, 0, 100, 100, dear);
+    CHECK(turns_until_change(shrinks, 100, 130, 0.0) != 0);
 }

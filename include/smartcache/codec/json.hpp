@@ -1,42 +1,58 @@
 #pragma once
 
-#include <stdexcept>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include <smartcache/codec/codec.hpp>
-#include <smartcache/codec/detail/json_tree.hpp>
+#include <smartcache/codec/detail/json_document.hpp>
+#include <smartcache/codec/detail/json_value.hpp>
+#include <smartcache/core/bytes.hpp>
+#include <smartcache/fwd.hpp>
 
 namespace smartcache::inline v0 {
 
-/// JSON text, for everything that nlohmann_json converts (user types through `to_json` / `from_json`), and
-/// `std::optional` of it. The default codec: readable in Redis, tolerant of added fields.
+/// Values as JSON text: whatever nlohmann_json converts, and `std::optional` of it (nullopt is null).
 ///
-/// `decode` gives nullopt for what does not fit the type without changing value or kind. `encode` throws for
-/// what JSON cannot say: text that is not UTF-8, NaN and infinities.
+///     struct User { std::string name; int age; };
+///     NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(User, name, age)
+///     sc::SmartCache<sc::JsonCodec> cache;
+///
+/// Reading is strict for numbers, strings and the standard's containers of them, at any depth: 300 is no
+/// `uint8_t`, 2.7 and 3.0 are no `int`, true is no number, an integer is a `double` only where that is exact,
+/// `[1, 2, 3]` is no pair, a repeated element no set. Other types are read by their own `from_json`, which
+/// decides for itself what it accepts: nlohmann's `get_to` casts numbers. What `from_json` throws means "not
+/// mine".
+///
+/// Throws while encoding, so that the facade keeps the value in L1 only and counts an encode error:
+/// `nlohmann::json::type_error` for text that is not UTF-8; `std::invalid_argument` for NaN, infinity, binary
+/// values and long doubles that are no doubles; `std::length_error` for nesting beyond 256; what `to_json`
+/// throws. Decoding throws only `std::bad_alloc`. Thread safety: any thread; stateless.
 class JsonCodec {
   public:
-    static constexpr CodecId id = CodecId::json;
+    static constexpr auto id = static_cast<std::uint8_t>(CodecId::json);
     using default_type = nlohmann::json;
 
     template <detail::JsonConvertible T>
     void encode(const T& value, ByteSink& out) const {
-        const nlohmann::json tree = detail::to_tree(value);
-        if (detail::has_non_finite(tree))
-            throw std::invalid_argument("smartcache: JSON has no NaN and no infinity");
-        out.append(tree.dump());
+        const nlohmann::json document = detail::write_json<false, T>(value);
+        detail::check_document(document, {.non_finite = false, .binary = false});
+        out.append(std::string_view(document.dump()));
     }
 
     template <detail::JsonConvertible T>
     [[nodiscard]] std::optional<T> decode(ByteView bytes) const {
-        const auto tree = detail::parse_tree(bytes, nlohmann::json::input_format_t::json);
-        if (!tree) return std::nullopt;
-        return detail::from_tree<T>(*tree);
+        const std::optional<nlohmann::json> document =
+            detail::parse_document(bytes, nlohmann::json::input_format_t::json);
+        if (!document) return std::nullopt;
+        return detail::read_json<T>(*document);
     }
 };
 
-static_assert(CodecFor<JsonCodec, nlohmann::json> && CodecFor<JsonCodec, std::optional<int>>);
-static_assert(!CodecFor<JsonCodec, std::string_view> && !CodecFor<JsonCodec, const char*>);
+static_assert(CodecFor<JsonCodec, nlohmann::json>);
 
 }  // namespace smartcache::inline v0

@@ -86,7 +86,9 @@ class TimeSource {
 /// `start + length` without overflow: for ever stays for ever.
 template <class TimePoint>
 [[nodiscard]] constexpr TimePoint saturating_add(TimePoint start, Duration length) noexcept {
-    if (length >= TimePoint::max() - start) return TimePoint::max();
+    if (length == Duration::max()) return TimePoint::max();
+    // Before the epoch nothing can overflow upwards, but the difference itself would.
+    if (start > TimePoint{} && length >= TimePoint::max() - start) return TimePoint::max();
     return start + length;
 }
 

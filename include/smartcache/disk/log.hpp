@@ -194,6 +194,7 @@ class DiskLog {
     void purge(bool evicting) noexcept;
     bool carry_kills(const Segment& dead, std::uint64_t lowest_older);
     [[nodiscard]] std::shared_ptr<Segment> oldest() const;
+    [[nodiscard]] bool holds(const std::shared_ptr<Segment>& segment) const;
     [[nodiscard]] std::uint64_t lowest_sequence() const;
 
     void service(bool all, std::chrono::steady_clock::time_point deadline) noexcept;

@@ -36,9 +36,9 @@ namespace smartcache::inline v0::policy {
 // get there: a ghost mode that inherits a main queue full of dead entries which nothing displaces stays at no
 // hits while its shadow, which started empty, keeps a third (the trace shift_corda_loop does this). So the
 // selector compares the cache's own hits on the sample with those of the shadow it follows and doubts the
-// mode by the difference; doubt fades ten times slower than scores. And a change is not free: a short stretch
-// under a window of 95 % empties the main queue, which a traffic of scans takes long to fill again. So the
-// lead has to be larger the more of the cache would change hands.
+// mode by the difference; doubt fades ten times slower than scores. And growing the window is not free: a
+// short stretch under a window of 95 % empties the main queue, which a traffic of scans takes long to fill
+// again. So the lead has to be larger the more the window would grow.
 //
 // Mean regret to Belady's optimum over the 62 pairs of developer trace and capacity, in points, by
 // bench/replay with default shards, and how far the worst pair is behind the best of thirteen published
@@ -46,10 +46,10 @@ namespace smartcache::inline v0::policy {
 //
 //     all of it                    6.7 - 6.8     2.4
 //     without doubt                7.0 - 7.1    15.8
-//     moving the window is free    6.8 - 6.9     2.7
-//     shadows half as large        6.8           2.4
-//     the best single mode         7.5          12
-//     S3-FIFO                      7.5          11
+//     growing the window is free   6.8 - 6.9     2.9
+//     shadows half as large        6.8 - 6.9     4.2
+//     S3-FIFO                      7.5          10.6
+//     the best of its modes alone  7.5          12.1 (one shard)
 //
 // Sources. Window and sketch filter: Einziger, Friedman, Manes, "TinyLFU" (ACM TOS 2017, see w_tinylfu.hpp);
 // small queue, ghost and lazy promotion: Yang et al., "FIFO Queues are All You Need for Cache Eviction" (SOSP

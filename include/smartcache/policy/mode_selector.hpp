@@ -22,9 +22,10 @@ struct SelectorOptions {
     /// not the ratio of misses.
     double gain = 0.01;
     double fewer_misses = 0.03;
-    /// What a change costs on top, per unit of the window's share that moves from one queue to the other:
-    /// growing the window throws out of the main queue what it may take long to collect again.
-    double window_move = 0.05;
+    /// By how many times the above the lead must be larger yet, per unit of the capacity by which the window
+    /// would grow: growing it throws out of the main queue what that may take long to collect again.
+    /// Shrinking it costs nothing.
+    double window_growth = 5;
     double grace = 8;  ///< the cache's own hits are compared with its shadow's only this long after a change
     double doubt_half_life =
         200;  ///< how long a mode is distrusted that did worse in the cache than in its shadow
@@ -98,8 +99,10 @@ class ModeSelector {
         double best_lead = 0;
         for (std::size_t i = 0; i < rivals_.size(); ++i) {
             if (i == chosen_) continue;
-            const double move = std::abs(rivals_[i].shadow->mode().window - present.shadow->mode().window);
-            const double lead = merit(rivals_[i]) - merit(present) - threshold - options_.window_move * move;
+            const double growth =
+                std::max(0.0, rivals_[i].shadow->mode().window - present.shadow->mode().window);
+            const double needed = threshold * (1 + options_.window_growth * growth);
+            const double lead = merit(rivals_[i]) - merit(present) - needed;
             if (lead <= best_lead) continue;
             best = i;
             best_lead = lead;

@@ -208,7 +208,10 @@ struct RecordFlag {
 
 [[nodiscard]] inline std::uint64_t length_between(WallTime from, WallTime to) noexcept {
     if (to <= from) return 0;
-    return std::min(static_cast<std::uint64_t>((to - from).count()), max_record_length);
+    // Unsigned: the difference of two signed times may not fit their type.
+    return std::min(static_cast<std::uint64_t>(to.time_since_epoch().count()) -
+                        static_cast<std::uint64_t>(from.time_since_epoch().count()),
+                    max_record_length);
 }
 
 }  // namespace detail
@@ -261,7 +264,8 @@ inline void encode_record(const RecordView& record, ByteSink& out, std::uint64_t
     if (expires) detail::put_varint(out, detail::length_between(record.created, record.expires));
     if (grace != 0) detail::put_varint(out, grace);
     if (record.load_cost.count() > 0)
-        detail::put_varint(out, static_cast<std::uint64_t>(record.load_cost.count()));
+        detail::put_varint(
+            out, std::min(static_cast<std::uint64_t>(record.load_cost.count()), detail::max_record_length));
     if (!record.tags.empty()) {
         detail::put_varint(out, record.tags.size());
         out.append(record.tags.encoded());

@@ -17,9 +17,11 @@
 
 #include <smartcache/core/function_ref.hpp>
 #include <smartcache/redis/failure.hpp>
+#include <smartcache/redis/identity.hpp>
 #include <smartcache/redis/pipeline.hpp>
 #include <smartcache/redis/reply.hpp>
 #include <smartcache/redis/resolve.hpp>
+#include <smartcache/redis/server_clock.hpp>
 #include <smartcache/redis/socket.hpp>
 #include <smartcache/redis/url.hpp>
 
@@ -31,20 +33,6 @@ struct ConnectionSettings {
     Duration connect_timeout{};
     std::size_t max_reply = 0;  ///< bytes that one answer may take
     bool threads = true;        ///< whether a thread may be started to look up a name
-};
-
-/// Which connection of which server run this is, as the server names it (R10). A client id alone does not do:
-/// after a restart the server counts from 1 again, and the id may be a stranger's.
-struct ConnectionIdentity {
-    std::uint64_t client_id = 0;  ///< 0: the server would not tell
-    std::string run_id;           ///< empty: the server would not tell
-    [[nodiscard]] bool known() const noexcept { return client_id != 0 && !run_id.empty(); }
-};
-
-/// What the server's clock said, and when on our steady clock.
-struct TimeReading {
-    std::int64_t server_ms = 0;
-    Deadline::Clock::time_point at{};
 };
 
 /// Reads the answer to TIME.
@@ -95,6 +83,7 @@ class Connection {
     /// contents.
     [[nodiscard]] Failure execute(const Pipeline& commands, Deadline deadline, OnReply on_reply,
                                   Progress& progress) {
+        if (commands.empty()) return {};
         Failure failure = exchange(commands, deadline, on_reply, progress);
         // More bytes than answers: whatever they are, the next command must not take them for its own.
         if (!failure && (progress.sent != commands.bytes() || reader_.unparsed() != 0))
@@ -103,7 +92,7 @@ class Connection {
     }
 
     [[nodiscard]] const ConnectionIdentity& identity() const noexcept { return identity_; }
-    [[nodiscard]] const std::optional<TimeReading>& time_at_log_in() const noexcept { return time_; }
+    [[nodiscard]] const std::optional<ServerTime>& time_at_log_in() const noexcept { return time_; }
 
   private:
     enum class Step { start, resolving, connecting, greeting, ready };
@@ -134,7 +123,7 @@ class Connection {
     [[nodiscard]] Failure parse(const Pipeline& commands, OnReply on_reply, Progress& progress);
 
     const ConnectionSettings& settings_;
-    std::chrono::nanoseconds budget_;  // of waiting, left for opening
+    std::chrono::nanoseconds budget_;                // of waiting, left for opening
     Deadline limit_{Deadline::Clock::time_point{}};  // when the budget ends, during `open`
     Step step_ = Step::start;
     NameLookup lookup_;
@@ -151,7 +140,7 @@ class Connection {
     ReplyReader reader_;
     std::unique_ptr<char[]> buffer_;
     ConnectionIdentity identity_;
-    std::optional<TimeReading> time_;
+    std::optional<ServerTime> time_;
 };
 
 }  // namespace smartcache::inline v0::detail

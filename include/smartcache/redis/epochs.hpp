@@ -3,34 +3,42 @@
 // How `clear()` forgets a whole namespace in O(1), on a server where nothing may be scanned or flushed.
 //
 // Each namespace has an epoch, a number in the hash "sc:{epochs}:<namespace>", and every record carries in
-// `created_seq` the epoch its writer had seen. `clear` raises the epoch; a record is valid if and only if its number is
-// the namespace's epoch. (R18 asks for created_seq >= epoch; a number above the epoch that was read after the record
-// cannot have come from this hash, see below, so only equality is left.) The epoch is read in the same round trip as the
-// records, behind them: what had been cleared before a read began is never returned, and knowledge is never stale.
+// `created_seq` the epoch its writer had seen. `clear` raises the epoch; a record is valid if and only if its
+// number is the namespace's epoch. (R18 asks for created_seq >= epoch; a number above the epoch that was read
+// after the record cannot have come from this hash, see below, so only equality is left.) The epoch is read
+// in the same round trip as the records, behind them: what had been cleared before a read began is never
+// returned, and knowledge is never stale.
 //
-// Epochs never repeat (R17): new = max(old + 1, the server's time in us), by script. What if the hash itself is lost, by
-// eviction or by hand? All fields go together, so the loss shows: nothing is there, or the random token is another one.
-//   - Nothing there: whoever notices creates the hash anew, with a number above the server's time and above every epoch
-//     this process has seen. The lost epochs were at most the time at which they were made, so the new number is above
-//     them: every record from before the loss is invalid, the cleared ones and, as the price, the others too.
-//   - Another token: somebody else has done that. If their number is not above what this process had seen, it is raised.
-//   - The server's clock had been set back before the loss, and no living process had seen the old epochs: the new number
-//     may be below the old ones. Records with a higher number than the epoch are invalid too, hence equality above; only
-//     hitting an old number to the microsecond would bring a record back.
+// Epochs never repeat (R17): new = max(old + 1, the server's time in us), by script. What if the hash itself
+// is lost, by eviction or by hand? All fields go together, so the loss shows: nothing is there, or the random
+// token is another one.
+//   - Nothing there: whoever notices creates the hash anew, with a number above the server's time and above
+//   every epoch
+//     this process has seen. The lost epochs were at most the time at which they were made, so the new number
+//     is above them: every record from before the loss is invalid, the cleared ones and, as the price, the
+//     others too.
+//   - Another token: somebody else has done that. If their number is not above what this process had seen, it
+//   is raised.
+//   - The same token and a lower number: an old snapshot was restored. It is raised at least to what we had
+//   seen.
+//   - The server's clock had been set back before the loss, and no living process had seen the old epochs:
+//   the new number
+//     may be below the old ones. Records with a higher number than the epoch are invalid too, hence equality
+//     above; only hitting an old number to the microsecond would bring a record back.
 // A writer that lags behind writes the old epoch and notices from the answer to the very same round trip (see
-// RedisTier::write): a caller's write is repeated with the new epoch, a fill is not valid then, as it should be.
+// RedisTier::write): a caller's write is repeated with the new epoch, a fill is not valid then, as it should
+// be.
 
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
-
-#include <smartcache/core/hash.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -50,7 +58,8 @@ struct EpochFields {
     constexpr std::uint64_t highest = 9'007'199'254'740'992;  // what the server's scripts count exactly
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc{} || end != text.data() + text.size() || number == 0 || number > highest) return std::nullopt;
+    if (error != std::errc{} || end != text.data() + text.size() || number == 0 || number > highest)
+        return std::nullopt;
     return number;
 }
 
@@ -68,35 +77,44 @@ class Epochs {
     }
 
     /// The highest epoch ever seen; 0 if none.
-    [[nodiscard]] std::uint64_t floor(std::string_view name_space) const {
+    [[nodiscard]] std::uint64_t highest(std::string_view name_space) const {
         const std::lock_guard lock(mutex_);
         const auto found = seen_.find(name_space);
         return found == seen_.end() ? 0 : found->second.clear;
     }
 
+    /// What an answer means: the namespace's epoch, or that a new one has to be made because the hash was
+    /// lost.
+    struct Seen {
+        std::optional<std::uint64_t> epoch;
+        std::uint64_t too_low = 0;  ///< a new epoch has to be above this
+    };
+
     /// Takes in what the server answered.
     /// @param fields  nullopt: the hash is missing or damaged
-    /// @return the namespace's epoch, or nullopt when the hash was lost: then a new epoch has to be made above `floor`
-    std::optional<std::uint64_t> observe(std::string_view name_space, const std::optional<EpochFields>& fields) {
+    Seen observe(std::string_view name_space, const std::optional<EpochFields>& fields) {
         const std::lock_guard lock(mutex_);
         auto found = seen_.find(name_space);
         if (!fields || fields->token.empty()) {
-            if (found != seen_.end()) found->second.token.clear();  // nothing is known until there is a new one
-            return std::nullopt;
+            if (found == seen_.end()) return {std::nullopt, 0};
+            found->second.token.clear();  // nothing is known until there is a new one
+            return {std::nullopt, found->second.clear};
         }
         if (found == seen_.end()) {
-            if (seen_.size() >= most_namespaces) seen_.clear();  // forgets floors, which only guard against set-back clocks
+            // Forgets floors, which guard against clocks that were set back and against nothing else.
+            if (seen_.size() >= most_namespaces) seen_.clear();
             found = seen_.emplace(std::string(name_space), EpochFields{}).first;
         }
         EpochFields& seen = found->second;
-        if (fields->token == seen.token) {
-            // Answers may overtake each other: an older one is no loss, and the newer one is what counts.
-            if (fields->clear > seen.clear) seen.clear = fields->clear;
-            return seen.clear;
+        const bool same = fields->token == seen.token;
+        if (fields->clear > seen.clear || (same && fields->clear == seen.clear)) {
+            seen = *fields;
+            return {seen.clear, 0};
         }
-        if (fields->clear <= seen.clear) return std::nullopt;
-        seen = *fields;
-        return seen.clear;
+        // Lower than before under the same token: an answer that another one has overtaken, and asking again
+        // settles it; or the server came back with an old snapshot. Under another token: made by somebody who
+        // had not seen ours.
+        return {std::nullopt, same ? seen.clear - 1 : seen.clear};
     }
 
   private:

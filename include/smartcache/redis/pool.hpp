@@ -20,10 +20,11 @@ namespace smartcache::inline v0::detail {
 
 /// At most `max_connections` connections to one server, opened when they are needed.
 ///
-/// A caller who finds none free waits within its deadline. Idle ones are looked at before they are handed out. After a
-/// failed connect nobody tries again for a while that doubles from 10 ms to 1 s, with jitter, so that many processes do
-/// not come back at the same moment. After fork(2) the child forgets the parent's connections (R33); a fork while another
-/// thread is inside the pool leaves the child with a locked mutex, as with any library.
+/// A caller who finds none free waits within its deadline. Idle ones are looked at before they are handed
+/// out. After a failed connect nobody tries again for a while that doubles from 10 ms to 1 s, with jitter, so
+/// that many processes do not come back at the same moment. After fork(2) the child forgets the parent's
+/// connections (R33); a fork while another thread is inside the pool leaves the child with a locked mutex, as
+/// with any library.
 ///
 /// Thread safety: any thread.
 class Pool {
@@ -83,8 +84,8 @@ class Pool {
                 // A system-clock wait would jump with it; this one is on the steady clock.
                 if (freed_.wait_until(lock, deadline.at()) == std::cv_status::timeout && deadline.passed())
                     return {Failure::Kind::busy, 0,
-                            "Redis at " + settings_.url.endpoint() + ": all " + std::to_string(max_connections_) +
-                                " connections are in use"};
+                            "Redis at " + settings_.url.endpoint() + ": all " +
+                                std::to_string(max_connections_) + " connections are in use"};
                 continue;
             }
             lock.unlock();
@@ -144,7 +145,8 @@ class Pool {
         constexpr std::chrono::microseconds first{10'000};
         constexpr std::chrono::microseconds longest{1'000'000};
         const auto delay = std::min(longest, first * (std::int64_t{1} << std::min(failed_in_a_row_, 10U)));
-        const auto jitter = static_cast<std::int64_t>(random_stamp() % static_cast<std::uint64_t>(delay.count() / 2));
+        const auto jitter =
+            static_cast<std::int64_t>(random_stamp() % static_cast<std::uint64_t>(delay.count() / 2));
         ++failed_in_a_row_;
         retry_at_ = Deadline::Clock::now() + delay - std::chrono::microseconds(jitter);
         last_problem_ = failure.message();
@@ -154,8 +156,8 @@ class Pool {
         try {
             const std::lock_guard lock(mutex_);
             if (generation == generation_) {
-                // The one used last is used next: the others grow old and show that fewer would do. Unfinished ones wait
-                // behind all that are ready.
+                // The one used last is used next: the others grow old and show that fewer would do.
+                // Unfinished ones wait behind all that are ready.
                 if (connection->ready())
                     idle_.push_back(std::move(connection));
                 else
@@ -174,7 +176,8 @@ class Pool {
         freed_.notify_one();
     }
 
-    /// In a child process: descriptors are closed here without a word to the server; the parent's stay as they are.
+    /// In a child process: descriptors are closed here without a word to the server; the parent's stay as
+    /// they are.
     void forget_parent() {
         const pid_t self = ::getpid();
         if (self == owner_) return;

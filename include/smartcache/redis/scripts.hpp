@@ -4,8 +4,8 @@
 
 namespace smartcache::inline v0::detail {
 
-/// A script that the server runs as one step, and the SHA-1 under which it keeps it (EVALSHA). A wrong SHA-1 would only
-/// cost a round trip each time, because the answer NOSCRIPT makes us send the text.
+/// A script that the server runs as one step, and the SHA-1 under which it keeps it (EVALSHA). A wrong SHA-1
+/// would only cost a round trip each time, because the answer NOSCRIPT makes us send the text.
 struct RedisScript {
     std::string_view text;
     std::string_view sha1;
@@ -30,9 +30,10 @@ if kind ~= 'string' and #ARGV ~= 0 then return 0 end
 return redis.call('DEL', KEYS[1]))",
     "87ac2e6d4a5e1074353f73e3e43ac300be136178"};
 
-/// Gives a namespace a new epoch: later than its old one, later than ARGV[1], and not before the server's time (R17).
-/// KEYS: the namespace's hash. ARGV: an epoch that is too low, a token for a hash that has none, and "clear" or "keep":
-/// the latter changes nothing if the hash is whole and its epoch high enough. @return epoch and token, as text
+/// Gives a namespace a new epoch: later than its old one, later than ARGV[1], and not before the server's
+/// time (R17). KEYS: the namespace's hash. ARGV: an epoch that is too low, a token for a hash that has none,
+/// and "clear" or "keep": the latter changes nothing if the hash is whole and its epoch high enough. @return
+/// epoch and token, as text
 inline constexpr RedisScript epoch_script{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
 local text = redis.call('HGET', KEYS[1], 'clear') or ''

@@ -2,14 +2,15 @@
 
 // Values to and from nlohmann's documents, strictly. Shared by JsonCodec, MsgPackCodec and CborCodec.
 //
-// nlohmann_json converts numbers as `static_cast` does: 300 becomes the uint8_t 44 and true the int 1. So numbers,
-// strings and the standard's containers are converted here, recursively, and only where neither value nor kind changes;
-// the documents are those that nlohmann_json itself would make. All other types go through their own `to_json` and
-// `from_json`; what those do inside is theirs to decide.
+// nlohmann_json converts numbers as `static_cast` does: 300 becomes the uint8_t 44 and true the int 1. So
+// numbers, strings and the standard's containers are converted here, recursively, and only where neither
+// value nor kind changes; the documents are those that nlohmann_json itself would make. All other types go
+// through their own `to_json` and `from_json`; what those do inside is theirs to decide.
 //
-// `std::optional`: nullopt is null, a value is itself. A value that is null itself must not be mistaken for nullopt, so
-// null is written as [null], [null] as [[null]] and so on, for the types that can be null at all. This maps documents to
-// documents without a collision: only the chain null, [null], [[null]], ... moves, one step along.
+// `std::optional`: nullopt is null, a value is itself. A value that is null itself must not be mistaken for
+// nullopt, so null is written as [null], [null] as [[null]] and so on, for the types that can be null at all.
+// This maps documents to documents without a collision: only the chain null, [null], [[null]], ... moves, one
+// step along.
 
 #include <bit>
 #include <cmath>
@@ -30,6 +31,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <smartcache/codec/detail/json_document.hpp>
 #include <smartcache/codec/detail/std_types.hpp>
 
 namespace smartcache::inline v0::detail {
@@ -37,20 +39,24 @@ namespace smartcache::inline v0::detail {
 using Json = nlohmann::json;
 
 template <class T>
-concept NlohmannWrites = requires(Json& json, const T& value) { nlohmann::adl_serializer<T>::to_json(json, value); };
+concept NlohmannWrites = requires(Json& json, const T& value) {
+    nlohmann::adl_serializer<T>::to_json(json, value);
+};
 
 template <class T>
 concept NlohmannReads = requires(const Json& json) {
     { nlohmann::adl_serializer<T>::from_json(json) } -> std::same_as<T>;
-} || (std::default_initializable<T> && requires(const Json& json, T& value) {
-    nlohmann::adl_serializer<T>::from_json(json, value);
-});
+}
+|| (std::default_initializable<T> &&
+    requires(const Json& json, T& value) { nlohmann::adl_serializer<T>::from_json(json, value); });
 
 /// A container's element type, for containers that only nlohmann knows.
 template <class T>
 inline constexpr bool holds_views = false;
 template <class T>
-requires requires { typename T::value_type; }
+requires requires {
+    typename T::value_type;
+}
 inline constexpr bool holds_views<T> = refers_elsewhere<typename T::value_type>;
 
 template <class T>
@@ -67,7 +73,8 @@ constexpr bool json_convertible() {
     } else if constexpr (shape == StdShape::tuple) {
         return []<std::size_t... I>(std::index_sequence<I...>) {
             return (json_convertible<std::remove_const_t<std::tuple_element_t<I, T>>>() && ...);
-        }(std::make_index_sequence<std::tuple_size_v<T>>{});
+        }
+        (std::make_index_sequence<std::tuple_size_v<T>>{});
     } else if constexpr (shape == StdShape::map) {
         return json_convertible<typename T::key_type>() && json_convertible<typename T::mapped_type>();
     } else if constexpr (shape == StdShape::array || shape == StdShape::sequence || shape == StdShape::set ||
@@ -91,9 +98,9 @@ inline constexpr bool is_byte_vector<std::vector<unsigned char, A>> = true;
 
 /// Types whose document may be null. For user types nobody can know.
 template <class T>
-inline constexpr bool may_be_null = !std::is_arithmetic_v<T> &&
-                                    (std_shape<T> == StdShape::none || std_shape<T> == StdShape::optional ||
-                                     std_shape<T> == StdShape::variant);
+inline constexpr bool may_be_null =
+    !std::is_arithmetic_v<T> && (std_shape<T> == StdShape::none || std_shape<T> == StdShape::optional ||
+                                 std_shape<T> == StdShape::variant);
 
 /// null, [null], [[null]], ...
 [[nodiscard]] inline bool is_null_chain(const Json& json) noexcept {
@@ -104,7 +111,8 @@ inline constexpr bool may_be_null = !std::is_arithmetic_v<T> &&
 
 /// Whether the integer `magnitude` has no more significant bits than a floating-point type of `digits`.
 [[nodiscard]] constexpr bool exact_in_digits(std::uint64_t magnitude, int digits) noexcept {
-    return magnitude == 0 || std::bit_width(magnitude) - std::countr_zero(magnitude) <= digits;
+    return magnitude == 0 ||
+           static_cast<int>(std::bit_width(magnitude)) - std::countr_zero(magnitude) <= digits;
 }
 
 template <class T>
@@ -118,7 +126,8 @@ template <class T>
     if (json.is_number_integer()) {
         const auto value = *json.get_ptr<const Json::number_integer_t*>();
         if constexpr (std::is_signed_v<T>) {
-            if (value < static_cast<std::int64_t>(Limits::min()) || value > static_cast<std::int64_t>(Limits::max()))
+            if (value < static_cast<std::int64_t>(Limits::min()) ||
+                value > static_cast<std::int64_t>(Limits::max()))
                 return std::nullopt;
         } else {
             if (value < 0 || static_cast<std::uint64_t>(value) > static_cast<std::uint64_t>(Limits::max()))
@@ -146,7 +155,8 @@ template <class T>
     if (json.is_number_float()) {
         const double value = *json.get_ptr<const Json::number_float_t*>();
         if constexpr (Limits::digits < std::numeric_limits<double>::digits) {
-            if (std::isfinite(value) && std::abs(value) > static_cast<double>(Limits::max())) return std::nullopt;
+            if (std::isfinite(value) && std::abs(value) > static_cast<double>(Limits::max()))
+                return std::nullopt;
             const T narrow = static_cast<T>(value);
             if (!std::isnan(value) && static_cast<double>(narrow) != value) return std::nullopt;
             return narrow;
@@ -161,10 +171,10 @@ template <class T>
 template <class T>
 [[nodiscard]] std::optional<T> read_by_nlohmann(const Json& json) {
     try {
-        std::optional<T> value(json.template get<T>());
+        std::optional<T> value(std::in_place, json.template get<T>());
         if constexpr (std::is_enum_v<T>) {
-            // The library casts whatever number there is, and named enumerators fall back to the first: writing the
-            // result again shows whether it is what was stored.
+            // The library casts whatever number there is, and named enumerators fall back to the first:
+            // writing the result again shows whether it is what was stored.
             Json again;
             nlohmann::adl_serializer<T>::to_json(again, *value);
             if (again != json || again.is_number_float() != json.is_number_float()) return std::nullopt;
@@ -193,7 +203,7 @@ template <class T>
 template <class T>
 [[nodiscard]] std::optional<T> read_json_tuple(const Json& json) {
     if (!json.is_array() || json.size() != std::tuple_size_v<T>) return std::nullopt;
-    return [&]<std::size_t... I>(std::index_sequence<I...>) -> std::optional<T> {
+    return [&]<std::size_t... I>(std::index_sequence<I...>)->std::optional<T> {
         std::tuple<std::optional<std::remove_const_t<std::tuple_element_t<I, T>>>...> parts;
         const auto read_part = [&](auto index) {
             auto& part = std::get<index()>(parts);
@@ -205,7 +215,8 @@ template <class T>
             return T{{std::move(*std::get<I>(parts))...}};
         else
             return std::optional<T>(std::in_place, std::move(*std::get<I>(parts))...);
-    }(std::make_index_sequence<std::tuple_size_v<T>>{});
+    }
+    (std::make_index_sequence<std::tuple_size_v<T>>{});
 }
 
 template <class T>
@@ -237,17 +248,6 @@ template <class T>
     return result;
 }
 
-/// Adds to a set or map. @return false for a key that was there already: to drop it would change the value
-template <class T, class... Element>
-[[nodiscard]] bool insert_new(T& container, Element&&... element) {
-    if constexpr (keeps_equal_keys<T>) {
-        container.emplace(std::forward<Element>(element)...);
-        return true;
-    } else {
-        return container.emplace(std::forward<Element>(element)...).second;
-    }
-}
-
 template <class T>
 [[nodiscard]] std::optional<T> read_json_set(const Json& json) {
     if (!json.is_array()) return std::nullopt;
@@ -268,13 +268,15 @@ template <class T>
         if (!json.is_object()) return std::nullopt;
         for (const auto& [name, each] : json.get_ref<const Json::object_t&>()) {
             auto mapped = read_json<Mapped>(each);
-            if (!mapped || !insert_new(*result, Key(name.data(), name.size()), std::move(*mapped))) return std::nullopt;
+            if (!mapped || !insert_new(*result, Key(name.data(), name.size()), std::move(*mapped)))
+                return std::nullopt;
         }
     } else {
         if (!json.is_array()) return std::nullopt;
         for (const Json& each : json) {
             auto pair = read_json_tuple<std::pair<Key, Mapped>>(each);
-            if (!pair || !insert_new(*result, std::move(pair->first), std::move(pair->second))) return std::nullopt;
+            if (!pair || !insert_new(*result, std::move(pair->first), std::move(pair->second)))
+                return std::nullopt;
         }
     }
     return result;
@@ -285,7 +287,7 @@ template <class T>
 std::optional<T> read_json(const Json& json) {
     constexpr StdShape shape = std_shape<T>;
     if constexpr (std::same_as<T, Json>) {
-        return json;
+        return std::optional<Json>(std::in_place, json);
     } else if constexpr (std::same_as<T, bool>) {
         if (!json.is_boolean()) return std::nullopt;
         return *json.get_ptr<const Json::boolean_t*>();
@@ -324,7 +326,8 @@ template <bool NativeBytes, class T>
         return Json::binary(std::move(bytes));
     } else {
         Json result = Json::array();
-        for (const auto& each : value) result.push_back(write_json<NativeBytes, typename T::value_type>(each));
+        for (const auto& each : value)
+            result.push_back(write_json<NativeBytes, typename T::value_type>(each));
         return result;
     }
 }
@@ -341,7 +344,8 @@ template <bool NativeBytes, class T>
     } else {
         Json result = Json::array();
         for (const auto& [key, mapped] : value)
-            result.push_back(Json::array({write_json<NativeBytes, Key>(key), write_json<NativeBytes, Mapped>(mapped)}));
+            result.push_back(
+                Json::array({write_json<NativeBytes, Key>(key), write_json<NativeBytes, Mapped>(mapped)}));
         return result;
     }
 }
@@ -353,6 +357,8 @@ template <bool NativeBytes, class T>
 Json write_json(const T& value) {
     constexpr StdShape shape = std_shape<T>;
     if constexpr (std::same_as<T, Json>) {
+        check_document(
+            value, {.max_binary_subtype = std::numeric_limits<int>::max()});  // copying recurses: depth first
         return value;
     } else if constexpr (std::same_as<T, bool>) {
         return Json(value);

@@ -22,13 +22,13 @@
 
 namespace smartcache::inline v0::detail {
 
-/// Which of the standard's shapes a type has. Only the standard's own templates are recognised: a type that merely looks
-/// like a container may hold more than its elements.
+/// Which of the standard's shapes a type has. Only the standard's own templates are recognised: a type that
+/// merely looks like a container may hold more than its elements.
 enum class StdShape {
     none,
-    string,    ///< std::string with any allocator
+    string,  ///< std::string with any allocator
     optional,
-    tuple,     ///< pair, tuple
+    tuple,  ///< pair, tuple
     array,
     sequence,  ///< vector, list, deque, forward_list
     set,
@@ -42,6 +42,8 @@ template <class T>
 inline constexpr StdShape std_shape = StdShape::none;
 template <class A>
 inline constexpr StdShape std_shape<std::basic_string<char, std::char_traits<char>, A>> = StdShape::string;
+template <class C, class R, class A>
+inline constexpr StdShape std_shape<std::basic_string<C, R, A>> = StdShape::sequence;  // of wide characters
 template <class T>
 inline constexpr StdShape std_shape<std::optional<T>> = StdShape::optional;
 template <class A, class B>
@@ -98,19 +100,32 @@ inline constexpr bool is_forward_list = false;
 template <class T, class A>
 inline constexpr bool is_forward_list<std::forward_list<T, A>> = true;
 
+/// Adds to a set or map. @return false for a key that was there already: to drop it would change the value
+template <class T, class... Element>
+[[nodiscard]] bool insert_new(T& container, Element&&... element) {
+    if constexpr (keeps_equal_keys<T>) {
+        container.emplace(std::forward<Element>(element)...);
+        return true;
+    } else {
+        return container.emplace(std::forward<Element>(element)...).second;
+    }
+}
+
 /// A type that refers to something it does not own; as a value it would dangle.
 template <class T>
-inline constexpr bool refers_elsewhere = std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::is_reference_v<T> ||
-                                         std::is_array_v<T> || std::ranges::view<T>;
+inline constexpr bool refers_elsewhere = std::is_pointer_v<T> || std::is_member_pointer_v<T> ||
+                                         std::is_reference_v<T> || std::is_array_v<T> || std::ranges::view<T>;
 template <class T>
 inline constexpr bool refers_elsewhere<std::reference_wrapper<T>> = true;
 
-/// Calls `visit` with every index below the size of the tuple or array, as a constant, until one call gives false.
+/// Calls `visit` with every index below the size of the tuple or array, as a constant, until one call gives
+/// false.
 template <class T, class F>
 constexpr bool for_each_index(F&& visit) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
         return (visit(std::integral_constant<std::size_t, I>{}) && ...);
-    }(std::make_index_sequence<std::tuple_size_v<T>>{});
+    }
+    (std::make_index_sequence<std::tuple_size_v<T>>{});
 }
 
 }  // namespace smartcache::inline v0::detail

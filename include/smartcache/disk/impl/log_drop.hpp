@@ -11,6 +11,11 @@ inline std::shared_ptr<Segment> DiskLog::oldest() const {
     return segments_.empty() ? nullptr : segments_.front();
 }
 
+inline bool DiskLog::holds(const std::shared_ptr<Segment>& segment) const {
+    const std::lock_guard lock(mutex_);
+    return table_[segment->slot()] == segment;
+}
+
 inline std::uint64_t DiskLog::lowest_sequence() const {
     const std::lock_guard lock(mutex_);
     std::uint64_t lowest = next_sequence_;
@@ -184,8 +189,10 @@ inline void DiskLog::drop_dead_segments() {
     }
     std::uint64_t lowest_older = std::numeric_limits<std::uint64_t>::max();
     for (auto& segment : sealed) {
+        if (!holds(segment)) continue;  // carrying the kills of another one has evicted it
         const bool dead = segment->live.load(std::memory_order_relaxed) == 0;
-        if (dead && carry_kills(*segment, lowest_older) && drop(segment, true) == 0) {
+        if (dead && carry_kills(*segment, lowest_older) && holds(segment) &&
+            drop(segment, true) == 0) {
             segment.reset();
             continue;
         }

@@ -13,8 +13,8 @@
 // only what the write has left there. So no fill can put back what a returned write has replaced. Marks are
 // per ticket, not per stripe: a hot neighbour does not starve a fill.
 //
-// Locks: `order` is held across the tiers' I/O, `tickets` only for list work and always taken last. Callers'
-// code (codecs, loaders, destructors of values) runs under neither.
+// Locks: `gate` and then `order` are held across the tiers' I/O, `tickets` only for list work and always
+// taken last. Callers' code (codecs, loaders, destructors of values) runs under neither.
 
 #include <array>
 #include <condition_variable>
@@ -24,6 +24,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <shared_mutex>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -78,26 +79,39 @@ struct Flight : Ticket, std::enable_shared_from_this<Flight> {
 
 class Fences {
   public:
-    /// The lock that orders everything that changes this key.
-    [[nodiscard]] std::unique_lock<std::mutex> order(std::uint64_t hash) {
-        return std::unique_lock(stripes_[index_of(hash)].order);
-    }
+    /// What is held while something changes; the order in which it is released does not matter.
+    struct Order {
+        std::shared_lock<std::shared_mutex> gate;  // held by all who change single keys
+        std::unique_lock<std::shared_mutex> all;   // held by who changes all of them, or many
+        std::vector<std::unique_lock<std::mutex>> keys;
+        std::unique_lock<std::mutex> key;
+    };
 
-    /// The order locks of several keys, taken in one global order so that two batches cannot deadlock.
-    [[nodiscard]] std::vector<std::unique_lock<std::mutex>> order_many(
-        const std::vector<std::uint64_t>& hashes) {
-        std::set<std::size_t> indexes;
-        for (const std::uint64_t hash : hashes) indexes.insert(index_of(hash));
-        std::vector<std::unique_lock<std::mutex>> locks;
-        locks.reserve(indexes.size());
-        for (const std::size_t index : indexes) locks.emplace_back(stripes_[index].order);
+    /// The lock that orders everything that changes this key.
+    [[nodiscard]] Order order(std::uint64_t hash) {
+        Order locks;
+        locks.gate = std::shared_lock(gate_);
+        locks.key = std::unique_lock(stripes_[index_of(hash)].order);
         return locks;
     }
 
-    [[nodiscard]] std::vector<std::unique_lock<std::mutex>> order_all() {
-        std::vector<std::unique_lock<std::mutex>> locks;
-        locks.reserve(stripes_.size());
-        for (Stripe& stripe : stripes_) locks.emplace_back(stripe.order);
+    /// The locks of several keys, taken in one global order so that two batches cannot deadlock; of many
+    /// keys, all of them.
+    [[nodiscard]] Order order_many(const std::vector<std::uint64_t>& hashes) {
+        constexpr std::size_t few = 16;
+        std::set<std::size_t> indexes;
+        for (const std::uint64_t hash : hashes) indexes.insert(index_of(hash));
+        if (indexes.size() > few) return order_all();
+        Order locks;
+        locks.keys.reserve(indexes.size());
+        locks.gate = std::shared_lock(gate_);
+        for (const std::size_t index : indexes) locks.keys.emplace_back(stripes_[index].order);
+        return locks;
+    }
+
+    [[nodiscard]] Order order_all() {
+        Order locks;
+        locks.all = std::unique_lock(gate_);
         return locks;
     }
 
@@ -174,6 +188,7 @@ class Fences {
         stripe.head = &ticket;
     }
 
+    std::shared_mutex gate_;
     std::array<Stripe, stripe_count> stripes_;
 };
 

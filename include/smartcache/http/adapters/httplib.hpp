@@ -21,9 +21,9 @@
 // the cache's conditions on to the handler: prefer it. `mount` takes the server's pre- and post-routing
 // handlers and sees what the server would send.
 //
-// A stored response goes out by a content provider, straight from the pinned entry: not copied, not
-// compressed again; the server cuts ranges out of it by itself. Responses that a handler streams pass by the
-// cache.
+// What went through the cache goes out by a content provider, straight from the pinned bytes: not copied, and
+// not compressed by the server (a handler that wants gzip stored makes it itself and says Vary:
+// Accept-Encoding); the server cuts ranges out of it. Responses that a handler streams pass by the cache.
 namespace smartcache::inline v0::http {
 
 namespace detail::httplib_adapter {

@@ -146,7 +146,7 @@ inline void Connection::on_greeting(Greeting what, const Reply& reply) {
     if (what == Greeting::time) {
         const auto now = Deadline::Clock::now();
         if (const std::optional<std::int64_t> server = milliseconds_of(reply))
-            time_ = TimeReading{*server, greeting_sent_ + (now - greeting_sent_) / 2};
+            time_ = ServerTime{*server, greeting_sent_ + (now - greeting_sent_) / 2};
     }
 }
 

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <smartcache/core/bytes.hpp>
+#include <smartcache/core/counters.hpp>
+#include <smartcache/core/error.hpp>
+#include <smartcache/record/record.hpp>
+#include <smartcache/record/tier.hpp>
+#include <smartcache/record/tier_context.hpp>
+#include <smartcache/redis/client.hpp>
+#include <smartcache/redis/options.hpp>
+#include <smartcache/redis/record_head.hpp>
+#include <smartcache/redis/validate.hpp>
+
+namespace smartcache::inline v0 {
+
+/// Asks a constructor not to touch the network: the tier connects when it is first used.
+struct defer_connect_t {
+    explicit defer_connect_t() = default;
+};
+inline constexpr defer_connect_t defer_connect{};
+
+/// L2: records in a Redis server (5.0 or newer) that many processes share.
+///
+///     sc::RedisTier tier({.url = "redis://localhost:6379/0"});
+///     tier.set("k", "value", 10min);
+///     auto bytes = tier.get("k");
+///
+/// Each record is a string under "sc:" + its physical key, readable with any client. It expires in Redis when
+/// it is of no use any more, grace included; a record without an expiry has none in Redis either and stays
+/// until it is overwritten, erased or evicted. A namespace has one more key, "sc:{epochs}:<namespace>", by
+/// which `clear` works (see epochs.hpp). Nothing scans, flushes, or touches other keys.
+///
+/// Time: every call returns within `timeout`, waiting for a connection or opening one included (opening one
+/// goes on in the next calls, `connect_timeout` in all); a batch within `timeout` for each round trip of 512
+/// keys or 4 MiB. While the circuit breaker is open calls return at once.
+///
+/// Trust: what lies under a key is parsed as if an enemy had written it. What is not a record of that key is
+/// a miss, is counted as corrupt and deleted. A write or erase that failed, or whose outcome is unknown,
+/// makes this tier answer nothing for its key until the server has acknowledged an erase (see
+/// unacknowledged.hpp). Where the server forbids its user CLIENT ID, CLIENT KILL or INFO, a write without an
+/// answer costs the whole namespace instead.
+///
+/// In this version `Coherence::automatic` acts like `off`, and `created_seq` of what is written is always the
+/// newest epoch that this tier has seen.
+///
+/// Thread safety: any thread, any time. Throws: the constructors only.
+class RedisTier final : public Tier {
+  public:
+    /// Connects.
+    /// @throws ConfigError when the options are impossible, before anything else
+    /// @throws TierUnavailable naming host, port and reason, when no connection was made within
+    /// `connect_timeout`
+    explicit RedisTier(RedisOptions options, TierContext context = {})
+        : RedisTier(std::move(options), std::move(context), defer_connect) {
+        if (const detail::Failure failure = client_.connect())
+            throw TierUnavailable("smartcache: " + failure.message());
+    }
+    /// Connects when first used, and whenever there is no connection.
+    /// @throws ConfigError when the options are impossible
+    RedisTier(RedisOptions options, TierContext context, defer_connect_t)
+        : options_(checked(std::move(options))),
+          context_(std::move(context)),
+          max_record_(longest_record(context_.limits)),
+          client_(options_, context_, url_of(options_), max_record_ + 64 * 1024) {}
+
+    [[nodiscard]] TierId id() const noexcept override { return TierId::redis; }
+
+    using Tier::clear;
+    TierStatus read(std::string_view key, Found found) override;
+    void read_many(std::span<const std::string_view> keys, FoundAt found) override;
+    TierStatus write(const RecordView& record, WriteCondition condition = {}) override;
+    std::vector<TierStatus> write_many(std::span<const RecordView> records) override;
+    TierStatus remove(std::string_view key) override;
+    std::vector<TierStatus> remove_many(std::span<const std::string_view> keys) override;
+    [[nodiscard]] TierStatus contains(std::string_view key) override;
+    TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
+                               WallTime stale_until) override;
+    TierStatus clear(std::string_view name_space) override;
+
+    /// Tries to settle what is unacknowledged. @return whether nothing is left
+    bool flush(Duration timeout) override;
+    std::size_t run_maintenance() override;
+    [[nodiscard]] TierHealth probe() override;
+    [[nodiscard]] TierStats stats() const override;
+    void reset_stats() override;
+
+  protected:
+    [[nodiscard]] WallTime wall() const noexcept override { return context_.time.wall(); }
+    [[nodiscard]] CompressionOptions compression() const noexcept override { return context_.compression; }
+
+  private:
+    enum class Event { hits, misses, sets, errors, timeouts, corrupt, rejected, expirations, count_ };
+    /// What lies under a key.
+    enum class Verdict {
+        absent,
+        live,
+        dead,     ///< expired, or cleared: a record that nobody may have any more
+        corrupt,  ///< not a record of this key
+        unknown,  ///< the server did not say
+    };
+    struct Fetched {
+        Verdict verdict = Verdict::unknown;
+        bool is_string = true;
+        std::string bytes;
+        RecordView record;  ///< in our time; views of `bytes`
+    };
+    class Names;
+    struct Encoded;
+
+    static RedisOptions checked(RedisOptions options);
+    static RedisUrl url_of(const RedisOptions& options);
+    static std::size_t longest_record(const RecordLimits& limits) noexcept;
+
+    [[nodiscard]] detail::Deadline deadline() const noexcept {
+        return detail::Deadline::in(options_.timeout);
+    }
+    [[nodiscard]] Duration server_ahead(WallTime now) noexcept;
+    TierStatus failed(const detail::Failure& failure) noexcept;
+    TierStatus failed(const detail::Reply& reply) noexcept;
+    template <class Body>
+    void guarded(std::span<const std::string_view> changed, Body body) noexcept;
+    template <class Sizes, class Body>
+    static void in_chunks(std::size_t count, Sizes size_of, Body body);
+
+    [[nodiscard]] detail::Failure look(std::span<const std::string_view> keys, std::span<Fetched> results,
+                                       detail::Deadline deadline);
+    [[nodiscard]] detail::Failure fetch(std::span<const std::string_view> keys,
+                                        std::span<Fetched* const> results, detail::Deadline deadline);
+    void to_our_time(RecordView& record, WallTime now) noexcept;
+    void take_value(detail::Reply& reply, Fetched& fetched);
+    void judge(std::string_view key, std::optional<std::uint64_t> epoch, Fetched& fetched);
+    void drop(std::string_view key, const Fetched& fetched, detail::Deadline deadline);
+    [[nodiscard]] TierStatus count_read(const Fetched& fetched) noexcept;
+
+    [[nodiscard]] bool storable(const RecordView& record) noexcept;
+    [[nodiscard]] Encoded encode(const RecordView& record, std::uint64_t epoch);
+    void store(std::span<const RecordView> records, std::span<TierStatus> statuses);
+    [[nodiscard]] std::vector<std::size_t> store_once(std::span<const RecordView> records,
+                                                      std::span<const std::size_t> chosen,
+                                                      std::span<TierStatus> statuses,
+                                                      detail::Deadline deadline);
+    [[nodiscard]] TierStatus fill(const RecordView& record, WriteCondition condition);
+    [[nodiscard]] TierStatus fill_once(const RecordView& record, WriteCondition condition,
+                                       detail::Deadline deadline, bool& outdated);
+    void erase_all(std::span<const std::string_view> keys, std::span<TierStatus> statuses);
+
+    const RedisOptions options_;
+    const TierContext context_;
+    const std::size_t max_record_;
+    detail::RedisClient client_;
+    Counters<Event> counters_;
+    LatencyHistogram latency_;
+};
+
+}  // namespace smartcache::inline v0
+
+#include <smartcache/redis/impl/redis_tier.hpp>          // IWYU pragma: export
+#include <smartcache/redis/impl/redis_tier_reading.hpp>  // IWYU pragma: export
+#include <smartcache/redis/impl/redis_tier_writing.hpp>  // IWYU pragma: export

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+
+#include <smartcache/core/clock.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// What the server's clock said, and when that was on our steady clock.
+struct ServerTime {
+    std::int64_t milliseconds = 0;  ///< since the Unix epoch
+    std::chrono::steady_clock::time_point at{};
+};
+
+/// How far the server's wall clock is from ours (R26): records carry the server's time, so that processes
+/// whose clocks differ agree about their lifetimes.
+///
+/// The server's time is carried on by our steady clock from the last reading, so setting our wall clock
+/// changes nothing. Thread safety: any thread.
+class ServerClock {
+  public:
+    using Steady = std::chrono::steady_clock;
+
+    void observe(const ServerTime& reading) noexcept {
+        const std::int64_t at = milliseconds(reading.at);
+        // relaxed: two readings that mix differ by the length of a round trip.
+        if (at <= read_at_.load(std::memory_order_relaxed)) return;
+        read_at_.store(at, std::memory_order_relaxed);
+        ahead_of_steady_.store(reading.milliseconds - at, std::memory_order_relaxed);
+    }
+
+    /// What to add to our wall clock, which says `wall` now, to get the server's. Zero before the first
+    /// reading.
+    ///
+    /// Stays the same while the clocks differ by little from what it was, so that a time which goes to the
+    /// server and comes back is the same millisecond.
+    [[nodiscard]] Duration ahead(WallTime wall, Steady::time_point now = Steady::now()) noexcept {
+        const std::int64_t ahead_of_steady = ahead_of_steady_.load(std::memory_order_relaxed);
+        if (ahead_of_steady == unknown) return Duration::zero();
+        const std::int64_t measured = ahead_of_steady + milliseconds(now) - wall.time_since_epoch().count();
+        constexpr std::int64_t little = 20;
+        const std::int64_t last = ahead_.load(std::memory_order_relaxed);
+        if (last != unknown && measured - last <= little && last - measured <= little) return Duration(last);
+        ahead_.store(measured, std::memory_order_relaxed);
+        return Duration(measured);
+    }
+
+    /// Whether the last reading is so old that the clocks may have drifted apart. True for one caller per
+    /// period.
+    [[nodiscard]] bool due(Steady::time_point now = Steady::now()) noexcept {
+        constexpr std::int64_t period = 30'000;  // 3 ms of drift at 100 ppm
+        std::int64_t next = next_.load(std::memory_order_relaxed);
+        const std::int64_t at = milliseconds(now);
+        if (at < next) return false;
+        const bool first = next == unknown;
+        return next_.compare_exchange_strong(next, at + period, std::memory_order_relaxed) && !first;
+    }
+
+  private:
+    static constexpr std::int64_t unknown = std::numeric_limits<std::int64_t>::min();
+    static std::int64_t milliseconds(Steady::time_point time) noexcept {
+        return std::chrono::duration_cast<Duration>(time.time_since_epoch()).count();
+    }
+    std::atomic<std::int64_t> ahead_of_steady_{unknown};
+    std::atomic<std::int64_t> ahead_{unknown};
+    std::atomic<std::int64_t> read_at_{unknown};
+    std::atomic<std::int64_t> next_{unknown};
+};
+
+}  // namespace smartcache::inline v0::detail

@@ -1,0 +1,135 @@
+// The three real tiers together: memory, a redis-server of the test's own, a directory of its own.
+
+#include <smartcache/facade/smart_cache.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <smartcache/codec/json.hpp>
+
+#include "support/catch.hpp"
+#include "support/redis_server.hpp"
+#include "support/temp_dir.hpp"
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+
+namespace {
+
+sc::Config config_for(const std::string& url, const smartcache_test::TempDir& dir) {
+    // A deadline that a busy machine can keep: these tests are about what happens, not how quickly.
+    return {.redis = {.enabled = true, .url = url, .connect_timeout = 5s, .timeout = 5s},
+            .disk = {.enabled = true, .path = dir / "store"}};
+}
+
+}  // namespace
+
+TEST_CASE("a value goes through all three tiers and is found in each", "[integration]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    const sc::Config config = config_for(server.url(), dir);
+    sc::SmartCache<> cache(config);
+    REQUIRE(cache.health_check().ok());
+    REQUIRE(cache.set("k", std::vector<int>{1, 2, 3}, {.ttl = 1h}));
+    CHECK(cache.get<std::vector<int>>("k").tier() == sc::TierId::memory);
+    cache.clear_memory();
+    CHECK(cache.get<std::vector<int>>("k").tier() == sc::TierId::redis);
+    cache.clear_memory();
+    CHECK(cache.get<std::vector<int>>("k", {.tiers = sc::TierSet::disk}).tier() == sc::TierId::disk);
+    CHECK(cache.erase("k"));
+    CHECK_FALSE(cache.exists("k"));
+}
+
+TEST_CASE("when Redis has lost everything the disk answers and fills it again", "[integration][promotion]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    sc::SmartCache<> cache(config_for(server.url(), dir));
+    REQUIRE(cache.set("k", std::string("kept"), {.ttl = 1h}));
+    server.kill();
+    server.start();
+    cache.clear_memory();
+    // The first commands may still meet the connection that died with the server.
+    while (!cache.health_check().redis) {
+    }
+    CHECK(cache.get<std::string>("k").tier() == sc::TierId::disk);
+    cache.clear_memory();
+    const auto again = cache.get<std::string>("k");
+    REQUIRE(again);
+    CHECK(*again == "kept");
+    CHECK(again.ttl() <= 1h);
+}
+
+TEST_CASE("two caches share values through Redis, and a clear by one is seen by the other below memory",
+          "[integration]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir one_dir;
+    const smartcache_test::TempDir two_dir;
+    sc::SmartCache<> one(config_for(server.url(), one_dir));
+    sc::SmartCache<> two(config_for(server.url(), two_dir));
+    REQUIRE(one.set("k", 1));
+    CHECK(two.get<int>("k", {.tiers = sc::TierSet::redis}).tier() == sc::TierId::redis);
+    one.clear();
+    CHECK_FALSE(two.get<int>("k", {.tiers = sc::TierSet::redis}));
+    REQUIRE(one.set("k", 2));
+    CHECK(*two.get<int>("k", {.tiers = sc::TierSet::redis}) == 2);
+}
+
+TEST_CASE("namespaces on one server do not touch each other", "[integration]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir one_dir;
+    const smartcache_test::TempDir two_dir;
+    sc::Config first = config_for(server.url(), one_dir);
+    first.key_prefix = "a";
+    sc::Config second = config_for(server.url(), two_dir);
+    second.key_prefix = "b";
+    sc::SmartCache<> one(first);
+    sc::SmartCache<> two(second);
+    REQUIRE(one.set("k", 1));
+    REQUIRE(two.set("k", 2));
+    one.clear();
+    two.clear_memory();
+    CHECK(*two.get<int>("k", {.tiers = sc::TierSet::redis}) == 2);
+}
+
+TEST_CASE("a set that Redis missed never shows its older value again", "[integration][R3]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    sc::Config config = config_for(server.url(), dir);
+    config.redis.timeout = 50ms;
+    config.redis.breaker = {.failures = 1000, .open_for = 10ms};
+    sc::SmartCache<> cache(config);
+    while (!cache.set("k", 1, {.write = sc::TierSet::redis})) {
+    }
+    server.pause();
+    CHECK(cache.set("k", 2));  // memory and disk take it, Redis does not answer
+    server.resume();
+    cache.clear_memory();
+    for (int i = 0; i < 20; ++i) {
+        const auto hit = cache.get<int>("k", {.tiers = sc::TierSet::redis});
+        if (hit) CHECK(*hit == 2);
+    }
+    CHECK(*cache.get<int>("k") == 2);
+}
+
+TEST_CASE("batches reach every tier", "[integration][batch]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    sc::SmartCache<> cache(config_for(server.url(), dir));
+    std::vector<std::pair<std::string, int>> pairs;
+    std::vector<std::string> keys;
+    for (int i = 0; i < 1000; ++i) {
+        pairs.emplace_back("k" + std::to_string(i), i);
+        keys.push_back(pairs.back().first);
+    }
+    CHECK(cache.set_many(pairs) == 1000);
+    cache.clear_memory();
+    const auto found = cache.get_many<int>(keys);
+    for (int i = 0; i < 1000; ++i) {
+        REQUIRE(found[static_cast<std::size_t>(i)]);
+        REQUIRE(*found[static_cast<std::size_t>(i)] == i);
+    }
+    CHECK(found[7].tier() == sc::TierId::redis);
+    CHECK(cache.erase_many(keys) == 1000);
+    CHECK_FALSE(cache.exists("k7"));
+}
