@@ -3,16 +3,14 @@
 //
 //   replay [options] TRACE|DIRECTORY...
 //     --policy adaptive,lru,...   default: all
-//     --percent 0.1,1,5,10,25     capacities in % of the unique keys (default), sizes under 32 entries left
-//     out
+//     --percent 0.1,1,5,10,25     capacities in % of the unique keys (default); those under 32 are left out
 //     --capacity 1000,50000       capacities in entries (with --bytes: in bytes) instead
 //     --shards N                  default: the cache's own choice for its capacity
 //     --bytes                     weigh entries by the trace's object sizes; --percent is then of the unique
-//     keys' bytes;
-//                                 traces without sizes are left out
+//                                 keys' bytes; traces without sizes are left out
 //     --csv FILE                  the rows as CSV too
 //     --reference FILE            reference_hit_ratios.csv: also print each policy's regret to Belady's
-//     optimum
+//                                 optimum
 //
 // The hash seed differs from run to run, so ratios of small caches move in the third decimal.
 

@@ -25,14 +25,25 @@ function(smartcache_missing_targets result)
   set(${result} "${missing}" PARENT_SCOPE)
 endfunction()
 
-# smartcache_add_tests(<name> SOURCES a_test.cpp... [LINK target...] [LABELS label...] [TIMEOUT seconds])
+# smartcache_precompile(<target> <header>...): parsed once for all sources of the target, which saves a third of the time or
+# more. That each header includes what it needs is for tests/structure to say, which compiles them one by one.
+function(smartcache_precompile target)
+  target_precompile_headers(${target} PRIVATE ${ARGN})
+  # What ccache asks for to see through precompiled headers.
+  target_compile_options(${target} PRIVATE "$<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>"
+                                           "$<$<CXX_COMPILER_ID:Clang>:SHELL:-Xclang -fno-pch-timestamp>")
+endfunction()
+
+# smartcache_add_tests(<name> SOURCES a_test.cpp... [LINK target...] [PRECOMPILE header...] [LABELS label...]
+#                      [TIMEOUT seconds])
 #
 # One executable, linked to smartcache::smartcache, LINK and Catch2's main; one ctest per source file, named <folder>/<file>.
+# PRECOMPILE: what most of the sources include, beside Catch2.
 # Skipped with a note in the summary when a LINK target does not exist here. The default TIMEOUT leaves room for sanitizers.
 function(smartcache_add_tests name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LINK;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LINK;PRECOMPILE;LABELS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
-    message(FATAL_ERROR "smartcache_add_tests(${name} SOURCES file... [LINK ...] [LABELS ...] [TIMEOUT n])")
+    message(FATAL_ERROR "smartcache_add_tests(${name} SOURCES file... [LINK ...] [PRECOMPILE ...] [LABELS ...] [TIMEOUT n])")
   endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
@@ -51,6 +62,7 @@ function(smartcache_add_tests name)
 
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE smartcache_test_main smartcache_warnings smartcache::smartcache ${arg_LINK})
+  smartcache_precompile(${name} "${PROJECT_SOURCE_DIR}/tests/support/catch.hpp" ${arg_PRECOMPILE})
 
   # A file whose tests are not found must fail. Version 3 does so by itself.
   set(warn "")

@@ -73,7 +73,8 @@ need_redis_server() {
 use_ccache() {
     if command -v ccache >/dev/null 2>&1; then
         CMAKE_CXX_COMPILER_LAUNCHER=ccache
-        export CMAKE_CXX_COMPILER_LAUNCHER
+        CCACHE_SLOPPINESS=pch_defines,time_macros # asked for by precompiled headers
+        export CMAKE_CXX_COMPILER_LAUNCHER CCACHE_SLOPPINESS
     fi
 }
 

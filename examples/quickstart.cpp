@@ -1,9 +1,9 @@
 // The main job in one program: a slow HTTP service, cached in memory, in Redis (where a redis-server is
 // installed) and on disk.
 //
-//     quickstart                    fetch every file of this directory four times and print who answered how
-//     quickly quickstart --root DIR         the same for another directory quickstart --serve [PORT]     keep
-//     serving on 127.0.0.1 for a browser or curl
+//     quickstart                    fetch every file of this directory four times; print who answered how fast
+//     quickstart --root DIR         the same for another directory
+//     quickstart --serve [PORT]     keep serving on 127.0.0.1 for a browser or curl
 //
 // The first and the second pass fill and use memory. The third comes after memory was cleared: the next tier
 // answers. The fourth comes after a restart of the process, and of its Redis: the disk answers.

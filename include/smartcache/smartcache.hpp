@@ -1,6 +1,7 @@
 #pragma once
 
-// Everything this build has: the facade, `cached<>`, the tiers and the codecs. The HTTP cache is `<smartcache/http.hpp>`.
+// Everything this build has: the facade, `cached<>`, the tiers and the codecs. The HTTP cache is
+// `<smartcache/http.hpp>`.
 
 #include <smartcache/codec/binary.hpp>
 #include <smartcache/codec/bytes.hpp>

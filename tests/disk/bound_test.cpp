@@ -25,16 +25,19 @@ TEST_CASE("the files never take more than max_size during a churn of all sizes",
         const std::uint64_t dice = random >> 33U;
         const std::string key = "k" + std::to_string(dice % 400);
         const std::size_t size = dice % 97 == 0 ? 200'000 + dice % 200'000 : dice % 4000;
-        if (dice % 10 == 0) (void)disk.erase(key);
-        else if (disk.set(key, value_of(key, 1, size)) == TierStatus::ok) written += size;
+        if (dice % 10 == 0)
+            (void)disk.erase(key);
+        else if (disk.set(key, value_of(key, 1, size)) == TierStatus::ok)
+            written += size;
         if (i == 1500) disk.reopen();
-        if (i % 20 == 0) REQUIRE(disk.tier->flush(10s));  // else a slow machine would reject more than it stores
+        if (i % 20 == 0)
+            REQUIRE(disk.tier->flush(10s));  // else a slow machine would reject more than it stores
         most = std::max(most, disk_usage(disk.options.path));
         REQUIRE(most <= disk.options.max_size);
         REQUIRE(disk.tier->stats().bytes <= disk.options.max_size);
     }
-    CHECK(written > 3 * disk.options.max_size);       // segments did turn over
-    CHECK(most > disk.options.max_size * 3 / 4);      // and the space is used
+    CHECK(written > 3 * disk.options.max_size);   // segments did turn over
+    CHECK(most > disk.options.max_size * 3 / 4);  // and the space is used
     REQUIRE(disk.tier->flush(10s));
     CHECK(disk.tier->stats().evictions > 0);
     for (int i = 0; i < 400; ++i) {
@@ -123,7 +126,8 @@ TEST_CASE("an erased key stays erased through any number of evictions and restar
         for (int i = 0; i < 30; ++i) disk.set("f" + std::to_string(i), value_of("f", 1, 1500));
         disk.erase(key);
         if (round % 5 == 0) disk.reopen();
-        for (int earlier = 0; earlier <= round; ++earlier) REQUIRE_FALSE(disk.get("k" + std::to_string(earlier)));
+        for (int earlier = 0; earlier <= round; ++earlier)
+            REQUIRE_FALSE(disk.get("k" + std::to_string(earlier)));
     }
     CHECK(disk.segments().front().filename() != "00000001.seg");  // so segments did turn over
 }

@@ -1,4 +1,5 @@
-// A child process works on a store, is killed at a random point, and the store is compared with what it had done.
+// A child process works on a store, is killed at a random point, and the store is compared with what it had
+// done.
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -25,8 +26,9 @@ namespace {
 
 constexpr std::size_t key_count = 64;
 
-/// What the child has told, in memory that outlives it. For each key the version that a call has begun to store, and
-/// the oldest that may still be seen: every call that has returned moves it (an erase to one more than the version).
+/// What the child has told, in memory that outlives it. For each key the version that a call has begun to
+/// store, and the oldest that may still be seen: every call that has returned moves it (an erase to one more
+/// than the version).
 struct Told {
     std::atomic<std::uint64_t> calls{0};
     std::atomic<std::uint64_t> next_version{1};
@@ -38,7 +40,8 @@ struct Told {
 class SharedTold {
   public:
     SharedTold()
-        : told_(new(::mmap(nullptr, sizeof(Told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Told) {}
+        : told_(new (::mmap(nullptr, sizeof(Told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+                    Told) {}
     ~SharedTold() { ::munmap(told_, sizeof(Told)); }
     SharedTold(const SharedTold&) = delete;
     SharedTold& operator=(const SharedTold&) = delete;
@@ -49,7 +52,9 @@ class SharedTold {
     Told* told_;
 };
 
-std::string key_of(std::size_t i) { return "key" + std::to_string(i); }
+std::string key_of(std::size_t i) {
+    return "key" + std::to_string(i);
+}
 
 [[noreturn]] void work(DiskFixture& disk, Told& told, std::uint64_t seed, bool clears) {
     disk.open();
@@ -75,7 +80,8 @@ std::string key_of(std::size_t i) { return "key" + std::to_string(i); }
             const std::uint64_t version = told.next_version++;
             told.must_be_there[i] = stored[i] = false;
             told.begun[i] = version;
-            const TierStatus status = disk.set(key, value_of(key, version, dice % 11 == 0 ? 9000 : dice % 700));
+            const TierStatus status =
+                disk.set(key, value_of(key, version, dice % 11 == 0 ? 9000 : dice % 700));
             told.oldest[i] = version;  // also when it was rejected: the older one must be gone
             stored[i] = status == TierStatus::ok;
         }
@@ -129,9 +135,12 @@ TEST_CASE("after kill -9 at any moment nothing erased or overwritten comes back,
             }
             ++seen;
             const auto version = version_in(key, *value);
-            if (!version) wrong = key + " is damaged: " + value->substr(0, 30);
-            else if (*version < told->oldest[i]) wrong = key + " came back: " + value->substr(0, 30);
-            else if (*version > told->begun[i]) wrong = key + " was never written: " + value->substr(0, 30);
+            if (!version)
+                wrong = key + " is damaged: " + value->substr(0, 30);
+            else if (*version < told->oldest[i])
+                wrong = key + " came back: " + value->substr(0, 30);
+            else if (*version > told->begun[i])
+                wrong = key + " was never written: " + value->substr(0, 30);
         }
         CHECK(disk.tier->stats().corrupt == 0);
         CHECK(disk_usage(disk.options.path) <= disk.options.max_size);

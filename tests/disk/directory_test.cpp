@@ -78,7 +78,8 @@ TEST_CASE("a second cache in the same process is refused with path and pid, unti
     CHECK(refusal(disk.options.path).empty());
 }
 
-TEST_CASE("a cache in another process is named by its pid, and its death frees the directory", "[disk][directory]") {
+TEST_CASE("a cache in another process is named by its pid, and its death frees the directory",
+          "[disk][directory]") {
     const TempDir dir;
     int ready[2];
     REQUIRE(::pipe(ready) == 0);
@@ -145,7 +146,8 @@ TEST_CASE("a directory without permission is refused with errno", "[disk][direct
             ::_exit(4);
         } catch (const sc::ConfigError& error) {
             const std::string text = error.what();
-            ::_exit(text.find("Permission denied") != std::string::npos && text.find("errno 13") != std::string::npos &&
+            ::_exit(text.find("Permission denied") != std::string::npos &&
+                            text.find("errno 13") != std::string::npos &&
                             text.find(options.path.string()) != std::string::npos
                         ? 0
                         : 5);
@@ -156,14 +158,16 @@ TEST_CASE("a directory without permission is refused with errno", "[disk][direct
     CHECK(WEXITSTATUS(status) == 0);
 }
 
-TEST_CASE("a directory with other people's files is refused before anything is created in it", "[disk][directory]") {
+TEST_CASE("a directory with other people's files is refused before anything is created in it",
+          "[disk][directory]") {
     const TempDir dir;
     write_bytes(dir / "letter.txt", sc::as_byte_view("dear"));
     CHECK_THAT(refusal(dir.path()), Contains("letter.txt"));
     CHECK(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()) == 1);
 }
 
-TEST_CASE("a store of another format version is refused with both versions, and not changed", "[disk][directory]") {
+TEST_CASE("a store of another format version is refused with both versions, and not changed",
+          "[disk][directory]") {
     DiskFixture disk;
     disk.open();
     disk.set("k", "v");

@@ -41,7 +41,7 @@ struct Queued : DiskFixture {
 
 TEST_CASE("what was written is read back, whole and with its metadata", "[disk][tier]") {
     Ways disk;
-    for (const std::size_t size : {0, 1, 100, 4095, 4096, 5000, 70'000, 300'000}) {
+    for (const std::size_t size : {0U, 1U, 100U, 4095U, 4096U, 5000U, 70'000U, 300'000U}) {
         const std::string value = value_of("k", size, size);
         REQUIRE(disk.set("k" + std::to_string(size), value) == TierStatus::ok);
         CHECK(disk.get("k" + std::to_string(size)) == value);
@@ -129,7 +129,8 @@ TEST_CASE("values and erases persist across instances", "[disk][tier]") {
     CHECK(disk.tier->stats().corrupt == 0);
 }
 
-TEST_CASE("many restarts continue in one segment instead of filling the directory with small ones", "[disk][tier]") {
+TEST_CASE("many restarts continue in one segment instead of filling the directory with small ones",
+          "[disk][tier]") {
     DiskFixture disk;
     for (int i = 0; i < 20; ++i) {
         disk.open();
@@ -141,7 +142,8 @@ TEST_CASE("many restarts continue in one segment instead of filling the director
     for (int i = 0; i < 20; ++i) CHECK(disk.get("k" + std::to_string(i)) == "v");
 }
 
-TEST_CASE("a record expires exactly at its time, also after a restart, and is counted as expired", "[disk][tier]") {
+TEST_CASE("a record expires exactly at its time, also after a restart, and is counted as expired",
+          "[disk][tier]") {
     DiskFixture disk;
     disk.open();
     disk.set("k", "v", 10s);
@@ -366,7 +368,8 @@ TEST_CASE("a full queue rejects and counts, and the old value does not come back
     CHECK(disk.get("k") == "old");
     int stored = 0;
     TierStatus last = TierStatus::ok;
-    for (int i = 0; i < 1000 && last == TierStatus::ok; ++i, ++stored) last = disk.set("f" + std::to_string(i), "filler");
+    for (int i = 0; i < 1000 && last == TierStatus::ok; ++i, ++stored)
+        last = disk.set("f" + std::to_string(i), "filler");
     REQUIRE(last == TierStatus::rejected);
     CHECK(stored > 20);
     CHECK(disk.set("k", "new") == TierStatus::rejected);
@@ -493,7 +496,8 @@ TEST_CASE("maintenance removes the expired and drops segments in which nothing l
     CHECK(disk.get("new199"));
 }
 
-TEST_CASE("dropping a dead segment in the middle carries its kills: nothing older comes back", "[disk][tier][R20]") {
+TEST_CASE("dropping a dead segment in the middle carries its kills: nothing older comes back",
+          "[disk][tier][R20]") {
     DiskFixture disk;
     disk.options.write = sc::WriteMode::through;
     disk.open();

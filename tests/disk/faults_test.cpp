@@ -35,8 +35,12 @@ class FaultyIo final : public sc::detail::Io {
     int open_at(int directory, const char* name, int flags, mode_t mode) override {
         return strikes("openat") ? -1 : Io::open_at(directory, name, flags, mode);
     }
-    int status(int file, struct stat* result) override { return strikes("fstat") ? -1 : Io::status(file, result); }
-    int change_mode(int file, mode_t mode) override { return strikes("fchmod") ? -1 : Io::change_mode(file, mode); }
+    int status(int file, struct stat* result) override {
+        return strikes("fstat") ? -1 : Io::status(file, result);
+    }
+    int change_mode(int file, mode_t mode) override {
+        return strikes("fchmod") ? -1 : Io::change_mode(file, mode);
+    }
     int lock(int file) override { return strikes("flock") ? -1 : Io::lock(file); }
     ssize_t pread(int file, void* to_, std::size_t size, std::uint64_t offset) override {
         return strikes("pread") ? -1 : Io::pread(file, to_, size, offset);
@@ -50,9 +54,13 @@ class FaultyIo final : public sc::detail::Io {
     void* map(int file, std::size_t size, bool writable) override {
         return strikes("mmap") ? MAP_FAILED : Io::map(file, size, writable);
     }
-    int truncate(int file, std::uint64_t size) override { return strikes("ftruncate") ? -1 : Io::truncate(file, size); }
+    int truncate(int file, std::uint64_t size) override {
+        return strikes("ftruncate") ? -1 : Io::truncate(file, size);
+    }
     int sync(int file) override { return strikes("fdatasync") ? -1 : Io::sync(file); }
-    int allocate(int file, std::uint64_t size) override { return strikes("fallocate") ? -1 : Io::allocate(file, size); }
+    int allocate(int file, std::uint64_t size) override {
+        return strikes("fallocate") ? -1 : Io::allocate(file, size);
+    }
     int rename_at(int directory, const char* from_, const char* to_) override {
         return strikes("rename") ? -1 : Io::rename_at(directory, from_, to_);
     }
@@ -152,7 +160,8 @@ struct Script : DiskFixture {
     }
     void touch(const std::string& key) {
         if (!get(key)) return;
-        (void)tier->change_lifetime(sc::physical_key("ns", key), found_stamp, clock.wall() + 24h, clock.wall() + 24h);
+        (void)tier->change_lifetime(sc::physical_key("ns", key), found_stamp, clock.wall() + 24h,
+                                    clock.wall() + 24h);
     }
     void forget_if(const std::string& key, bool failed) {
         if (failed) not_erased[key].insert(allowed[key].begin(), allowed[key].end());
@@ -162,7 +171,8 @@ struct Script : DiskFixture {
             const auto value = get(key);
             if (!value) continue;
             const auto version = version_in(key, *value);
-            if (!version || !versions.contains(*version)) wrong = key + " " + when + ": " + value->substr(0, 20);
+            if (!version || !versions.contains(*version))
+                wrong = key + " " + when + ": " + value->substr(0, 20);
         }
     }
 
@@ -175,7 +185,8 @@ struct Script : DiskFixture {
 
 }  // namespace
 
-TEST_CASE("whichever call fails: nothing wrong is served, nothing crashes, and the store recovers", "[disk][faults]") {
+TEST_CASE("whichever call fails: nothing wrong is served, nothing crashes, and the store recovers",
+          "[disk][faults]") {
     const auto error = GENERATE(EIO, ENOSPC, EROFS);
     const int length = GENERATE(1, 4, 1'000'000);
     const auto io = GENERATE(sc::DiskIo::mmap, sc::DiskIo::pread);
@@ -258,7 +269,8 @@ TEST_CASE("while nothing can be written, writes are unavailable, old values stay
     CHECK(disk.set("k", "newer") == TierStatus::ok);
 }
 
-TEST_CASE("more kills than the journal can hold while nothing can be written drop the store", "[disk][faults][R21]") {
+TEST_CASE("more kills than the journal can hold while nothing can be written drop the store",
+          "[disk][faults][R21]") {
     FaultyIo io;
     DiskFixture disk(TempDir::On::memory);
     disk.options.write = sc::WriteMode::through;
@@ -331,7 +343,8 @@ TEST_CASE("segments that somebody removes are no error until they are needed", "
     disk.open();
     for (int i = 0; i < 10; ++i) disk.set("k" + std::to_string(i), value_of("k", 1, 50'000));
     for (const auto& path : disk.segments()) std::filesystem::remove(path);
-    for (int i = 0; i < 40; ++i) REQUIRE(disk.set("n" + std::to_string(i), value_of("n", 1, 50'000)) == TierStatus::ok);
+    for (int i = 0; i < 40; ++i)
+        REQUIRE(disk.set("n" + std::to_string(i), value_of("n", 1, 50'000)) == TierStatus::ok);
     CHECK(disk.get("n39"));
     CHECK(disk_usage(disk.options.path) <= disk.options.max_size);
 }

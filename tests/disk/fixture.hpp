@@ -88,15 +88,16 @@ class DiskFixture {
     sc::TierStatus status{};
 };
 
-/// Bytes of all files in a directory: lengths and blocks, whichever is more for each file. Files that vanish while this
-/// looks count as gone.
+/// Bytes of all files in a directory: lengths and blocks, whichever is more for each file. Files that vanish
+/// while this looks count as gone.
 inline std::uint64_t disk_usage(const std::filesystem::path& path) {
     std::uint64_t sum = 0;
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
         struct stat status {};
         if (::stat(entry.path().c_str(), &status) != 0) continue;
-        sum += std::max(static_cast<std::uint64_t>(status.st_size), static_cast<std::uint64_t>(status.st_blocks) * 512);
+        sum += std::max(static_cast<std::uint64_t>(status.st_size),
+                        static_cast<std::uint64_t>(status.st_blocks) * 512);
     }
     return sum;
 }

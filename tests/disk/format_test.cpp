@@ -26,7 +26,12 @@ std::string hex(ByteView bytes) {
 
 TEST_CASE("the bytes of a manifest are pinned", "[disk][format][golden]") {
     const ManifestBytes bytes = encode_manifest({.version = 1, .token = 0x0123456789abcdef});
-    CHECK(hex(bytes) == "534d434449534b0a" "01000000" "20000000" "efcdab8967452301" "dba12a4462e40289");
+    CHECK(hex(bytes) ==
+          "534d434449534b0a"
+          "01000000"
+          "20000000"
+          "efcdab8967452301"
+          "dba12a4462e40289");
     const auto parsed = parse_manifest(bytes);
     REQUIRE(parsed);
     CHECK(parsed->version == 1);
@@ -36,8 +41,14 @@ TEST_CASE("the bytes of a manifest are pinned", "[disk][format][golden]") {
 TEST_CASE("the bytes of a segment header are pinned", "[disk][format][golden]") {
     std::array<std::byte, segment_header_size> bytes{};
     put_segment_header(bytes.data(), {.id = 7, .generation = 0x1111, .first_sequence = 258}, 99);
-    CHECK(hex(bytes) == "534d4353" "01000000" "0700000000000000" "1111000000000000" "0201000000000000"
-                        "000000000000000000000000000000000000000000000000" "d2ff8709c52b61ec");
+    CHECK(hex(bytes) ==
+          "534d4353"
+          "01000000"
+          "0700000000000000"
+          "1111000000000000"
+          "0201000000000000"
+          "000000000000000000000000000000000000000000000000"
+          "d2ff8709c52b61ec");
     const auto parsed = parse_segment_header(bytes, 99);
     REQUIRE(parsed);
     CHECK(parsed->id == 7);
@@ -46,16 +57,22 @@ TEST_CASE("the bytes of a segment header are pinned", "[disk][format][golden]") 
     CHECK_FALSE(parse_segment_header(bytes, 98));  // another store's
 }
 
-TEST_CASE("the bytes of a frame header are pinned, and are those of the worked example", "[disk][format][golden]") {
+TEST_CASE("the bytes of a frame header are pinned, and are those of the worked example",
+          "[disk][format][golden]") {
     FrameHeaderBytes bytes{};
     const FrameHeader header{FrameKind::tombstone, 0, 258, 0x1122334455667788};
     put_frame_header(bytes.data(), header, 1);
-    CHECK(hex(bytes) == "00000080" "d5030ef9" "0201000000000000" "8877665544332211");
+    CHECK(hex(bytes) ==
+          "00000080"
+          "d5030ef9"
+          "0201000000000000"
+          "8877665544332211");
     CHECK(parse_frame_header(bytes.data(), 1) == header);
     CHECK_FALSE(parse_frame_header(bytes.data(), 2));  // another generation's
 }
 
-TEST_CASE("every flipped bit of a header is noticed, and repaired to the header that was written", "[disk][format]") {
+TEST_CASE("every flipped bit of a header is noticed, and repaired to the header that was written",
+          "[disk][format]") {
     const FrameHeader header{FrameKind::record, 4711, 258, 0x1122334455667788};
     FrameHeaderBytes written{};
     put_frame_header(written.data(), header, 5);
@@ -68,7 +85,8 @@ TEST_CASE("every flipped bit of a header is noticed, and repaired to the header 
     }
 }
 
-TEST_CASE("what is no manifest is refused, a manifest of another version is recognised as one", "[disk][format]") {
+TEST_CASE("what is no manifest is refused, a manifest of another version is recognised as one",
+          "[disk][format]") {
     ManifestBytes bytes = encode_manifest({.version = 2, .token = 1});
     REQUIRE(parse_manifest(bytes));
     CHECK(parse_manifest(bytes)->version == 2);
@@ -98,7 +116,8 @@ TEST_CASE("segment names sort by id as long as they have eight digits, and are r
         CHECK_FALSE(segment_id(name));
 }
 
-TEST_CASE("a reseeded record is the record that would have been encoded under the new seed", "[disk][format]") {
+TEST_CASE("a reseeded record is the record that would have been encoded under the new seed",
+          "[disk][format]") {
     smartcache::RecordView record;
     record.key = "0::k";
     record.payload = smartcache::as_byte_view("value");

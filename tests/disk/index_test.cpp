@@ -11,7 +11,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Location at(std::uint32_t number) { return {static_cast<std::uint16_t>(number % 7), (number + 1) * 4, number}; }
+Location at(std::uint32_t number) {
+    return {static_cast<std::uint16_t>(number % 7), (number + 1) * 4, number};
+}
 
 bool equal(const std::optional<Location>& found, std::uint32_t number) {
     return found && found->same_place(at(number)) && found->dead_at == number;
@@ -20,13 +22,14 @@ bool equal(const std::optional<Location>& found, std::uint32_t number) {
 }  // namespace
 
 TEST_CASE("a shard behaves like a map under random puts, erases and purges", "[disk][index]") {
-    std::mt19937_64 random(GENERATE(1, 2, 3));
+    std::mt19937_64 random(GENERATE(1U, 2U, 3U));
     IndexShard shard;
     std::map<std::uint64_t, std::uint32_t> model;
     std::vector<std::uint64_t> tags;
     for (int i = 0; i < 600; ++i) {
         std::uint64_t tag = random() & ((std::uint64_t{1} << 56U) - 1);
-        if (i % 3 == 0) tag |= std::uint64_t{0xFFFFFFF} << 28U;  // many homes at the very end: probes wrap around
+        if (i % 3 == 0)
+            tag |= std::uint64_t{0xFFFFFFF} << 28U;  // many homes at the very end: probes wrap around
         tags.push_back(tag);
     }
     bool same = true;
@@ -41,14 +44,17 @@ TEST_CASE("a shard behaves like a map under random puts, erases and purges", "[d
             same = same && shard.erase(tag) == (model.erase(tag) == 1);
         } else if (dice < 998) {
             const auto slot = static_cast<std::uint16_t>(random() % 7);
-            const auto removed = shard.erase_if([slot](const Location& location) { return location.slot == slot; });
-            same = same && removed == std::erase_if(model, [slot](const auto& e) { return e.second % 7 == slot; });
+            const auto removed =
+                shard.erase_if([slot](const Location& location) { return location.slot == slot; });
+            same = same &&
+                   removed == std::erase_if(model, [slot](const auto& e) { return e.second % 7 == slot; });
         } else {
             shard.shrink();
         }
         same = same && shard.size() == model.size();
         const auto expected = model.find(tag);
-        same = same && (expected == model.end() ? !shard.find(tag) : equal(shard.find(tag), expected->second));
+        same =
+            same && (expected == model.end() ? !shard.find(tag) : equal(shard.find(tag), expected->second));
         if (step % 500 == 0)
             for (const auto& [key, number] : model) same = same && equal(shard.find(key), number);
         if (!same) FAIL("differs at step " << step);
@@ -70,7 +76,8 @@ TEST_CASE("a record costs at most 24 bytes of index at every size", "[disk][inde
         IndexShard& shard = index.shard(hash);
         shard.prepare();
         shard.put(DiskIndex::tag(hash), at(1));
-        if (count % 10'000 == 0) REQUIRE(static_cast<double>(index.bytes()) / static_cast<double>(count) <= 24.5);
+        if (count % 10'000 == 0)
+            REQUIRE(static_cast<double>(index.bytes()) / static_cast<double>(count) <= 24.5);
     }
     CHECK(index.size() == 200'000);
 }

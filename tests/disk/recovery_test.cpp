@@ -16,8 +16,8 @@ namespace {
 
 const std::vector<std::string> keys{"a", "b", "c", "d", "e", "f"};
 
-/// Two small segments. Each key that has an older version has it in the first one, except "e", so that any tombstone or
-/// record that is lost from the second would let it come back.
+/// Two small segments. Each key that has an older version has it in the first one, except "e", so that any
+/// tombstone or record that is lost from the second would let it come back.
 struct SmallStore : DiskFixture {
     SmallStore() : DiskFixture(TempDir::On::memory) {
         options.write = sc::WriteMode::through;
@@ -38,7 +38,8 @@ struct SmallStore : DiskFixture {
         expected = {{"a", 2}, {"c", 1}, {"d", 1}, {"e", 2}, {"f", 1}};
     }
 
-    /// Opens the store and counts the keys that are missing. A value of another version or another key is fatal.
+    /// Opens the store and counts the keys that are missing. A value of another version or another key is
+    /// fatal.
     std::size_t lost() {
         open();
         std::size_t missing = 0;
@@ -48,7 +49,8 @@ struct SmallStore : DiskFixture {
                 missing += expected.contains(key);
                 continue;
             }
-            if (!expected.contains(key) || version_in(key, *value) != expected[key]) wrong = key + " = " + *value;
+            if (!expected.contains(key) || version_in(key, *value) != expected[key])
+                wrong = key + " = " + *value;
         }
         const auto filler = get("filler");
         if (filler && version_in("filler", *filler) != 1) wrong = "filler";
@@ -82,8 +84,8 @@ TEST_CASE("a store cut at any byte gives what lies before the cut, and nothing t
         const std::size_t lost = store.lost();
         INFO("cut at " << size);
         REQUIRE(store.wrong.empty());
-        REQUIRE(lost <= lost_before);     // what was there with less of the file is there with more of it
-        REQUIRE(store.corrupt == 0);      // a torn tail is no damage
+        REQUIRE(lost <= lost_before);  // what was there with less of the file is there with more of it
+        REQUIRE(store.corrupt == 0);   // a torn tail is no damage
         lost_before = lost;
         if (size == 0) REQUIRE(lost == 4);  // a, d, e, f: "a" is not its first version, thanks to the journal
     }
@@ -133,7 +135,8 @@ TEST_CASE("flipped bits in the journal lose nothing", "[disk][recovery]") {
     }
 }
 
-TEST_CASE("a torn tail is ignored, a damaged middle is counted and what lies behind it is found", "[disk][recovery]") {
+TEST_CASE("a torn tail is ignored, a damaged middle is counted and what lies behind it is found",
+          "[disk][recovery]") {
     SmallStore store;
     const auto second = store.segments().at(1);
     Bytes bytes = read_bytes(second);
@@ -184,8 +187,9 @@ TEST_CASE("a segment of another store is discarded", "[disk][recovery]") {
     CHECK(two.get("k") == "of two");
 }
 
-TEST_CASE("a record that is damaged while the store is open is a miss, counted, and its predecessor stays dead",
-          "[disk][recovery]") {
+TEST_CASE(
+    "a record that is damaged while the store is open is a miss, counted, and its predecessor stays dead",
+    "[disk][recovery]") {
     DiskFixture disk;
     disk.options.write = sc::WriteMode::through;
     disk.options.io = GENERATE(sc::DiskIo::mmap, sc::DiskIo::pread);
@@ -197,7 +201,8 @@ TEST_CASE("a record that is damaged while the store is open is a miss, counted, 
     const Bytes whole = read_bytes(path);
     {
         std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-        file.seekp(static_cast<std::streamoff>(whole.size() - 100));  // the header and the front of the last record
+        file.seekp(
+            static_cast<std::streamoff>(whole.size() - 100));  // the header and the front of the last record
         file.write("damage damage damage damage damage ", 35);
     }
     CHECK_FALSE(disk.get("k"));
@@ -222,7 +227,8 @@ TEST_CASE("with pread a file cut short by somebody else is a miss, not a signal"
     CHECK(disk.tier->set("other", "v"));
 }
 
-TEST_CASE("expired records are skipped at opening, but go on to hide what they replaced", "[disk][recovery][R20]") {
+TEST_CASE("expired records are skipped at opening, but go on to hide what they replaced",
+          "[disk][recovery][R20]") {
     DiskFixture disk;
     disk.open();
     disk.set("k", "long", 24h);
@@ -244,7 +250,9 @@ TEST_CASE("random bytes as segments are opened without harm", "[disk][recovery]"
     const Snapshot snapshot(disk.options.path);
     const Bytes whole = snapshot.files().at("00000001.seg");
     std::uint64_t random = 7;
-    const auto next = [&random] { return (random = random * 6364136223846793005U + 1442695040888963407U) >> 33U; };
+    const auto next = [&random] {
+        return (random = random * 6364136223846793005U + 1442695040888963407U) >> 33U;
+    };
     for (int round = 0; round < 400; ++round) {
         snapshot.restore();
         Bytes bytes = whole;
@@ -252,7 +260,8 @@ TEST_CASE("random bytes as segments are opened without harm", "[disk][recovery]"
             const std::size_t from = next() % bytes.size();
             const std::size_t to = next() % bytes.size();
             const std::size_t size = std::min<std::size_t>(next() % 64, bytes.size() - std::max(from, to));
-            for (std::size_t j = 0; j < size; ++j) bytes[to + j] = next() % 2 ? bytes[from + j] : static_cast<std::byte>(next());
+            for (std::size_t j = 0; j < size; ++j)
+                bytes[to + j] = next() % 2 ? bytes[from + j] : static_cast<std::byte>(next());
         }
         for (std::uint64_t cut = next() % 100; cut > 0; --cut) bytes.pop_back();
         write_bytes(disk.options.path / "00000001.seg", bytes);

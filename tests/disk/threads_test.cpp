@@ -21,7 +21,8 @@ namespace {
 constexpr std::size_t key_count = 96;
 constexpr std::size_t writers = 3;
 
-/// For each key, which one writer owns: the oldest version that a read which begins now may return. Versions only grow.
+/// For each key, which one writer owns: the oldest version that a read which begins now may return. Versions
+/// only grow.
 struct Oracle {
     std::array<std::atomic<std::uint64_t>, key_count> oldest{};
     std::atomic<std::uint64_t> newest{0};
@@ -56,9 +57,12 @@ struct Run : DiskFixture {
             ++hits;
             const std::string text(sc::as_text_view(found.payload));
             const auto version = version_in(name, text);
-            if (!version) oracle.blame(name + " is damaged: " + text.substr(0, 30));
-            else if (*version < oldest) oracle.blame(name + " is old: " + text.substr(0, 30));
-            else if (*version > oracle.newest) oracle.blame(name + " is from nowhere");
+            if (!version)
+                oracle.blame(name + " is damaged: " + text.substr(0, 30));
+            else if (*version < oldest)
+                oracle.blame(name + " is old: " + text.substr(0, 30));
+            else if (*version > oracle.newest)
+                oracle.blame(name + " is from nowhere");
         });
     }
 
@@ -79,7 +83,8 @@ struct Run : DiskFixture {
                     if (tier->remove(key) == TierStatus::unavailable) oracle.blame("remove failed");
                     break;
                 case 1: {
-                    const bool refused = tier->write(record, WriteCondition::if_absent()) == TierStatus::refused;
+                    const bool refused =
+                        tier->write(record, WriteCondition::if_absent()) == TierStatus::refused;
                     if (refused) continue;  // the old one stays: nothing to expect
                     break;
                 }
@@ -94,7 +99,8 @@ struct Run : DiskFixture {
                 default: {
                     const TierStatus result = tier->write(record);
                     if (result == TierStatus::unavailable) oracle.blame("write failed");
-                    if (result == TierStatus::rejected) (void)tier->flush(10s);  // else there is soon nothing to hit
+                    if (result == TierStatus::rejected)
+                        (void)tier->flush(10s);  // else there is soon nothing to hit
                     break;
                 }
             }
@@ -121,7 +127,8 @@ TEST_CASE("under load from many threads every read gives a version that was curr
     std::vector<std::thread> others;
     for (int reader = 0; reader < 2; ++reader)
         others.emplace_back([&run, &stop, reader] {
-            for (std::size_t i = static_cast<std::size_t>(reader); !stop; i = (i + 7) % key_count) run.read_one(i);
+            for (std::size_t i = static_cast<std::size_t>(reader); !stop; i = (i + 7) % key_count)
+                run.read_one(i);
         });
     others.emplace_back([&run, &stop] {
         while (!stop) {
@@ -143,7 +150,8 @@ TEST_CASE("under load from many threads every read gives a version that was curr
     CHECK(run.oracle.wrong == "");
 }
 
-TEST_CASE("a clear among concurrent writers leaves nothing that was written before it", "[disk][threads][clear]") {
+TEST_CASE("a clear among concurrent writers leaves nothing that was written before it",
+          "[disk][threads][clear]") {
     Run run;
     run.tuning.chunk_bytes = 8192;
     run.options.max_size = 64U << 20U;  // enough for all of it: the bystander must not be evicted
@@ -169,7 +177,8 @@ TEST_CASE("a clear among concurrent writers leaves nothing that was written befo
             const std::string name = "k" + std::to_string(i);
             (void)run.tier->read(sc::physical_key("", name), [&](const sc::RecordView& found) {
                 const auto version = version_in(name, std::string(sc::as_text_view(found.payload)));
-                if (version && *version <= written[i] && *version <= before) run.oracle.blame(name + " outlived a clear");
+                if (version && *version <= written[i] && *version <= before)
+                    run.oracle.blame(name + " outlived a clear");
             });
         }
     }

@@ -20,7 +20,9 @@ std::vector<sc::ConfigProblem> problems_of(const sc::DiskOptions& options) {
 
 }  // namespace
 
-TEST_CASE("the default disk options are valid", "[disk][validate]") { CHECK(problems_of({}).empty()); }
+TEST_CASE("the default disk options are valid", "[disk][validate]") {
+    CHECK(problems_of({}).empty());
+}
 
 TEST_CASE("all wrong disk options are named at once, with what was given", "[disk][validate]") {
     sc::DiskOptions options;

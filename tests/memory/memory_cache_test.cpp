@@ -207,13 +207,15 @@ TEST_CASE("impossible options are refused, all of them at once", "[memory][confi
     }
 }
 
-TEST_CASE("threads that read, write, erase and resize never see a foreign or torn value", "[memory][stress]") {
+TEST_CASE("threads that read, write, erase and resize never see a foreign or torn value",
+          "[memory][stress]") {
     // Oracle: a value repeats its key; a torn or foreign one would not. Bounds are checked all the while.
     struct Value {
         std::uint64_t key;
         std::string text;
     };
-    for (const auto policy : {sc::EvictionPolicy::adaptive, sc::EvictionPolicy::lru, sc::EvictionPolicy::w_tinylfu}) {
+    for (const auto policy :
+         {sc::EvictionPolicy::adaptive, sc::EvictionPolicy::lru, sc::EvictionPolicy::w_tinylfu}) {
         sc::MemoryCache<std::uint64_t, Value> cache({.capacity = 64, .shards = 2, .policy = policy});
         std::atomic<int> wrong{0};
         std::atomic<std::uint64_t> over{0};

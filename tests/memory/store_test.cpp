@@ -35,7 +35,8 @@ struct Item : sc::detail::EntryBase {
 
 using Store = sc::detail::Store<Item>;
 
-Store::Ref make(Store& store, std::uint64_t key, int value, std::int64_t dead_at = sc::detail::EntryBase::never) {
+Store::Ref make(Store& store, std::uint64_t key, int value,
+                std::int64_t dead_at = sc::detail::EntryBase::never) {
     auto* const item = ::new (store.arena().allocate(sizeof(Item), alignof(Item))) Item();
     ++Item::alive;
     item->arena = &store.arena();
@@ -53,13 +54,15 @@ auto is(std::uint64_t key) {
 
 }  // namespace
 
-TEST_CASE("the store agrees with a map under random operations, and leaks nothing", "[memory][store][model]") {
+TEST_CASE("the store agrees with a map under random operations, and leaks nothing",
+          "[memory][store][model]") {
     for (const unsigned seed : {1U, 2U, 3U}) {
         std::mt19937 random(seed);
         sc::FakeClock clock;
         std::map<std::uint64_t, std::pair<int, std::int64_t>> model;
         {
-            Store store({.capacity = 100'000, .shards = 4, .policy = sc::EvictionPolicy::lru}, sc::TimeSource(&clock));
+            Store store({.capacity = 100'000, .shards = 4, .policy = sc::EvictionPolicy::lru},
+                        sc::TimeSource(&clock));
             for (int step = 0; step < 20'000; ++step) {
                 const std::uint64_t key = random() % 500;
                 const std::uint64_t hash = hash_of(key);
@@ -69,8 +72,9 @@ TEST_CASE("the store agrees with a map under random operations, and leaks nothin
                 switch (random() % 6) {
                     case 0:
                     case 1: {
-                        const std::int64_t dead = random() % 3 == 0 ? sc::detail::EntryBase::never
-                                                                    : now + static_cast<std::int64_t>(random() % 50);
+                        const std::int64_t dead = random() % 3 == 0
+                                                      ? sc::detail::EntryBase::never
+                                                      : now + static_cast<std::int64_t>(random() % 50);
                         REQUIRE(store.insert(make(store, key, step, dead), is(key)));
                         model[key] = {step, dead};
                         break;
@@ -112,9 +116,11 @@ TEST_CASE("the store agrees with a map under random operations, and leaks nothin
     }
 }
 
-TEST_CASE("the bound on entries holds after every insert, for every policy and shard count", "[memory][store]") {
-    for (const auto policy : {sc::EvictionPolicy::adaptive, sc::EvictionPolicy::lru, sc::EvictionPolicy::s3_fifo,
-                              sc::EvictionPolicy::sieve, sc::EvictionPolicy::w_tinylfu})
+TEST_CASE("the bound on entries holds after every insert, for every policy and shard count",
+          "[memory][store]") {
+    for (const auto policy :
+         {sc::EvictionPolicy::adaptive, sc::EvictionPolicy::lru, sc::EvictionPolicy::s3_fifo,
+          sc::EvictionPolicy::sieve, sc::EvictionPolicy::w_tinylfu})
         for (const std::size_t shards : {1U, 4U})
             for (const std::size_t capacity : {1U, 3U, 100U}) {
                 Store store({.capacity = capacity, .shards = shards, .policy = policy}, sc::TimeSource());

@@ -16,13 +16,14 @@ namespace smartcache_test {
 
 using namespace smartcache;  // NOLINT: a test double speaks the library's own words
 
-/// A lower tier over a map: small, strict about the contract of Tier, and with hooks by which a test stops a cache in
-/// the middle of an operation or makes the tier fail.
+/// A lower tier over a map: small, strict about the contract of Tier, and with hooks by which a test stops a
+/// cache in the middle of an operation or makes the tier fail.
 class MapTier final : public Tier {
   public:
     explicit MapTier(TierId id = TierId::other, const Clock* clock = nullptr) : id_(id), time_(clock) {}
 
-    std::function<void()> after_read{};    ///< called when a read is done, outside the lock, before the cache goes on
+    std::function<void()>
+        after_read{};  ///< called when a read is done, outside the lock, before the cache goes on
     std::function<void()> before_write{};  ///< called before a write is done, outside the lock
     bool unavailable = false;              ///< every operation fails
     std::uint64_t round_trips = 0;

@@ -15,7 +15,8 @@ class TempDir {
   public:
     enum class On { disk, memory };
 
-    /// @param on  `memory`: on a file system in memory where there is one, for tests that create files by the thousand
+    /// @param on  `memory`: on a file system in memory where there is one, for tests that create files by the
+    /// thousand
     explicit TempDir(On on = On::disk) {
         const std::filesystem::path memory = "/dev/shm";
         const bool in_memory = on == On::memory && ::access(memory.c_str(), W_OK) == 0;
@@ -33,7 +34,9 @@ class TempDir {
     TempDir& operator=(const TempDir&) = delete;
 
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
-    [[nodiscard]] std::filesystem::path operator/(const std::filesystem::path& name) const { return path_ / name; }
+    [[nodiscard]] std::filesystem::path operator/(const std::filesystem::path& name) const {
+        return path_ / name;
+    }
 
   private:
     std::filesystem::path path_;

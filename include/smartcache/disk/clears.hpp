@@ -9,8 +9,8 @@
 
 namespace smartcache::inline v0::detail {
 
-/// Up to which sequence each namespace has been cleared. Almost always empty: an entry stays only while a segment
-/// may hold older records of the namespace.
+/// Up to which sequence each namespace has been cleared. Almost always empty: an entry stays only while a
+/// segment may hold older records of the namespace.
 ///
 /// Thread safety: any thread.
 class ClearedNamespaces {

@@ -23,15 +23,17 @@ namespace smartcache::inline v0::detail {
     return std::generic_category().message(error) + " (errno " + std::to_string(error) + ")";
 }
 
-/// The store's directory: ours alone by owner, mode and lock. All files are reached through its descriptor, so that
-/// nobody can put another directory into its place.
+/// The store's directory: ours alone by owner, mode and lock. All files are reached through its descriptor,
+/// so that nobody can put another directory into its place.
 ///
 /// Thread safety: after `open`, everything but `reopen` from any thread.
 class StoreDirectory {
   public:
     /// Creates the directory where there is none, takes the lock, and reads or creates the manifest.
-    /// @throws ConfigError naming the path and the reason: not a directory, a symbolic link, another owner, another
-    ///         cache (with its process id), files that are not ours, another format version, any system call's error
+    /// @throws ConfigError naming the path and the reason: not a directory, a symbolic link, another owner,
+    /// another
+    ///         cache (with its process id), files that are not ours, another format version, any system
+    ///         call's error
     StoreDirectory(Io& io, const std::filesystem::path& path) : io_(io), path_(without_slash(path)) {
         enter();
         read_manifest();
@@ -96,7 +98,8 @@ class StoreDirectory {
     }
 
     [[noreturn]] void refuse(const std::string& reason) const {
-        throw ConfigError("disk.path", path_.string(), "a directory of this user's for one cache alone; " + reason);
+        throw ConfigError("disk.path", path_.string(),
+                          "a directory of this user's for one cache alone; " + reason);
     }
     [[noreturn]] void refuse_call(const char* what, int error) const {
         refuse(std::string(what) + ": " + errno_text(error));
@@ -131,8 +134,9 @@ class StoreDirectory {
     }
 
     static bool ours(std::string_view name) {
-        return name == lock_name || name == manifest_name || name == new_manifest_name || name == kills_name ||
-               name == probe_name || name == "lost+found" || segment_id(name).has_value();
+        return name == lock_name || name == manifest_name || name == new_manifest_name ||
+               name == kills_name || name == probe_name || name == "lost+found" ||
+               segment_id(name).has_value();
     }
 
     void refuse_foreign(const std::vector<std::string>& names) const {
@@ -191,14 +195,16 @@ class StoreDirectory {
         std::vector<std::uint64_t> segments;
         if (const int error = list_segments(segments)) refuse_call("readdir", error);
         for (const std::uint64_t id : segments)
-            if (const int error = unlink(segment_name(id))) refuse_call("unlink of a left-over segment", error);
+            if (const int error = unlink(segment_name(id)))
+                refuse_call("unlink of a left-over segment", error);
         if (const int error = unlink(kills_name)) refuse_call("unlink KILLS", error);
 
         token_ = token;
         const ManifestBytes bytes = encode_manifest({.version = disk_format_version, .token = token_});
         const File file = open_file(new_manifest_name, O_RDWR | O_CREAT | O_TRUNC);
         if (!file) refuse_call("open MANIFEST.new", errno);
-        if (const int error = write_fully(io_, file.get(), bytes, 0)) refuse_call("write MANIFEST.new", error);
+        if (const int error = write_fully(io_, file.get(), bytes, 0))
+            refuse_call("write MANIFEST.new", error);
         if (io_.sync(file.get()) != 0) refuse_call("fdatasync MANIFEST.new", errno);
         if (io_.rename_at(directory_.get(), std::string(new_manifest_name).c_str(),
                           std::string(manifest_name).c_str()) != 0)

@@ -51,18 +51,23 @@ struct DiskTuning {
 ///     disk.set("k", "value", 1h);
 ///     if (auto bytes = disk.get("k")) use(*bytes);
 ///
-/// - A miss costs no I/O. A hit reads the page cache through a mapping (`DiskIo::mmap`) or by `pread`, verifies the
+/// - A miss costs no I/O. A hit reads the page cache through a mapping (`DiskIo::mmap`) or by `pread`,
+/// verifies the
 ///   record's checksum and compares the full key.
-/// - A write costs a copy into the queue, which a thread of the tier writes within 10 ms or when it has grown to 1 MiB,
-///   whichever is first. The queue holds at most 16 MiB (a quarter of `max_size`, if that is less); then writes are
-///   rejected, and the key's old value is gone. `WriteMode::through`, or a context without `background`: written in the
-///   call.
-/// - `max_size` bounds all files in the directory at all times; the oldest segment (1/64 of it) makes room. The largest
+/// - A write costs a copy into the queue, which a thread of the tier writes within 10 ms or when it has grown
+/// to 1 MiB,
+///   whichever is first. The queue holds at most 16 MiB (a quarter of `max_size`, if that is less); then
+///   writes are rejected, and the key's old value is gone. `WriteMode::through`, or a context without
+///   `background`: written in the call.
+/// - `max_size` bounds all files in the directory at all times; the oldest segment (1/64 of it) makes room.
+/// The largest
 ///   record is a little less than half of `max_size`.
 /// - After a crash of the process the store opens, serves intact records only, and nothing that was erased or
-///   overwritten comes back once that call had returned; what was still in the queue is lost. A power failure may undo
-///   more, unless `Durability::power_loss`. A system that can flip bits loses the records they are in.
-/// - A full disk, I/O errors, a removed directory: writes are `unavailable` until a new attempt, once a second,
+///   overwritten comes back once that call had returned; what was still in the queue is lost. A power failure
+///   may undo more, unless `Durability::power_loss`. A system that can flip bits loses the records they are
+///   in.
+/// - A full disk, I/O errors, a removed directory: writes are `unavailable` until a new attempt, once a
+/// second,
 ///   succeeds; reads go on as far as they can.
 ///
 /// Memory: 20 to 24 bytes per record, and the queue.
@@ -70,7 +75,8 @@ struct DiskTuning {
 class DiskTier final : public Tier {
   public:
     /// Opens or creates the store and reads all of it once, to build the index.
-    /// @throws ConfigError for impossible options, and for a directory that cannot be used: not ours, in use by another
+    /// @throws ConfigError for impossible options, and for a directory that cannot be used: not ours, in use
+    /// by another
     ///         cache (its process id is in the message), another format version, no permission
     explicit DiskTier(DiskOptions options, TierContext context = {})
         : DiskTier(std::move(options), std::move(context), detail::DiskTuning{}) {}
@@ -89,8 +95,8 @@ class DiskTier final : public Tier {
     [[nodiscard]] TierStatus contains(std::string_view key) override;
     TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
                                WallTime stale_until) override;
-    /// Frees the space at once when the directory holds nothing but this namespace; else the records are dead at once
-    /// and their space comes back by maintenance and eviction.
+    /// Frees the space at once when the directory holds nothing but this namespace; else the records are dead
+    /// at once and their space comes back by maintenance and eviction.
     TierStatus clear(std::string_view name_space) override;
     bool flush(Duration timeout) override;
     /// Removes expired and cleared records from the index and drops segments in which nothing is alive.
@@ -124,8 +130,9 @@ class DiskTier final : public Tier {
     };
     /// What still has to happen after the locks were released.
     struct Aftermath {
-        bool write = false;                         // the queue, in this call
-        std::shared_ptr<detail::Segment> segment;   // must have been written up to `end`, or the record is not stored
+        bool write = false;  // the queue, in this call
+        std::shared_ptr<detail::Segment>
+            segment;  // must have been written up to `end`, or the record is not stored
         std::uint64_t end = 0;
         bool killed = false;
         bool durable = true;
@@ -146,7 +153,8 @@ class DiskTier final : public Tier {
     void unlist(detail::IndexShard& shard, std::uint64_t tag, const detail::Location& known) noexcept;
 
     std::optional<TierStatus> store(const RecordView& record, const Seen* expected, Aftermath& after);
-    Appended append(const RecordView& record, bool storable, std::uint64_t hash, const Seen* expected, Aftermath& after);
+    Appended append(const RecordView& record, bool storable, std::uint64_t hash, const Seen* expected,
+                    Aftermath& after);
     TierStatus store_when(const RecordView& record, WriteCondition condition, Aftermath& after);
     [[nodiscard]] bool make_journal_room(int attempt);
     [[nodiscard]] TierStatus finish(TierStatus status, const Aftermath& after);

@@ -2,26 +2,29 @@
 
 // The disk store's bytes. Everything is little endian; a number in brackets is a size in bytes.
 //
-//     directory  = LOCK MANIFEST KILLS *segment           each a file; a segment is named NNNNNNNN.seg after its id
-//     LOCK       = the owner's process id as text, held with flock; never removed
-//     MANIFEST   = "SMCDISK\n" version[4] size[4] token[8] check[8]
-//     KILLS      = 2730 * (kill or anything else)         a ring, see journal.hpp; kill = header, seeded by the token
-//     segment    = segment-header *frame [anything]
-//     segment-header = "SMCS" version[4] id[8] generation[8] first-sequence[8] reserved[24] check[8]          = 64
+//     directory  = LOCK MANIFEST KILLS *segment           each a file; a segment is named NNNNNNNN.seg after
+//     its id LOCK       = the owner's process id as text, held with flock; never removed MANIFEST   =
+//     "SMCDISK\n" version[4] size[4] token[8] check[8] KILLS      = 2730 * (kill or anything else)         a
+//     ring, see journal.hpp; kill = header, seeded by the token segment    = segment-header *frame [anything]
+//     segment-header = "SMCS" version[4] id[8] generation[8] first-sequence[8] reserved[24] check[8] = 64
 //     frame      = header record padding                  padding: zeros up to a multiple of 4
-//     header     = length-and-kind[4] check[4] sequence[8] hash[8]                                            = 24
+//     header     = length-and-kind[4] check[4] sequence[8] hash[8] = 24
 //
-// - `token`: random, drawn when the store is created. Seeds the hashes of keys and the checks of segment headers, so
+// - `token`: random, drawn when the store is created. Seeds the hashes of keys and the checks of segment
+// headers, so
 //   that a file of another store is not taken for one of ours.
-// - `generation`: random, drawn when the segment is created. Seeds the checks of its frames and the checksums of its
+// - `generation`: random, drawn when the segment is created. Seeds the checks of its frames and the checksums
+// of its
 //   records, so that intact old frames behind the tail of a recycled file are not taken for new ones (R20).
 // - `length-and-kind`: the upper two bits are the kind, the others the record's length.
 //     kind 1, record:    the record of record.hpp; hash = XXH3(physical key, token)
 //     kind 2, tombstone: length 0; kills records of that hash with a lower sequence
-//     kind 3, clear:     length 0; hash = XXH3(namespace, token); kills the namespace's records with a lower sequence
-//   A record kills like a tombstone. It does so even when its bytes turn out damaged: that is why the hash stands in
-//   the header, under a check of its own.
-// - `check`: XXH3 of the bytes before and after it in the same structure, the lower half of it where it has 4 bytes.
+//     kind 3, clear:     length 0; hash = XXH3(namespace, token); kills the namespace's records with a lower
+//     sequence
+//   A record kills like a tombstone. It does so even when its bytes turn out damaged: that is why the hash
+//   stands in the header, under a check of its own.
+// - `check`: XXH3 of the bytes before and after it in the same structure, the lower half of it where it has 4
+// bytes.
 // - `sequence`: one counter for the whole store; recovery orders by it (R20).
 //
 // Example: a tombstone with sequence 258 for the hash 0x1122334455667788 in a segment of generation 1:
@@ -111,7 +114,8 @@ inline void put_frame_header(std::byte* to, const FrameHeader& header, std::uint
 }
 
 /// @param bytes  at least `frame_header_size` readable bytes
-[[nodiscard]] inline std::optional<FrameHeader> parse_frame_header(const std::byte* bytes, std::uint64_t seed) noexcept {
+[[nodiscard]] inline std::optional<FrameHeader> parse_frame_header(const std::byte* bytes,
+                                                                   std::uint64_t seed) noexcept {
     const auto word = load_le<std::uint32_t>(bytes);
     FrameHeader header;
     header.kind = static_cast<FrameKind>(word >> 30U);
@@ -124,7 +128,8 @@ inline void put_frame_header(std::byte* to, const FrameHeader& header, std::uint
     return header;
 }
 
-/// Gives a record that was encoded under another seed the checksum of `seed`. The checksum is a record's last field.
+/// Gives a record that was encoded under another seed the checksum of `seed`. The checksum is a record's last
+/// field.
 inline void reseed_record(std::span<std::byte> record, std::uint64_t seed) noexcept {
     const std::size_t body = record.size() - record_checksum_size;
     store_le(record.data() + body, stable_hash(record.first(body), seed));
@@ -133,7 +138,8 @@ inline void reseed_record(std::span<std::byte> record, std::uint64_t seed) noexc
 struct SegmentHeader {
     std::uint64_t id = 0;
     std::uint64_t generation = 0;
-    std::uint64_t first_sequence = 0;  ///< the counter when the segment was begun; carried kills may lie below
+    std::uint64_t first_sequence =
+        0;  ///< the counter when the segment was begun; carried kills may lie below
 };
 
 inline void put_segment_header(std::byte* to, const SegmentHeader& header, std::uint64_t token) noexcept {
@@ -146,7 +152,8 @@ inline void put_segment_header(std::byte* to, const SegmentHeader& header, std::
     store_le(to + 56, stable_hash({to, 56}, token));
 }
 
-[[nodiscard]] inline std::optional<SegmentHeader> parse_segment_header(ByteView bytes, std::uint64_t token) noexcept {
+[[nodiscard]] inline std::optional<SegmentHeader> parse_segment_header(ByteView bytes,
+                                                                       std::uint64_t token) noexcept {
     if (bytes.size() < segment_header_size) return std::nullopt;
     const std::byte* const from = bytes.data();
     if (as_text_view(bytes.first(4)) != "SMCS" || load_le<std::uint32_t>(from + 4) != disk_format_version ||
@@ -187,8 +194,8 @@ using ManifestBytes = std::array<std::byte, manifest_size>;
     return manifest;
 }
 
-/// Looks for the one flipped bit that makes `bytes` valid again, and flips it back. With it no single flipped bit can
-/// lose a tombstone, and with it bring an erased value back.
+/// Looks for the one flipped bit that makes `bytes` valid again, and flips it back. With it no single flipped
+/// bit can lose a tombstone, and with it bring an erased value back.
 /// @param valid  called on the changed bytes, up to eight times for each byte
 template <class Valid>
 [[nodiscard]] bool repair_one_bit(std::span<std::byte> bytes, Valid valid) {

@@ -1,15 +1,16 @@
 #pragma once
 
-// Where each record lies: 16 bytes per slot, at most four fifths full and never less than two thirds once a shard has
-// grown beyond its first table, so that a record costs 20 to 24 bytes.
+// Where each record lies: 16 bytes per slot, at most four fifths full and never less than two thirds once a
+// shard has grown beyond its first table, so that a record costs 20 to 24 bytes.
 //
-// A key is known here by 62 bits of its hash: 6 choose the shard, 56 are kept in the slot. Two keys with equal bits
-// share one slot: the later write takes it over and the earlier key becomes a miss. That is safe because readers
-// compare the full key on disk (I1), and rare: with 10^9 records the expected number of such pairs is below one.
+// A key is known here by 62 bits of its hash: 6 choose the shard, 56 are kept in the slot. Two keys with
+// equal bits share one slot: the later write takes it over and the earlier key becomes a miss. That is safe
+// because readers compare the full key on disk (I1), and rare: with 10^9 records the expected number of such
+// pairs is below one.
 //
-// Linear probing. A slot's home is (tag * capacity) >> 56, not tag mod capacity: capacity can then grow by a fifth
-// instead of doubling, and growing walks both tables in order, which the cache likes. Removal shifts back, so there
-// are no grave markers.
+// Linear probing. A slot's home is (tag * capacity) >> 56, not tag mod capacity: capacity can then grow by a
+// fifth instead of doubling, and growing walks both tables in order, which the cache likes. Removal shifts
+// back, so there are no grave markers.
 
 #include <algorithm>
 #include <array>
@@ -86,8 +87,8 @@ class alignas(cache_line) IndexShard {
     template <class Dead>
     std::size_t erase_if(Dead dead) {
         const std::size_t before = used_;
-        // Shifting back moves later slots into the hole, so a slot is looked at again after each removal. A slot that
-        // wraps around was seen already and is kept again.
+        // Shifting back moves later slots into the hole, so a slot is looked at again after each removal. A
+        // slot that wraps around was seen already and is kept again.
         for (std::size_t i = 0; i < slots_.size(); ++i)
             while (slots_[i].used() && dead(slots_[i].location())) erase_at(i);
         return before - used_;
@@ -99,7 +100,8 @@ class alignas(cache_line) IndexShard {
             if (slot.used()) visit(slot.tag(), slot.location());
     }
 
-    /// Gives memory back when most of the table is empty. Keeps the table when there is no memory for a smaller one.
+    /// Gives memory back when most of the table is empty. Keeps the table when there is no memory for a
+    /// smaller one.
     void shrink() noexcept {
         if (slots_.size() <= 64 || used_ * 4 > slots_.size()) return;
         try {
@@ -112,20 +114,22 @@ class alignas(cache_line) IndexShard {
     [[nodiscard]] std::size_t bytes() const noexcept { return slots_.capacity() * sizeof(Slot); }
 
   private:
-    // 24 bits of offset / 4, 16 of segment, 56 of tag, 32 of time. An offset of 0 is a segment's header: slot unused.
+    // 24 bits of offset / 4, 16 of segment, 56 of tag, 32 of time. An offset of 0 is a segment's header: slot
+    // unused.
     class Slot {
       public:
         Slot() = default;
         Slot(std::uint64_t tag, const Location& location) noexcept
-            : place_(std::uint64_t{location.offset / 4} | (std::uint64_t{location.slot} << 24U) | (tag >> 32U << 40U)),
+            : place_(std::uint64_t{location.offset / 4} | (std::uint64_t{location.slot} << 24U) |
+                     (tag >> 32U << 40U)),
               tag_low_(static_cast<std::uint32_t>(tag)),
               dead_at_(location.dead_at) {}
 
         [[nodiscard]] bool used() const noexcept { return (place_ & 0xFFFFFFU) != 0; }
         [[nodiscard]] std::uint64_t tag() const noexcept { return (place_ >> 40U << 32U) | tag_low_; }
         [[nodiscard]] Location location() const noexcept {
-            return {static_cast<std::uint16_t>(place_ >> 24U), static_cast<std::uint32_t>(place_ & 0xFFFFFFU) * 4,
-                    dead_at_};
+            return {static_cast<std::uint16_t>(place_ >> 24U),
+                    static_cast<std::uint32_t>(place_ & 0xFFFFFFU) * 4, dead_at_};
         }
 
       private:
@@ -141,7 +145,9 @@ class alignas(cache_line) IndexShard {
         // The upper 32 bits of the tag decide: a shard never has more slots than that.
         return static_cast<std::size_t>(((tag >> 24U) * capacity) >> 32U);
     }
-    [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return at + 1 == slots_.size() ? 0 : at + 1; }
+    [[nodiscard]] std::size_t next(std::size_t at) const noexcept {
+        return at + 1 == slots_.size() ? 0 : at + 1;
+    }
 
     [[nodiscard]] std::size_t position(std::uint64_t tag) const noexcept {
         if (slots_.empty()) return none;
@@ -189,7 +195,9 @@ class DiskIndex {
     static constexpr std::size_t shard_count = 64;
 
     [[nodiscard]] IndexShard& shard(std::uint64_t hash) noexcept { return shards_[hash >> 58U]; }
-    [[nodiscard]] static std::uint64_t tag(std::uint64_t hash) noexcept { return hash & ((std::uint64_t{1} << 56U) - 1); }
+    [[nodiscard]] static std::uint64_t tag(std::uint64_t hash) noexcept {
+        return hash & ((std::uint64_t{1} << 56U) - 1);
+    }
     [[nodiscard]] std::array<IndexShard, shard_count>& shards() noexcept { return shards_; }
 
     /// Removes every location for which `dead(location)` holds, one shard at a time. @return how many

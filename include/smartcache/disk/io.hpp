@@ -1,7 +1,7 @@
 #pragma once
 
-// The one seam between the disk store and the operating system: every system call on a file of the store goes through
-// `Io`, so that tests can let each of them fail.
+// The one seam between the disk store and the operating system: every system call on a file of the store goes
+// through `Io`, so that tests can let each of them fail.
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -73,7 +73,9 @@ class Io {
     virtual int rename_at(int directory, const char* from, const char* to) {
         return ::renameat(directory, from, directory, to);
     }
-    virtual int unlink_at(int directory, const char* name) { return ::unlinkat(directory, name, 0); }
+    virtual int unlink_at(int directory, const char* name) {
+        return ::unlinkat(directory, name, 0);
+    }
 
     /// The names in a directory, without "." and "..".
     virtual int list(int directory, std::vector<std::string>& names) {
@@ -136,7 +138,8 @@ class File {
 }
 
 /// Reads until `to` is full or the file ends. @return 0 or the error's number; `got` is what was read
-[[nodiscard]] inline int read_fully(Io& io, int file, std::span<std::byte> to, std::uint64_t offset, std::size_t& got) {
+[[nodiscard]] inline int read_fully(Io& io, int file, std::span<std::byte> to, std::uint64_t offset,
+                                    std::size_t& got) {
     got = 0;
     while (got < to.size()) {
         const ssize_t count = io.pread(file, to.data() + got, to.size() - got, offset + got);

@@ -2,15 +2,16 @@
 
 // KILLS: makes an erase or an overwrite durable without writing the log.
 //
-// Records, and the tombstones that kill older records, reach their segment through the write queue. Between the return
-// of `remove` or of an overwriting `write` and the moment when the queue has got that far, a crash would bring the old
-// record back. So each kill also goes, before the call returns, into a small ring of 24-byte entries in a file that is
-// mapped shared: a copy of 24 bytes, no system call, and in the kernel's hands when the process is killed (R21). With
-// `DiskIo::pread` nothing is mapped and the entry is written by a system call.
+// Records, and the tombstones that kill older records, reach their segment through the write queue. Between
+// the return of `remove` or of an overwriting `write` and the moment when the queue has got that far, a crash
+// would bring the old record back. So each kill also goes, before the call returns, into a small ring of
+// 24-byte entries in a file that is mapped shared: a copy of 24 bytes, no system call, and in the kernel's
+// hands when the process is killed (R21). With `DiskIo::pread` nothing is mapped and the entry is written by
+// a system call.
 //
-// An entry is free again when the log has been written up to the kill's own frame. Entries that are left over are
-// harmless for ever: they kill only records with a lower sequence under their hash, and those are dead anyway. A torn
-// entry fails its check; its call had not returned.
+// An entry is free again when the log has been written up to the kill's own frame. Entries that are left over
+// are harmless for ever: they kill only records with a lower sequence under their hash, and those are dead
+// anyway. A torn entry fails its check; its call had not returned.
 
 #include <array>
 #include <cerrno>
@@ -48,10 +49,12 @@ class KillJournal {
         std::vector<std::byte> bytes(file_size);
         std::size_t got = 0;
         if (const int error = read_fully(io_, file_.get(), bytes, 0, got)) return error;
-        for (std::size_t at = 0; at < file_size; at += frame_header_size) read_entry(bytes.data() + at, found);
+        for (std::size_t at = 0; at < file_size; at += frame_header_size)
+            read_entry(bytes.data() + at, found);
         // Real blocks, so that a store through the mapping cannot run out of space (that would be a SIGBUS).
         if (got < file_size)
-            if (const int error = write_fully(io_, file_.get(), ByteView(bytes).subspan(got), got)) return error;
+            if (const int error = write_fully(io_, file_.get(), ByteView(bytes).subspan(got), got))
+                return error;
         if (map) {
             void* const address = io_.map(file_.get(), file_size, true);
             if (address != MAP_FAILED) mapping_ = static_cast<std::byte*>(address);
@@ -89,7 +92,8 @@ class KillJournal {
         }
     }
 
-    /// All kills now stand in the log before `position` only: their first copies were lost with a failed write.
+    /// All kills now stand in the log before `position` only: their first copies were lost with a failed
+    /// write.
     void moved_to(std::uint64_t position) noexcept {
         for (std::size_t i = 0; i < used_; ++i) positions_[(first_ + i) % kill_slots] = position;
     }
@@ -102,7 +106,8 @@ class KillJournal {
         if (load_le<std::uint32_t>(bytes) == 0) return;  // never used
         const auto parse = [&] { return parse_frame_header(bytes, token_); };
         auto kill = parse();
-        if (!kill && repair_one_bit({bytes, frame_header_size}, [&] { return parse().has_value(); })) kill = parse();
+        if (!kill && repair_one_bit({bytes, frame_header_size}, [&] { return parse().has_value(); }))
+            kill = parse();
         if (kill && kill->kind != FrameKind::record) found.push_back(*kill);
     }
 

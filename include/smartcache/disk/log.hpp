@@ -1,28 +1,31 @@
 #pragma once
 
-// The log: all segments in the order of their ids, the queue of chunks that wait to be written, and the rules about
-// what may be dropped when.
+// The log: all segments in the order of their ids, the queue of chunks that wait to be written, and the rules
+// about what may be dropped when.
 //
-// Order. `append` gives every frame its place and its sequence under one mutex, while the caller holds the lock of the
-// key's shard. So for one key the order of sequences, of places in the log and of index updates is the same, and so is
-// the order in which frames reach the file.
+// Order. `append` gives every frame its place and its sequence under one mutex, while the caller holds the
+// lock of the key's shard. So for one key the order of sequences, of places in the log and of index updates
+// is the same, and so is the order in which frames reach the file.
 //
-// Why an erase stays erased (R20). A kill (tombstone, clear, or a newer record of the key) lies behind everything it
-// kills. Space is made by dropping the *oldest* segment, so what is killed goes before its killer. Where a segment in
-// the middle is dropped because nothing in it is alive, its kills are appended again first, with their sequences, if
-// an older segment could still hold something for them. Files are unlinked oldest first, also when all are dropped,
-// so that a crash in between leaves a suffix of the log. Between the return of a call and the write of its frame
-// the kill is in the journal (journal.hpp).
+// Why an erase stays erased (R20). A kill (tombstone, clear, or a newer record of the key) lies behind
+// everything it kills. Space is made by dropping the *oldest* segment, so what is killed goes before its
+// killer. Where a segment in the middle is dropped because nothing in it is alive, its kills are appended
+// again first, with their sequences, if an older segment could still hold something for them. Files are
+// unlinked oldest first, also when all are dropped, so that a crash in between leaves a suffix of the log.
+// Between the return of a call and the write of its frame the kill is in the journal (journal.hpp).
 //
-// When writing fails. The queue is given up as a whole: its records leave the index, its kills go to `carry_` (and
-// stay in the journal), the tier refuses writes. Every `retry` a fresh segment is tried, with the carried kills as its
-// first frames; when it is written the log is whole again. ENOSPC drops the oldest segment and tries once more first.
+// When writing fails. The queue is given up as a whole: its records leave the index, its kills go to `carry_`
+// (and stay in the journal), the tier refuses writes. Every `retry` a fresh segment is tried, with the
+// carried kills as its first frames; when it is written the log is whole again. ENOSPC drops the oldest
+// segment and tries once more first.
 //
-// Bound. A segment that is being filled counts with its whole capacity, a sealed one with its length, an unlinked one
-// until its last reader is gone. Room is made before a file is created, so the sum never passes the budget.
+// Bound. A segment that is being filled counts with its whole capacity, a sealed one with its length, an
+// unlinked one until its last reader is gone. Room is made before a file is created, so the sum never passes
+// the budget.
 //
-// Locks, in the order in which they may be taken: `io_mutex_` (one writer at a time), a shard of the index, `mutex_`
-// (appending; never held during I/O other than a journal entry), the small ones of segments and counters.
+// Locks, in the order in which they may be taken: `io_mutex_` (one writer at a time), a shard of the index,
+// `mutex_` (appending; never held during I/O other than a journal entry), the small ones of segments and
+// counters.
 
 #include <algorithm>
 #include <array>
@@ -56,19 +59,21 @@ namespace smartcache::inline v0::detail {
 
 /// How a log is laid out and driven; computed by the tier from `DiskOptions`.
 struct DiskLogSettings {
-    std::uint64_t budget = 0;        ///< bytes that all segments together may take
-    std::uint64_t segment_size = 0;  ///< of an ordinary segment; a record that does not fit gets one of its own
-    std::uint64_t queue_bytes = 0;   ///< most bytes that wait for the writer
-    std::size_t chunk_bytes = 0;     ///< written with one call
-    Duration window{0};              ///< how long the writer waits for a chunk to fill up
-    Duration retry{0};               ///< between attempts to write again after a failure
-    bool map = true;                 ///< read through a mapping
-    bool durable_kills = true;       ///< kills survive kill -9
-    bool sync = false;               ///< fdatasync after each write
-    bool bounded = true;             ///< refuse records when the queue is full; false: callers write themselves
+    std::uint64_t budget = 0;  ///< bytes that all segments together may take
+    std::uint64_t segment_size =
+        0;  ///< of an ordinary segment; a record that does not fit gets one of its own
+    std::uint64_t queue_bytes = 0;  ///< most bytes that wait for the writer
+    std::size_t chunk_bytes = 0;    ///< written with one call
+    Duration window{0};             ///< how long the writer waits for a chunk to fill up
+    Duration retry{0};              ///< between attempts to write again after a failure
+    bool map = true;                ///< read through a mapping
+    bool durable_kills = true;      ///< kills survive kill -9
+    bool sync = false;              ///< fdatasync after each write
+    bool bounded = true;  ///< refuse records when the queue is full; false: callers write themselves
 
     [[nodiscard]] std::uint64_t largest_record() const noexcept {
-        return std::min<std::uint64_t>(budget / 2 - segment_header_size - frame_header_size - 4096, max_frame_body);
+        return std::min<std::uint64_t>(budget / 2 - segment_header_size - frame_header_size - 4096,
+                                       max_frame_body);
     }
 };
 
@@ -93,27 +98,36 @@ class DiskLog {
     DiskLog(const DiskLog&) = delete;
     DiskLog& operator=(const DiskLog&) = delete;
 
-    // Appending. The caller holds the lock of the key's shard, and enters the place into the index before it lets go.
+    // Appending. The caller holds the lock of the key's shard, and enters the place into the index before it
+    // lets go.
 
-    /// @param record    encoded under `generation()`; gets another checksum when the segment has changed meanwhile
+    /// @param record    encoded under `generation()`; gets another checksum when the segment has changed
+    /// meanwhile
     /// @param replaces  the index knows a record under this hash
     /// @param urgent    do not look at the queue's bound: the caller writes the queue at once
-    /// @param clears    `stale` when there have been more clears than these: what the caller has looked at is gone
+    /// @param clears    `stale` when there have been more clears than these: what the caller has looked at is
+    /// gone
     /// @throws std::bad_alloc, with nothing changed
-    [[nodiscard]] Appended append_record(std::uint64_t hash, std::uint64_t name_space, std::span<std::byte> record,
-                                         std::uint64_t seed, bool replaces, bool urgent,
-                                         std::optional<std::uint64_t> clears, Placed& placed);
+    [[nodiscard]] Appended append_record(std::uint64_t hash, std::uint64_t name_space,
+                                         std::span<std::byte> record, std::uint64_t seed, bool replaces,
+                                         bool urgent, std::optional<std::uint64_t> clears, Placed& placed);
     /// A tombstone for `hash`. Never refused because of the queue (R21).
     [[nodiscard]] Appended append_tombstone(std::uint64_t hash, Placed& placed);
     /// Clears so far, of any namespace.
-    [[nodiscard]] std::uint64_t clears() const noexcept { return clear_count_.load(std::memory_order_acquire); }
+    [[nodiscard]] std::uint64_t clears() const noexcept {
+        return clear_count_.load(std::memory_order_acquire);
+    }
     /// The checksum seed that the next record will probably need.
-    [[nodiscard]] std::uint64_t generation() const noexcept { return generation_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t generation() const noexcept {
+        return generation_.load(std::memory_order_relaxed);
+    }
 
-    /// The segment of a location that the index holds; the caller has the lock under which it found it there. The table
-    /// needs no lock of its own: a slot is filled before the first location names it, and emptied after the last
-    /// location has been removed, each under the lock of the location's shard.
-    [[nodiscard]] const std::shared_ptr<Segment>& segment(std::uint16_t slot) const noexcept { return table_[slot]; }
+    /// The segment of a location that the index holds; the caller has the lock under which it found it there.
+    /// The table needs no lock of its own: a slot is filled before the first location names it, and emptied
+    /// after the last location has been removed, each under the lock of the location's shard.
+    [[nodiscard]] const std::shared_ptr<Segment>& segment(std::uint16_t slot) const noexcept {
+        return table_[slot];
+    }
 
     // Writing. Without locks.
 
@@ -128,7 +142,8 @@ class DiskLog {
 
     /// Forgets what was stored under the namespace. @return false when that could not be made to last
     [[nodiscard]] bool clear(std::uint64_t name_space);
-    /// Drops everything: the last resort when a kill can be recorded nowhere (R21). @return false: not even that
+    /// Drops everything: the last resort when a kill can be recorded nowhere (R21). @return false: not even
+    /// that
     [[nodiscard]] bool invalidate() noexcept;
     /// Drops segments in which nothing is alive.
     void drop_dead_segments();
@@ -148,7 +163,8 @@ class DiskLog {
     [[nodiscard]] std::size_t segment_count() const noexcept { return segments_.size(); }
     /// Ends recovery.
     /// @param last  continue to append here, behind `used` bytes; may be null
-    void begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last, std::uint64_t used);
+    void begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last,
+               std::uint64_t used);
     void know_namespace(std::uint64_t name_space) { namespaces_.insert(name_space); }
     /// Appends kills that were found in the journal alone, and writes them.
     void restore(const std::vector<FrameHeader>& kills);
@@ -231,17 +247,17 @@ class DiskLog {
     std::condition_variable progress_;
 
     mutable std::mutex io_mutex_;
-    std::shared_ptr<Segment> writing_;           // the file that takes the next chunk
-    std::vector<char> doomed_;                   // by slot: being dropped
-    std::deque<std::shared_ptr<Chunk>> lost_;    // room for a queue that is given up
+    std::shared_ptr<Segment> writing_;         // the file that takes the next chunk
+    std::vector<char> doomed_;                 // by slot: being dropped
+    std::deque<std::shared_ptr<Chunk>> lost_;  // room for a queue that is given up
     std::thread writer_;
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Appending
 
-inline DiskLog::DiskLog(Io& io_seam, StoreDirectory& store, DiskIndex& keys, DiskReporter& report, TimeSource source,
-                        const DiskLogSettings& layout)
+inline DiskLog::DiskLog(Io& io_seam, StoreDirectory& store, DiskIndex& keys, DiskReporter& report,
+                        TimeSource source, const DiskLogSettings& layout)
     : io(io_seam),
       directory(store),
       index(keys),
@@ -250,24 +266,28 @@ inline DiskLog::DiskLog(Io& io_seam, StoreDirectory& store, DiskIndex& keys, Dis
       settings(layout),
       journal(io_seam),
       buffers_(layout.chunk_bytes) {
-    // Segments shorter than half of the ordinary size are rare (a restart continues in them), so this is ample; when
-    // it is not, `make_room` drops the oldest.
-    const std::uint64_t slots = std::min<std::uint64_t>(4 * settings.budget / settings.segment_size + 64, 1U << 16U);
+    // Segments shorter than half of the ordinary size are rare (a restart continues in them), so this is
+    // ample; when it is not, `make_room` drops the oldest.
+    const std::uint64_t slots =
+        std::min<std::uint64_t>(4 * settings.budget / settings.segment_size + 64, 1U << 16U);
     table_.resize(static_cast<std::size_t>(slots));
     doomed_.resize(table_.size());
-    for (std::size_t slot = table_.size(); slot-- > 0;) free_slots_.push_back(static_cast<std::uint16_t>(slot));
+    for (std::size_t slot = table_.size(); slot-- > 0;)
+        free_slots_.push_back(static_cast<std::uint16_t>(slot));
     carry_.reserve(kill_slots + 1);
 }
 
 inline DiskLog::Appended DiskLog::append_record(std::uint64_t hash, std::uint64_t name_space,
-                                                std::span<std::byte> record, std::uint64_t seed, bool replaces,
-                                                bool urgent, std::optional<std::uint64_t> clears, Placed& placed) {
+                                                std::span<std::byte> record, std::uint64_t seed,
+                                                bool replaces, bool urgent,
+                                                std::optional<std::uint64_t> clears, Placed& placed) {
     const std::lock_guard lock(mutex_);
     if (clears && *clears != clear_count_.load(std::memory_order_relaxed)) return Appended::stale;
     if (broken_) return Appended::unavailable;
     if (replaces && journal.full()) return Appended::journal_full;
     const std::uint64_t size = frame_size(record.size());
-    if (settings.bounded && !urgent && queued_bytes_ + size > settings.queue_bytes) return Appended::queue_full;
+    if (settings.bounded && !urgent && queued_bytes_ + size > settings.queue_bytes)
+        return Appended::queue_full;
     if (name_space != last_namespace_ || namespaces_.empty()) {
         namespaces_.insert(name_space);
         last_namespace_ = name_space;
@@ -330,7 +350,8 @@ inline Chunk* DiskLog::room_for(std::uint64_t size) {
 }
 
 inline void DiskLog::begin_segment(std::uint64_t size) {
-    const std::uint64_t capacity = std::max(settings.segment_size, round_up(segment_header_size + size, 4096));
+    const std::uint64_t capacity =
+        std::max(settings.segment_size, round_up(segment_header_size + size, 4096));
     const SegmentHeader header{next_id_, random_stamp() | 1U, next_sequence_};
     const std::uint16_t slot = free_slots_.back();
     auto segment = std::make_shared<Segment>(io, space, header, slot, capacity);
@@ -395,5 +416,5 @@ inline void DiskLog::wake_writer() noexcept {
 
 }  // namespace smartcache::inline v0::detail
 
-#include <smartcache/disk/impl/log_writer.hpp>  // IWYU pragma: keep
 #include <smartcache/disk/impl/log_drop.hpp>    // IWYU pragma: keep
+#include <smartcache/disk/impl/log_writer.hpp>  // IWYU pragma: keep

@@ -11,7 +11,7 @@ namespace smartcache::inline v0 {
 
 /// What survives what.
 enum class Durability {
-    none,           ///< nothing is promised after a crash; the store still opens and serves only intact records
+    none,  ///< nothing is promised after a crash; the store still opens and serves only intact records
     process_crash,  ///< what has left the write queue survives kill -9
     power_loss,     ///< fdatasync with each flush of the queue
 };
@@ -31,7 +31,8 @@ enum class DiskIo {
 /// L3, the tier on disk.
 struct DiskOptions {
     bool enabled = false;
-    /// A directory of its own, created with mode 0700. Refused when it belongs to somebody else or another cache has it.
+    /// A directory of its own, created with mode 0700. Refused when it belongs to somebody else or another
+    /// cache has it.
     std::filesystem::path path = "/tmp/smartcache";
     /// Lifetime in L3 of entries stored without one.
     Duration ttl = std::chrono::hours(24 * 7);

@@ -1,12 +1,13 @@
 #pragma once
 
-// Opening a store: all segments are scanned in the order of their ids, and the index is built from what is intact.
+// Opening a store: all segments are scanned in the order of their ids, and the index is built from what is
+// intact.
 //
-// For each key the frame with the highest sequence decides (R20); a record that has expired or is damaged still kills
-// the older ones. A scan that meets bytes which are no frame looks for the next one that is: nothing intact behind them
-// is lost, and if there is something, the middle of the log was damaged and is counted; else it is the tail that
-// a crash has torn, which is normal. Last, the journal's kills are applied; those that the log does not know are
-// written into it before the store serves anything.
+// For each key the frame with the highest sequence decides (R20); a record that has expired or is damaged
+// still kills the older ones. A scan that meets bytes which are no frame looks for the next one that is:
+// nothing intact behind them is lost, and if there is something, the middle of the log was damaged and is
+// counted; else it is the tail that a crash has torn, which is normal. Last, the journal's kills are applied;
+// those that the log does not know are written into it before the store serves anything.
 
 #include <algorithm>
 #include <array>
@@ -26,7 +27,8 @@
 
 namespace smartcache::inline v0::detail {
 
-/// The hash under which a namespace is cleared. Keys that `physical_key` did not make share one that nobody clears.
+/// The hash under which a namespace is cleared. Keys that `physical_key` did not make share one that nobody
+/// clears.
 [[nodiscard]] inline std::uint64_t namespace_hash(std::string_view physical, std::uint64_t token) noexcept {
     const auto parts = split_physical_key(physical);
     return parts ? stable_hash(as_byte_view(parts->name_space), token) : ~token;
@@ -92,7 +94,8 @@ class DiskRecovery {
         const auto size = static_cast<std::uint64_t>(status.st_size);
         std::array<std::byte, segment_header_size> bytes{};
         std::size_t got = 0;
-        if (read_fully(log_.io, file.get(), bytes, 0, got) != 0) return discard(id, "a segment cannot be read");
+        if (read_fully(log_.io, file.get(), bytes, 0, got) != 0)
+            return discard(id, "a segment cannot be read");
         if (got < bytes.size()) return discard(id, nullptr);  // a crash while it was created
         bool intact = true;
         auto header = parse_segment_header(bytes, log_.directory.token());
@@ -122,7 +125,8 @@ class DiskRecovery {
         segment->advance(used);
         if (!continued || log_.io.truncate(segment->descriptor(), used) != 0) {
             const bool trimmed = used == size && static_cast<std::uint64_t>(status.st_blocks) * 512 <= taken;
-            if (const int error = segment->seal(trimmed)) log_.reporter.failed("ftruncate", errno_text(error));
+            if (const int error = segment->seal(trimmed))
+                log_.reporter.failed("ftruncate", errno_text(error));
             return;
         }
         segment->take_more(capacity - taken);
@@ -169,7 +173,8 @@ class DiskRecovery {
     static bool repair(ByteView bytes, std::uint64_t seed, std::optional<FrameHeader>& header) {
         FrameHeaderBytes copy;
         std::memcpy(copy.data(), bytes.data(), copy.size());
-        if (!repair_one_bit(copy, [&] { return parse_frame_header(copy.data(), seed).has_value(); })) return false;
+        if (!repair_one_bit(copy, [&] { return parse_frame_header(copy.data(), seed).has_value(); }))
+            return false;
         header = parse_frame_header(copy.data(), seed);
         return header->length <= bytes.size() - frame_header_size;
     }
@@ -186,7 +191,8 @@ class DiskRecovery {
     }
 
     /// @param repaired  the header in the file is damaged: a record behind it cannot be read, but it kills
-    void apply_frame(Segment& segment, std::uint64_t at, const FrameHeader& header, ByteView body, bool repaired) {
+    void apply_frame(Segment& segment, std::uint64_t at, const FrameHeader& header, ByteView body,
+                     bool repaired) {
         note(segment, header);
         if (repaired) log_.reporter.count(DiskEvent::corrupt);
         if (header.kind == FrameKind::tombstone) {
@@ -241,7 +247,8 @@ class DiskRecovery {
             if (frame.outcome == FrameRead::Outcome::ok) {
                 if (frame.header.sequence >= sequence) return false;
                 const ParsedRecord parsed = parse_record(frame.body, {}, segment.generation());
-                if (parsed && namespace_hash(parsed.record.key, log_.directory.token()) != name_space) return false;
+                if (parsed && namespace_hash(parsed.record.key, log_.directory.token()) != name_space)
+                    return false;
             }
             segment.live.fetch_sub(1, std::memory_order_relaxed);
             return true;

@@ -11,8 +11,8 @@ namespace smartcache::inline v0::detail {
 
 enum class DiskEvent { hits, misses, sets, errors, corrupt, rejected, evictions, expirations, count_ };
 
-/// What the disk store counts, and what it has to say. Messages arise under locks and are delivered without (a logger
-/// may call back). Thread safety: any thread.
+/// What the disk store counts, and what it has to say. Messages arise under locks and are delivered without
+/// (a logger may call back). Thread safety: any thread.
 class DiskReporter {
   public:
     explicit DiskReporter(Logger logger) : log_(std::move(logger)) {}

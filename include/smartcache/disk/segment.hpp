@@ -1,12 +1,12 @@
 #pragma once
 
-// A segment is one file of the log. Its frames lie first in memory, in chunks that wait for the writer, then in the
-// file; `written()` is the border, and it only grows. Readers take the border, then either the mapping (or `pread`)
-// or a chunk, never a lock that is held during I/O.
+// A segment is one file of the log. Its frames lie first in memory, in chunks that wait for the writer, then
+// in the file; `written()` is the border, and it only grows. Readers take the border, then either the mapping
+// (or `pread`) or a chunk, never a lock that is held during I/O.
 //
-// A segment lives as long as somebody holds it: the table of segments, or a reader for the length of a call (R22). Its
-// bytes count in `DiskSpace` until the last one has let go, because a file that is unlinked but mapped still takes
-// its blocks.
+// A segment lives as long as somebody holds it: the table of segments, or a reader for the length of a call
+// (R22). Its bytes count in `DiskSpace` until the last one has let go, because a file that is unlinked but
+// mapped still takes its blocks.
 
 #include <algorithm>
 #include <atomic>
@@ -81,8 +81,9 @@ class BufferPool {
 
 class Segment;
 
-/// A piece of the log that waits to be written: the bytes of `segment` from `begin` on. Frames do not straddle chunks.
-/// Bytes below a published location never change, so readers look at them while the appender adds more behind.
+/// A piece of the log that waits to be written: the bytes of `segment` from `begin` on. Frames do not
+/// straddle chunks. Bytes below a published location never change, so readers look at them while the appender
+/// adds more behind.
 struct Chunk {
     Chunk(BufferPool& buffers, std::shared_ptr<Segment> owner, std::uint64_t offset, std::size_t room)
         : segment(std::move(owner)), begin(offset), capacity(room), data(buffers.get(room)), pool(buffers) {}
@@ -98,7 +99,8 @@ struct Chunk {
     std::size_t size = 0;
     BufferPool::Buffer data;
     BufferPool& pool;
-    /// Frames in here that kill something older: they must reach the log even when this chunk cannot be written.
+    /// Frames in here that kill something older: they must reach the log even when this chunk cannot be
+    /// written.
     std::vector<FrameHeader> kills;
     std::uint64_t position = 0;  ///< of the whole log, behind the last frame
 };
@@ -114,7 +116,8 @@ struct FrameRead {
     std::vector<std::byte> copy;
 };
 
-/// Thread safety: `read`, `live` from any thread. The file is opened, written and sealed by one thread at a time.
+/// Thread safety: `read`, `live` from any thread. The file is opened, written and sealed by one thread at a
+/// time.
 class Segment : public std::enable_shared_from_this<Segment> {
   public:
     Segment(Io& io, DiskSpace& space, const SegmentHeader& header, std::uint16_t slot, std::uint64_t capacity)
@@ -165,8 +168,9 @@ class Segment : public std::enable_shared_from_this<Segment> {
 
     void advance(std::uint64_t written) noexcept { written_.store(written, std::memory_order_release); }
 
-    /// Nothing will be written any more: the reserved blocks behind the end, and what a failed write may have left
-    /// there, go back. Nobody reads behind `written()`, so no mapped byte that somebody looks at is cut off.
+    /// Nothing will be written any more: the reserved blocks behind the end, and what a failed write may have
+    /// left there, go back. Nobody reads behind `written()`, so no mapped byte that somebody looks at is cut
+    /// off.
     /// @param trimmed  the file is known to end there already
     /// @return the error's number or 0
     int seal(bool trimmed = false) {
@@ -246,8 +250,9 @@ inline FrameRead Segment::read(std::uint64_t offset) const {
         end = written();  // it was written between the two looks, or its write failed
         if (offset >= end) return {};
     }
-    FrameRead frame = mapping_ != nullptr ? parse(mapping_ + offset, std::min(end, std::uint64_t{mapped_}) - offset)
-                                          : read_file(offset, end);
+    FrameRead frame = mapping_ != nullptr
+                          ? parse(mapping_ + offset, std::min(end, std::uint64_t{mapped_}) - offset)
+                          : read_file(offset, end);
     frame.segment = shared_from_this();
     return frame;
 }

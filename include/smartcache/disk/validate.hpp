@@ -8,14 +8,15 @@
 
 namespace smartcache::inline v0 {
 
-/// Appends what is impossible in `options` to `problems`. Looks at no file: what the directory is like shows when the
-/// tier is constructed.
+/// Appends what is impossible in `options` to `problems`. Looks at no file: what the directory is like shows
+/// when the tier is constructed.
 inline void validate(const DiskOptions& options, std::vector<ConfigProblem>& problems) {
     const auto refuse = [&problems](const char* field, std::string value, const char* allowed) {
         problems.push_back({field, std::move(value), allowed});
     };
     const std::string& path = options.path.native();
-    if (path.empty() || path.find('\0') != std::string::npos || !options.path.lexically_normal().has_relative_path())
+    if (path.empty() || path.find('\0') != std::string::npos ||
+        !options.path.lexically_normal().has_relative_path())
         refuse("disk.path", "\"" + path + "\"", "the path of a directory for this cache alone");
     if (options.ttl <= Duration::zero())
         refuse("disk.ttl", std::to_string(options.ttl.count()) + "ms", "more than 0ms");

@@ -9,8 +9,8 @@
 
 namespace smartcache::inline v0 {
 
-/// Options of a cached function: the members of `EntryOptions`, then those of its keys; flat, so that one designated
-/// initialiser says all: `{.ttl = 1h, .key_prefix = "geo:"}`.
+/// Options of a cached function: the members of `EntryOptions`, then those of its keys; flat, so that one
+/// designated initialiser says all: `{.ttl = 1h, .key_prefix = "geo:"}`.
 struct CachedOptions {
     std::optional<Duration> ttl{};
     std::optional<Duration> memory_ttl{};
@@ -29,7 +29,8 @@ struct CachedOptions {
     TierSet read = TierSet::all;
     TierSet write = TierSet::all;
     bool distributed_lock = false;
-    /// Stands before the function's name in every key; needed where the name alone does not tell functions apart.
+    /// Stands before the function's name in every key; needed where the name alone does not tell functions
+    /// apart.
     std::string key_prefix{};
 
     [[nodiscard]] EntryOptions entry_options() const {

@@ -29,7 +29,8 @@ struct DefaultCache {
 
 /// Configures the process-wide cache, before or instead of its first use.
 /// @return the cache
-/// @throws ConfigError when it exists already with another configuration (by `to_json()` or clock), or is impossible
+/// @throws ConfigError when it exists already with another configuration (by `to_json()` or clock), or is
+/// impossible
 inline std::shared_ptr<SmartCache<>> set_default_cache(Config config) {
     detail::DefaultCache& state = detail::DefaultCache::instance();
     std::string text = config.to_json();
@@ -37,8 +38,9 @@ inline std::shared_ptr<SmartCache<>> set_default_cache(Config config) {
     const std::lock_guard lock(state.mutex);
     if (state.cache) {
         if (text != state.config || clock != state.clock)
-            throw ConfigError("default_cache", text,
-                              "the configuration it has already (" + state.config + "), or reset_default_cache() first");
+            throw ConfigError(
+                "default_cache", text,
+                "the configuration it has already (" + state.config + "), or reset_default_cache() first");
         return state.cache;
     }
     state.cache = std::make_shared<SmartCache<>>(std::move(config));

@@ -71,14 +71,20 @@ class JsonObject {
 /// The statistics as one line of JSON, with the members' own names.
 [[nodiscard]] inline std::string to_json(const Stats& stats) {
     detail::JsonObject json;
-    json.number("hits", stats.hits).number("misses", stats.misses).number("total_requests", stats.total_requests);
+    json.number("hits", stats.hits)
+        .number("misses", stats.misses)
+        .number("total_requests", stats.total_requests);
     json.number("hit_ratio", stats.hit_ratio).number("evictions", stats.evictions);
     json.number("expirations", stats.expirations).number("invalidations", stats.invalidations);
-    json.number("rejected", stats.rejected).number("loads", stats.loads).number("load_failures", stats.load_failures);
+    json.number("rejected", stats.rejected)
+        .number("loads", stats.loads)
+        .number("load_failures", stats.load_failures);
     json.number("coalesced", stats.coalesced).number("stale_served", stats.stale_served);
     json.number("promotions", stats.promotions).number("demotions", stats.demotions);
     json.number("type_mismatches", stats.type_mismatches).number("encode_errors", stats.encode_errors);
-    json.number("corrupt", stats.corrupt).number("memory_usage", stats.memory_usage).number("size", stats.size);
+    json.number("corrupt", stats.corrupt)
+        .number("memory_usage", stats.memory_usage)
+        .number("size", stats.size);
     json.number("capacity", stats.capacity).number("ops_per_second", stats.ops_per_second);
     json.number("compression_ratio", stats.compression_ratio).number("uptime_ms", stats.uptime.count());
     json.raw("memory", detail::tier_to_json(stats.memory)).raw("redis", detail::tier_to_json(stats.redis));
@@ -126,9 +132,11 @@ template <class Cache>
     const auto counter = [&out](std::string_view name, std::string_view help, std::uint64_t value) {
         out.family(name, "counter", help).sample("", value);
     };
-    const std::array<std::pair<const char*, const TierStats*>, 3> tiers{
-        {{"tier=\"memory\"", &stats.memory}, {"tier=\"redis\"", &stats.redis}, {"tier=\"disk\"", &stats.disk}}};
-    const auto per_tier = [&](std::string_view name, std::string_view type, std::string_view help, auto member) {
+    const std::array<std::pair<const char*, const TierStats*>, 3> tiers{{{"tier=\"memory\"", &stats.memory},
+                                                                         {"tier=\"redis\"", &stats.redis},
+                                                                         {"tier=\"disk\"", &stats.disk}}};
+    const auto per_tier = [&](std::string_view name, std::string_view type, std::string_view help,
+                              auto member) {
         out.family(name, type, help);
         for (const auto& [label, tier] : tiers) out.sample(label, tier->*member);
     };
@@ -136,7 +144,8 @@ template <class Cache>
     counter("smartcache_hits_total", "Lookups that found a live value.", stats.hits);
     counter("smartcache_misses_total", "Lookups that found none.", stats.misses);
     counter("smartcache_evictions_total", "L1 entries removed for capacity.", stats.evictions);
-    counter("smartcache_expirations_total", "L1 entries removed because their time was over.", stats.expirations);
+    counter("smartcache_expirations_total", "L1 entries removed because their time was over.",
+            stats.expirations);
     counter("smartcache_invalidations_total", "Keys erased by request.", stats.invalidations);
     counter("smartcache_rejected_total", "Keys or values refused because of a limit.", stats.rejected);
     counter("smartcache_loads_total", "Loaders run.", stats.loads);
@@ -145,13 +154,17 @@ template <class Cache>
     counter("smartcache_stale_served_total", "Values given out within their grace.", stats.stale_served);
     counter("smartcache_promotions_total", "Values copied into L1 from below.", stats.promotions);
     counter("smartcache_demotions_total", "Entries copied below by eviction.", stats.demotions);
-    counter("smartcache_type_mismatches_total", "Values of another type than asked for.", stats.type_mismatches);
+    counter("smartcache_type_mismatches_total", "Values of another type than asked for.",
+            stats.type_mismatches);
     counter("smartcache_encode_errors_total", "Values that could not be encoded.", stats.encode_errors);
     counter("smartcache_corrupt_total", "Stored bytes that were damaged.", stats.corrupt);
-    out.family("smartcache_memory_bytes", "gauge", "Bytes of the entries in L1.").sample("", stats.memory_usage);
+    out.family("smartcache_memory_bytes", "gauge", "Bytes of the entries in L1.")
+        .sample("", stats.memory_usage);
     out.family("smartcache_entries", "gauge", "Entries in L1.").sample("", stats.size);
-    out.family("smartcache_capacity_entries", "gauge", "Bound on the entries in L1.").sample("", stats.capacity);
-    out.family("smartcache_requests_per_second", "gauge", "Rate of lookups.").sample("", stats.ops_per_second);
+    out.family("smartcache_capacity_entries", "gauge", "Bound on the entries in L1.")
+        .sample("", stats.capacity);
+    out.family("smartcache_requests_per_second", "gauge", "Rate of lookups.")
+        .sample("", stats.ops_per_second);
     out.family("smartcache_compression_ratio", "gauge", "Bytes before and after compression.")
         .sample("", stats.compression_ratio);
     out.family("smartcache_uptime_seconds", "gauge", "Time since the cache started.")
@@ -162,17 +175,21 @@ template <class Cache>
     per_tier("smartcache_tier_errors_total", "counter", "Failed operations by tier.", &TierStats::errors);
     per_tier("smartcache_tier_timeouts_total", "counter", "Operations past their deadline by tier.",
              &TierStats::timeouts);
-    per_tier("smartcache_tier_bytes", "gauge", "Bytes in use by tier; for Redis, bytes sent.", &TierStats::bytes);
+    per_tier("smartcache_tier_bytes", "gauge", "Bytes in use by tier; for Redis, bytes sent.",
+             &TierStats::bytes);
     out.family("smartcache_tier_latency_seconds", "gauge", "Latency of reads by tier, L1 hits excluded.");
     for (const auto& [label, tier] : tiers) {
-        const auto seconds = [](std::chrono::nanoseconds time) { return static_cast<double>(time.count()) * 1e-9; };
+        const auto seconds = [](std::chrono::nanoseconds time) {
+            return static_cast<double>(time.count()) * 1e-9;
+        };
         out.sample(std::string(label) + ",quantile=\"0.5\"", seconds(tier->latency.p50));
         out.sample(std::string(label) + ",quantile=\"0.99\"", seconds(tier->latency.p99));
     }
     return out.take();
 }
 
-/// A short report for people and dashboards. Refers to what it watches: a cache, or a middleware (whose cache it takes).
+/// A short report for people and dashboards. Refers to what it watches: a cache, or a middleware (whose cache
+/// it takes).
 ///
 ///     sc::Monitor monitor{cache};
 ///     log(monitor.report());              // {"uptime_seconds":12.5,"hit_ratio":0.93, ...}

@@ -138,8 +138,8 @@ class SmartCache {
                               EntryOptions{.ttl = std::chrono::duration_cast<Duration>(ttl)});
     }
 
-    /// Runs `load` now, whatever is stored, and stores what it returns, unless the key is written or erased meanwhile.
-    /// Throws: what the loader throws; the old value then stays.
+    /// Runs `load` now, whatever is stored, and stores what it returns, unless the key is written or erased
+    /// meanwhile. Throws: what the loader throws; the old value then stays.
     template <class F>
     Lookup<loaded_t<F>> refresh(std::string_view key, F&& load, const EntryOptions& options = {});
 

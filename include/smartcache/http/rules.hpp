@@ -129,8 +129,7 @@ class Rules {
 };
 
 /// The path as rules see it: percent-encoding in one spelling and dot segments removed, so that "/x/../admin"
-/// and
-/// "/%61dmin" do not get around a rule for "/admin".
+/// and "/%61dmin" do not get around a rule for "/admin".
 [[nodiscard]] inline std::string rule_path(std::string_view path) {
     return detail::remove_dot_segments(normalise_percent_encoding(path));
 }

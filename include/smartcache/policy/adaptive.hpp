@@ -61,12 +61,11 @@ namespace smartcache::inline v0::policy {
 // Multiple Experts", 2002. Ours: the choice of modes, FIFO windows on marks alone, and doubt.
 
 /// Watches the traffic and runs in the mode that suits it. Works on marks; wants the hits of a sample of the
-/// keys
-/// (`wants_hit`); where those are lost it judges by misses alone, and may choose a mode that is worse than
-/// the first. Cost: besides the node 8 to 16 bytes of sketch and 5 to 10 of ghost per entry, and at most 200
-/// KiB of shadows per cache (not per shard, when the shards follow a leader); some 250 ns for a request of
-/// the sample, which is 1 in 2^k for the largest k that leaves a shadow 256 entries: all requests of a cache
-/// of 500, one in 4 of 1000 to 2000, one in 390 of 100 000.
+/// keys (`wants_hit`); where those are lost it judges by misses alone, and may choose a mode that is worse
+/// than the first. Cost: besides the node 8 to 16 bytes of sketch and 5 to 10 of ghost per entry, and at most
+/// 200 KiB of shadows per cache (not per shard, when the shards follow a leader); some 250 ns for a request
+/// of the sample, which is 1 in 2^k for the largest k that leaves a shadow 256 entries: all requests of a
+/// cache of 500, one in 4 of 1000 to 2000, one in 390 of 100 000.
 class Adaptive final : public Policy {
   public:
     /// @param leader  another shard's policy of the same cache, whose choice this one follows instead of

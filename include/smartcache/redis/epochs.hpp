@@ -55,7 +55,9 @@ struct EpochFields {
 
 /// @return nullopt for anything but the decimal digits of an epoch
 [[nodiscard]] inline std::optional<std::uint64_t> parse_epoch(std::string_view text) noexcept {
-    constexpr std::uint64_t highest = 9'007'199'254'740'992;  // what the server's scripts count exactly
+    // What the server's script takes for an epoch too: close above it doubles end to count, and a number that
+    // cannot be raised would be no epoch.
+    constexpr std::uint64_t highest = 9'007'199'254'740'000;
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc{} || end != text.data() + text.size() || number == 0 || number > highest)

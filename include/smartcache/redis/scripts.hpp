@@ -21,14 +21,16 @@ return 1)",
     "07c32b5503cd7ecf4b5041882a4920418dd924c3"};
 
 /// Deletes what is not a record, unless something else is there by now.
-/// KEYS: record. ARGV: its first bytes, or nothing when it was no string at all. @return keys deleted
+/// KEYS: record. ARGV: its first 64 bytes (`RecordHead::max_size`) or all of them, or nothing when it was no
+/// string at all. A shorter one must be the whole value: every record begins with a truncated one. @return keys
+/// deleted
 inline constexpr RedisScript drop_script{
     R"(local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' then return 0 end
-if kind == 'string' and (#ARGV == 0 or redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1]) then return 0 end
+if kind == 'string' and (#ARGV == 0 or redis.call('GETRANGE', KEYS[1], 0, 63) ~= ARGV[1]) then return 0 end
 if kind ~= 'string' and #ARGV ~= 0 then return 0 end
 return redis.call('DEL', KEYS[1]))",
-    "87ac2e6d4a5e1074353f73e3e43ac300be136178"};
+    "2e9de0ee26a5969b0865cc017153ab6ec593b937"};
 
 /// Gives a namespace a new epoch: later than its old one, later than ARGV[1], and not before the server's
 /// time (R17). KEYS: the namespace's hash. ARGV: an epoch that is too low, a token for a hash that has none,
@@ -38,6 +40,7 @@ inline constexpr RedisScript epoch_script{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
 local text = redis.call('HGET', KEYS[1], 'clear') or ''
 local token = redis.call('HGET', KEYS[1], 'token')
+if token == '' then token = false end
 local low = tonumber(ARGV[1])
 local old = 0
 if string.match(text, '^%d+$') and #text <= 16 then old = tonumber(text) else token = false end
@@ -49,6 +52,6 @@ text = string.format('%.0f', epoch)
 token = token or ARGV[2]
 redis.call('HSET', KEYS[1], 'clear', text, 'token', token)
 return {text, token})",
-    "920e897cb465eaee0c58f97fd32826737d168555"};
+    "264f36c3f27e31f6667ff8655ffc1678430b0fe6"};
 
 }  // namespace smartcache::inline v0::detail

@@ -12,9 +12,11 @@ namespace smartcache::inline v0 {
 
 /// Appends what is impossible in `options` to `problems`, in the order of the fields. Touches no network.
 ///
-/// What this version cannot do is refused here by name: TLS, sentinel, cluster, explicit coherence,
-/// write-behind and `integrity_key`. `Coherence::automatic` acts like `off` in this version.
-inline void validate(const RedisOptions& options, std::vector<ConfigProblem>& problems) {
+/// What this version cannot do is refused here by name, if the tier is to be used: TLS, sentinel, cluster,
+/// explicit coherence, write-behind and `integrity_key`. `Coherence::automatic` acts like `off` in this
+/// version.
+/// @param used  a `RedisTier` that is used alone does not look at `enabled`
+inline void validate(const RedisOptions& options, bool used, std::vector<ConfigProblem>& problems) {
     const auto refuse = [&problems](const char* field, std::string value, std::string allowed) {
         problems.push_back({field, std::move(value), std::move(allowed)});
     };
@@ -26,7 +28,7 @@ inline void validate(const RedisOptions& options, std::vector<ConfigProblem>& pr
     const std::optional<RedisUrl> url = parse_redis_url(options.url, problem);
     if (!url) {
         refuse("redis.url", redacted_redis_url(options.url), std::move(problem));
-    } else if (url->scheme != RedisUrl::Scheme::tcp && url->scheme != RedisUrl::Scheme::unix_socket) {
+    } else if (used && url->scheme != RedisUrl::Scheme::tcp && url->scheme != RedisUrl::Scheme::unix_socket) {
         refuse("redis.url", redacted_redis_url(options.url),
                "scheme: redis:// or unix://; the others are not supported by this version");
     }
@@ -42,21 +44,26 @@ inline void validate(const RedisOptions& options, std::vector<ConfigProblem>& pr
     const int write = static_cast<int>(options.write);
     if (coherence < 0 || coherence > static_cast<int>(Coherence::tracking))
         refuse("redis.coherence", std::to_string(coherence), "off or automatic");
-    if (options.coherence == Coherence::publish || options.coherence == Coherence::tracking)
+    if (used && (options.coherence == Coherence::publish || options.coherence == Coherence::tracking))
         refuse("redis.coherence", options.coherence == Coherence::publish ? "publish" : "tracking",
                "off or automatic: the others are not supported by this version");
     if (write < 0 || write > static_cast<int>(WriteMode::behind))
         refuse("redis.write", std::to_string(write), "through");
-    if (options.write == WriteMode::behind && options.coherence != Coherence::off)
+    if (used && options.write == WriteMode::behind && options.coherence != Coherence::off)
         refuse("redis.write", "behind, with redis.coherence not off",
                "through, or redis.coherence = off (R15)");
-    else if (options.write == WriteMode::behind)
+    else if (used && options.write == WriteMode::behind)
         refuse("redis.write", "behind", "through: behind is not supported by this version");
     if (options.tls.cert_file.empty() != options.tls.key_file.empty())
         refuse(options.tls.cert_file.empty() ? "redis.tls.cert_file" : "redis.tls.key_file", "\"\"",
                "both redis.tls.cert_file and redis.tls.key_file, or neither");
-    if (!options.integrity_key.empty())
+    if (used && !options.integrity_key.empty())
         refuse("redis.integrity_key", "given", "\"\": it is not supported by this version");
+}
+
+/// The same for a configuration, which may leave the tier switched off.
+inline void validate(const RedisOptions& options, std::vector<ConfigProblem>& problems) {
+    validate(options, options.enabled, problems);
 }
 
 }  // namespace smartcache::inline v0

@@ -56,11 +56,14 @@ inline DiskTier::DiskTier(DiskOptions options, TierContext context, const detail
     try {
         log_.start();
     } catch (const std::system_error& error) {
-        throw ConfigError("background_threads", "1", std::string("0: no thread could be started: ") + error.what());
+        throw ConfigError("background_threads", "1",
+                          std::string("0: no thread could be started: ") + error.what());
     }
 }
 
-inline DiskTier::~DiskTier() { log_.close(std::chrono::seconds(5)); }
+inline DiskTier::~DiskTier() {
+    log_.close(std::chrono::seconds(5));
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Looking
@@ -75,8 +78,8 @@ inline DiskTier::Seen DiskTier::look(std::uint64_t hash) {
     return seen;
 }
 
-/// With the shard's lock: the index knows still, or again, what it knew then. The pinned segment rules out that another
-/// one has got the same slot meanwhile.
+/// With the shard's lock: the index knows still, or again, what it knew then. The pinned segment rules out
+/// that another one has got the same slot meanwhile.
 inline bool DiskTier::unchanged(const detail::IndexShard& shard, std::uint64_t tag, const Seen& seen) const {
     const auto known = shard.find(tag);
     if (!known || !seen.location) return !known && !seen.location;
@@ -106,8 +109,8 @@ inline DiskTier::Examined DiskTier::examine(const Seen& seen, std::string_view k
     const detail::ClearedNamespaces& cleared = log_.cleared();
     if (parsed.record.key != key)
         result.verdict = Verdict::foreign;
-    else if (!cleared.empty() && result.frame.header.sequence <
-                                     cleared.before(detail::namespace_hash(key, directory_.token())))
+    else if (!cleared.empty() &&
+             result.frame.header.sequence < cleared.before(detail::namespace_hash(key, directory_.token())))
         result.verdict = Verdict::cleared;
     else if (now < parsed.record.created)
         result.verdict = Verdict::early;  // a clock was wrong (R26); it may be right again later
@@ -117,7 +120,8 @@ inline DiskTier::Examined DiskTier::examine(const Seen& seen, std::string_view k
 }
 
 /// With the shard's lock.
-inline void DiskTier::unlist(detail::IndexShard& shard, std::uint64_t tag, const detail::Location& known) noexcept {
+inline void DiskTier::unlist(detail::IndexShard& shard, std::uint64_t tag,
+                             const detail::Location& known) noexcept {
     log_.segment(known.slot)->live.fetch_sub(1, std::memory_order_relaxed);
     shard.erase(tag);
 }
@@ -129,7 +133,8 @@ inline void DiskTier::forget(std::uint64_t hash, const Seen& seen, Verdict why) 
     const std::lock_guard lock(shard.mutex);
     if (!unchanged(shard, tag, seen) || !seen.location) return;
     if (why == Verdict::damaged) {
-        // Its frame may be too damaged to kill what it replaced. A full journal: then that is left to the next reader.
+        // Its frame may be too damaged to kill what it replaced. A full journal: then that is left to the
+        // next reader.
         detail::DiskLog::Placed placed;
         if (log_.append_tombstone(hash, placed) != Appended::done) return;
     }
@@ -148,9 +153,14 @@ inline DiskTier::Examined DiskTier::find(std::string_view key, WallTime now) {
             forget(hash, seen, examined.verdict);
             break;
         case Verdict::expired:
-        case Verdict::cleared: forget(hash, seen, examined.verdict); break;
-        case Verdict::failed: reporter_.failed("reading a segment", detail::errno_text(errno)); break;
-        default: break;
+        case Verdict::cleared:
+            forget(hash, seen, examined.verdict);
+            break;
+        case Verdict::failed:
+            reporter_.failed("reading a segment", detail::errno_text(errno));
+            break;
+        default:
+            break;
     }
     return examined;
 }
@@ -196,7 +206,8 @@ inline TierStatus DiskTier::contains(std::string_view key) {
         const WallTime now = wall();
         const Examined examined = find(key, now);
         if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
-        return examined.verdict == Verdict::live && examined.record.fresh_at(now) ? TierStatus::ok : TierStatus::miss;
+        return examined.verdict == Verdict::live && examined.record.fresh_at(now) ? TierStatus::ok
+                                                                                  : TierStatus::miss;
     });
 }
 
@@ -233,7 +244,8 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, bool storab
         shard.prepare();
         const std::span<std::byte> bytes(scratch.data(), scratch.size());
         const auto clears = expected != nullptr ? std::optional(expected->clears) : std::nullopt;
-        appended = log_.append_record(hash, name_space, bytes, seed, known.has_value(), urgent, clears, placed);
+        appended =
+            log_.append_record(hash, name_space, bytes, seed, known.has_value(), urgent, clears, placed);
     }
     if (appended == Appended::stale) return appended;
     if (appended == Appended::done) {
@@ -254,7 +266,8 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, bool storab
     return appended;
 }
 
-/// The journal is full of kills that wait for the log: write it; when that does not help, the directory goes (R21).
+/// The journal is full of kills that wait for the log: write it; when that does not help, the directory goes
+/// (R21).
 /// @return false when nothing helps
 inline bool DiskTier::make_journal_room(int attempt) {
     if (attempt == 0) {
@@ -266,23 +279,29 @@ inline bool DiskTier::make_journal_room(int attempt) {
 
 /// @param expected  store only if the index still knows this; nullptr: always
 /// @return nullopt when it knows something else
-inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const Seen* expected, Aftermath& after) {
+inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const Seen* expected,
+                                                 Aftermath& after) {
     if (through_ && log_.broken()) log_.write_now();  // the chance to recover, where no thread does it
     const RecordLimits& limits = context_.limits;
-    const bool fits = record.key.size() <= limits.max_key_size && record.payload.size() <= limits.max_value_size &&
+    const bool fits = record.key.size() <= limits.max_key_size &&
+                      record.payload.size() <= limits.max_value_size &&
                       record.raw_size <= limits.max_value_size;
     const bool storable = fits && wall() < std::max(record.expires, record.stale_until);
     const std::uint64_t hash = hash_of(record.key);
     for (int attempt = 0;; ++attempt) {
         const Appended appended = append(record, storable, hash, expected, after);
         switch (appended) {
-            case Appended::stale: return std::nullopt;
-            case Appended::done: return TierStatus::ok;
-            case Appended::unavailable: return TierStatus::unavailable;
+            case Appended::stale:
+                return std::nullopt;
+            case Appended::done:
+                return TierStatus::ok;
+            case Appended::unavailable:
+                return TierStatus::unavailable;
             case Appended::queue_full:
                 reporter_.count(detail::DiskEvent::rejected);
                 return TierStatus::rejected;
-            case Appended::journal_full: break;
+            case Appended::journal_full:
+                break;
         }
         if (make_journal_room(attempt)) continue;
         detail::IndexShard& shard = index_.shard(hash);
@@ -379,7 +398,8 @@ inline TierStatus DiskTier::change_lifetime(std::string_view key, std::uint64_t 
             const Seen seen = look(hash_of(key));
             const Examined examined = examine(seen, key, wall());
             if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
-            if (examined.verdict != Verdict::live || examined.record.stamp != stamp) return TierStatus::refused;
+            if (examined.verdict != Verdict::live || examined.record.stamp != stamp)
+                return TierStatus::refused;
             RecordView record = examined.record;
             record.expires = expires;
             record.stale_until = stale_until;
@@ -457,7 +477,9 @@ inline std::size_t DiskTier::sweep_cleared() {
 
 /// @return what went wrong, or nothing
 inline std::string DiskTier::probe_once() {
-    const auto failed = [](const char* what, int error) { return std::string(what) + ": " + detail::errno_text(error); };
+    const auto failed = [](const char* what, int error) {
+        return std::string(what) + ": " + detail::errno_text(error);
+    };
     const std::lock_guard lock(probe_mutex_);
     const detail::File file = directory_.open_file(detail::probe_name, O_RDWR | O_CREAT | O_TRUNC);
     if (!file) return failed("open", errno);
@@ -498,7 +520,8 @@ inline TierStats DiskTier::stats() const {
     stats.evictions = reporter_.sum(DiskEvent::evictions);
     stats.expirations = reporter_.sum(DiskEvent::expirations);
     stats.entries = index_.size();
-    stats.bytes = log_.space.used() + detail::disk_fixed_bytes - 2 * 4096;  // two of those files are there for moments
+    stats.bytes =
+        log_.space.used() + detail::disk_fixed_bytes - 2 * 4096;  // two of those files are there for moments
     stats.latency = latency_.summary();
     return stats;
 }

@@ -42,8 +42,8 @@ inline int DiskLog::unlink_doomed(const std::shared_ptr<Segment>& victim) noexce
     return 0;
 }
 
-/// Second half: the index lets go of all doomed segments, then their slots are free. A reader that has found a
-/// location before holds the segment itself.
+/// Second half: the index lets go of all doomed segments, then their slots are free. A reader that has found
+/// a location before holds the segment itself.
 inline void DiskLog::purge(bool evicting) noexcept {
     std::uint64_t evicted = 0;
     std::uint64_t expired = 0;
@@ -100,7 +100,8 @@ inline int DiskLog::make_room(std::uint64_t bytes, std::uint64_t before) {
         if (const int error = drop(victim, true)) return error;
         const std::weak_ptr<Segment> held = victim;
         victim.reset();
-        if (!held.expired()) (void)space.wait_for(settings.budget - std::min(bytes, settings.budget), patience);
+        if (!held.expired())
+            (void)space.wait_for(settings.budget - std::min(bytes, settings.budget), patience);
     }
     if (!cleared_.empty()) cleared_.forget_below(lowest_sequence());
     return 0;
@@ -135,18 +136,23 @@ inline bool DiskLog::clear(std::uint64_t name_space) {
         abandon_queue();
         namespaces_.clear();
     }
-    // The usual case: all of the directory goes. After a crash in between the journal's entry finishes the work.
+    // The usual case: all of the directory goes. After a crash in between the journal's entry finishes the
+    // work.
     for (const auto& lost : lost_) forget_records(*lost);
     lost_.clear();
     const int error = drop_before(boundary, false);
     {
         const std::lock_guard lock(mutex_);
         if (error == 0) {
-            std::erase_if(carry_, [&](const FrameHeader& carried) { return carried.sequence <= kill.sequence; });
-            if (queue_.empty() && carry_.empty()) journal.forget();
-            else journal.moved_to(position_);
+            std::erase_if(carry_,
+                          [&](const FrameHeader& carried) { return carried.sequence <= kill.sequence; });
+            if (queue_.empty() && carry_.empty())
+                journal.forget();
+            else
+                journal.moved_to(position_);
         } else {
-            // Something could not be unlinked: the kill goes into the log like any other, with what was in the queue.
+            // Something could not be unlinked: the kill goes into the log like any other, with what was in
+            // the queue.
             carry_.push_back(kill);
             namespaces_.insert(name_space);
             broken_ = true;
@@ -191,8 +197,7 @@ inline void DiskLog::drop_dead_segments() {
     for (auto& segment : sealed) {
         if (!holds(segment)) continue;  // carrying the kills of another one has evicted it
         const bool dead = segment->live.load(std::memory_order_relaxed) == 0;
-        if (dead && carry_kills(*segment, lowest_older) && holds(segment) &&
-            drop(segment, true) == 0) {
+        if (dead && carry_kills(*segment, lowest_older) && holds(segment) && drop(segment, true) == 0) {
             segment.reset();
             continue;
         }
@@ -227,7 +232,8 @@ inline bool DiskLog::carry_kills(const Segment& dead, std::uint64_t lowest_older
         }
         kills.push_back(kill);
     }
-    if (kills.size() * frame_header_size > dead.written() / 2) return false;  // not worth it: it will be evicted
+    if (kills.size() * frame_header_size > dead.written() / 2)
+        return false;  // not worth it: it will be evicted
     if (kills.empty()) return true;
     {
         const std::lock_guard lock(mutex_);
@@ -275,7 +281,8 @@ inline void DiskLog::restore(const std::vector<FrameHeader>& kills) {
     {
         const std::lock_guard lock(mutex_);
         carry_.insert(carry_.end(), kills.begin(), kills.end());
-        for (const FrameHeader& kill : kills) (void)journal.add(kill, KillJournal::unknown, settings.durable_kills);
+        for (const FrameHeader& kill : kills)
+            (void)journal.add(kill, KillJournal::unknown, settings.durable_kills);
         broken_ = true;  // the way by which kills get into the log after a failure is the one to take here
         retry_at_ = {};
     }

@@ -22,7 +22,8 @@ inline void DiskLog::run() noexcept {
             wake_.wait(lock, [this] { return stopping_ || broken_ || !queue_.empty(); });
             idle_ = false;
             // Lets a chunk fill up, for one large write instead of many small ones.
-            wake_.wait_for(lock, settings.window, [this] { return stopping_ || hurry_ || queue_.size() > 1; });
+            wake_.wait_for(lock, settings.window,
+                           [this] { return stopping_ || hurry_ || queue_.size() > 1; });
             all = hurry_ || queue_.size() <= 1;
         }
         if (stopping_) break;
@@ -48,7 +49,9 @@ inline void DiskLog::close(Duration timeout) noexcept {
     seal_writing();
 }
 
-inline void DiskLog::write_now() noexcept { service(true, std::chrono::steady_clock::time_point::max()); }
+inline void DiskLog::write_now() noexcept {
+    service(true, std::chrono::steady_clock::time_point::max());
+}
 
 inline bool DiskLog::flush(Duration timeout) {
     if (!writer_.joinable()) {
@@ -71,8 +74,10 @@ inline void DiskLog::service(bool all, std::chrono::steady_clock::time_point dea
     {
         const std::lock_guard io_lock(io_mutex_);
         try {
-            if (broken()) try_recover();
-            else (void)write_queue(all, deadline);
+            if (broken())
+                try_recover();
+            else
+                (void)write_queue(all, deadline);
         } catch (...) {  // no memory: what is queued stays queued, what is carried stays carried
             reporter.failed("writing", "out of memory");
         }
@@ -199,7 +204,8 @@ inline void DiskLog::fail(int error, Chunk& chunk) noexcept {
     forget_records(chunk);
     for (const std::shared_ptr<Chunk>& lost : lost_) forget_records(*lost);
     lost_.clear();
-    // Half a chunk may have reached the file: intact records that nobody knows, which would be found after a restart.
+    // Half a chunk may have reached the file: intact records that nobody knows, which would be found after a
+    // restart.
     const int left = writing_ ? writing_->seal() : 0;
     writing_.reset();
     forget_unwritten();

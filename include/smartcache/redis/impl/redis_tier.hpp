@@ -55,7 +55,7 @@ class RedisTier::Names {
 
 inline RedisOptions RedisTier::checked(RedisOptions options) {
     std::vector<ConfigProblem> problems;
-    validate(options, problems);
+    validate(options, true, problems);
     if (!problems.empty()) throw ConfigError(std::move(problems));
     return options;
 }

@@ -1,0 +1,497 @@
+#include <smartcache/redis/redis_tier.hpp>
+
+#include <csignal>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "redis/support/hostile_server.hpp"
+#include "redis/support/tier_world.hpp"
+#include "support/catch.hpp"
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+using namespace smartcache::test;
+using sc::TierStatus;
+using sc::WriteCondition;
+
+namespace {
+
+const std::string k = sc::physical_key("app", "k");
+const std::string neighbour = sc::physical_key("app", "neighbour");
+const std::string elsewhere = sc::physical_key("other", "k");
+const std::string hash = sc::detail::epoch_key("app");
+
+TierStatus put(sc::Tier& tier, const std::string& key, const std::string& value,
+               WriteCondition condition = {}) {
+    const OwnedRecord owned(key, value);
+    return tier.write(owned.record, condition);
+}
+
+/// Waits for what must come about sooner or later: a server that was away is tried again after a pause.
+template <class Condition>
+bool eventually(Condition condition) {
+    const auto limit = std::chrono::steady_clock::now() + ample;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > limit) return false;
+        std::this_thread::yield();
+    }
+    return true;
+}
+bool settles(sc::Tier& tier) {
+    return eventually([&] { return tier.flush(ample); });
+}
+
+/// Calls that are expected to time out do so soon; what else the tier is asked must bear being asked again.
+sc::RedisOptions impatient(const std::string& url) {
+    return {.url = url, .connect_timeout = ample, .timeout = 50ms, .breaker = {.failures = 1'000'000}};
+}
+
+/// A server that comes back with everything it had.
+RedisServer::Options persistent() {
+    return {.arguments = {"--appendonly", "yes", "--appendfsync", "always"}};
+}
+
+/// Every call that there is, each with keys of its own. @return how many gave what only a server can know
+int calls_answered(sc::Tier& tier, const std::string& prefix) {
+    const auto key = [&](const char* name) { return sc::physical_key("app", prefix + name); };
+    const std::string a = key("a");
+    const std::string b = key("b");
+    const std::vector<std::string_view> keys{a, b};
+    const OwnedRecord one(key("c"), "v");
+    const OwnedRecord two(key("d"), "v");
+    const std::vector<sc::RecordView> records{one.record, two.record};
+    int answered = 0;
+    const auto note = [&](TierStatus status) { answered += status == TierStatus::ok ? 1 : 0; };
+    note(read(tier, key("e")).status);
+    tier.read_many(keys, [&](std::size_t, const sc::RecordView&) { ++answered; });
+    note(tier.contains(key("f")));
+    note(put(tier, key("g"), "v"));
+    note(put(tier, key("h"), "v", WriteCondition::if_absent()));
+    note(put(tier, key("i"), "v", WriteCondition::if_stamp(7)));
+    for (const TierStatus status : tier.write_many(records)) note(status);
+    note(tier.remove(key("j")));
+    for (const TierStatus status : tier.remove_many(keys)) note(status);
+    note(tier.change_lifetime(key("k"), 7, sc::WallTime::max(), {}));
+    return answered;
+}
+constexpr int trips = 10;  // of `calls_answered`: what it asks the server for
+
+std::atomic<int> pipe_signals{0};
+
+}  // namespace
+
+TEST_CASE("a dead server is a status and a counter, and raises neither exception nor signal",
+          "[redis][tier][faults]") {
+    RedisServer server;
+    using Handler = void (*)(int);
+    pipe_signals = 0;
+    const Handler before = std::signal(SIGPIPE, [](int) { ++pipe_signals; });
+    for (const std::string& url : {server.url(), server.unix_url()}) {
+        sc::RedisTier tier(patient(url));
+        REQUIRE(tier.set("k", "v"));
+        REQUIRE(tier.clear("app") == TierStatus::ok);
+        server.kill();
+        CHECK(calls_answered(tier, "dead") == 0);
+        CHECK(read(tier, k).status == TierStatus::unavailable);
+        CHECK(tier.contains(k) == TierStatus::unavailable);
+        CHECK(tier.remove(k) == TierStatus::unavailable);
+        CHECK(tier.clear("app") == TierStatus::unavailable);
+        CHECK_FALSE(tier.get("k"));
+        CHECK_FALSE(tier.set("k", "w"));
+        CHECK_FALSE(tier.flush(1ms));
+        CHECK(tier.run_maintenance() == 0);
+        const sc::TierHealth health = tier.probe();
+        CHECK_FALSE(health.ok);
+        CHECK_FALSE(health.detail.empty());
+        CHECK(tier.stats().errors >= 1);
+        CHECK(tier.stats().timeouts == 0);
+        server.start();
+        CHECK(eventually([&] { return tier.set("k", "again"); }));
+        CHECK(tier.get("k"));
+    }
+    std::signal(SIGPIPE, before);
+    CHECK(pipe_signals == 0);
+}
+
+TEST_CASE("while the breaker is open the server hears nothing, and a probe ends that",
+          "[redis][tier][faults][breaker]") {
+    RedisServer server(persistent());
+    sc::RedisOptions options = patient(server.url());
+    options.breaker = {.failures = 1, .open_for = 24h};
+    sc::RedisTier tier(options);
+    REQUIRE(put(tier, k, "old") == TierStatus::ok);
+    server.kill();
+    CHECK(read(tier, neighbour).status == TierStatus::unavailable);
+    CHECK(tier.stats().breaker == sc::BreakerState::open);
+    const std::uint64_t errors = tier.stats().errors;
+    server.start();
+    const long long connections = server.info_number("total_connections_received");
+    for (int i = 0; i < 20; ++i) CHECK(calls_answered(tier, std::to_string(i)) == 0);
+    CHECK(put(tier, k, "new") == TierStatus::unavailable);
+    CHECK(server.info_number("total_connections_received") == connections + 1);  // this question's own
+    CHECK(tier.stats().errors == errors);  // who was not asked has not failed
+    CHECK(tier.stats().timeouts == 0);
+
+    CHECK(eventually([&] { return tier.probe().ok; }));
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
+    CHECK(read(tier, k).status == TierStatus::miss);  // R3: a write that the breaker stopped counts too
+    CHECK(put(tier, k, "new") == TierStatus::ok);
+    CHECK(read(tier, k).value == "new");
+}
+
+TEST_CASE("a server that stands still costs each call its timeout", "[redis][tier][faults]") {
+    RedisServer server;
+    for (const std::string& url : {server.url(), server.unix_url()}) {
+        sc::RedisTier tier(impatient(url));
+        REQUIRE(eventually([&] { return tier.clear("app") == TierStatus::ok; }));
+        tier.reset_stats();
+        server.pause();
+        const auto started = std::chrono::steady_clock::now();
+        CHECK(calls_answered(tier, "paused") == 0);
+        CHECK(tier.clear("app") == TierStatus::unavailable);
+        CHECK_FALSE(tier.probe().ok);
+        CHECK_FALSE(tier.flush(24h));
+        // A dozen timeouts of 50 ms; the margin is for the machine.
+        CHECK(std::chrono::steady_clock::now() - started < ample);
+        CHECK(tier.stats().timeouts == trips);
+        server.resume();
+        CHECK(settles(tier));
+        CHECK(eventually([&] { return put(tier, k, "v") == TierStatus::ok; }));
+    }
+}
+
+TEST_CASE("a write without an answer leaves neither the old value nor itself behind",
+          "[redis][tier][faults][r10][r11]") {
+    RedisServer server;
+    sc::RedisTier other_process(patient(server.url()));
+    sc::RedisTier tier(impatient(server.url()));
+    REQUIRE(put(other_process, k, "old") == TierStatus::ok);
+    REQUIRE(put(other_process, neighbour, "unharmed") == TierStatus::ok);
+    REQUIRE(eventually([&] { return read(tier, k).value == "old"; }));
+    server.pause();
+    CHECK(put(tier, k, "new") == TierStatus::unavailable);  // lies in the server's socket
+    CHECK_FALSE(read(tier, k).value);
+    server.resume();
+    int served = 0;
+    CHECK(eventually([&] {
+        served += read(tier, k).value ? 1 : 0;
+        return tier.flush(ample);
+    }));
+    CHECK(served == 0);
+    CHECK(server.command({"EXISTS", redis_name(k)}).integer == 0);
+    CHECK(read(other_process, k).status == TierStatus::miss);
+    CHECK(read(other_process, neighbour).value == "unharmed");
+}
+
+TEST_CASE("before anything else the next connection closes the one that was not answered",
+          "[redis][tier][faults][r10]") {
+    std::mutex mutex;
+    std::map<std::thread::id, std::vector<std::string>> said;  // each connection has a thread of its own
+    HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        std::string line;
+        for (const std::string& word : command) line += (line.empty() ? "" : " ") + word.substr(0, 20);
+        {
+            const std::lock_guard lock(mutex);
+            said[std::this_thread::get_id()].push_back(line);
+        }
+        if (command[0] == "SET") {
+            peer.wait_until_gone();
+            return false;
+        }
+        peer.send(command[0] == "HMGET"      ? "*2\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n"
+                  : command[0] == "GETRANGE" ? "$0\r\n\r\n"
+                                             : ":1\r\n");
+        return true;
+    });
+    sc::RedisTier tier(impatient(server.url()));
+    REQUIRE(eventually([&] { return read(tier, neighbour).status == TierStatus::miss; }));
+    CHECK(put(tier, k, "v") == TierStatus::unavailable);
+    CHECK(eventually([&] { return read(tier, neighbour).status == TierStatus::miss; }));
+    const std::lock_guard lock(mutex);
+    const auto next = std::find_if(said.begin(), said.end(),
+                                   [](const auto& each) { return each.second[0] == "CLIENT KILL ID 7"; });
+    REQUIRE(next != said.end());
+    REQUIRE(next->second.size() >= 2);
+    CHECK(next->second[1] == "UNLINK sc:3:app:k");
+}
+
+TEST_CASE("where connections may not be closed an unanswered write costs its namespace",
+          "[redis][tier][faults][r10]") {
+    RedisServer server;
+    (void)server.command({"ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all", "-client|kill"});
+    sc::RedisTier tier(impatient("redis://u:pw@127.0.0.1:" + std::to_string(server.port())));
+    for (const std::string& key : {k, neighbour, elsewhere})
+        REQUIRE(eventually([&] { return put(tier, key, "old") == TierStatus::ok; }));
+    const long long epoch = std::stoll(server.command({"HGET", hash, "clear"}).text);
+    REQUIRE(settles(tier));
+    server.pause();
+    CHECK(put(tier, k, "new") == TierStatus::unavailable);
+    server.resume();
+    CHECK(settles(tier));
+    CHECK(std::stoll(server.command({"HGET", hash, "clear"}).text) > epoch);
+    CHECK(eventually([&] { return read(tier, k).status == TierStatus::miss; }));
+    CHECK(eventually([&] { return read(tier, neighbour).status == TierStatus::miss; }));
+    CHECK(eventually([&] { return read(tier, elsewhere).value == "old"; }));
+}
+
+TEST_CASE("what could not be written or erased is not believed when the server comes back with it",
+          "[redis][tier][faults][r3][r11]") {
+    RedisServer server(persistent());
+    sc::RedisTier tier(patient(server.unix_url()));
+    std::vector<std::unique_ptr<OwnedRecord>> old;
+    for (int i = 0; i < 8; ++i) {
+        old.push_back(std::make_unique<OwnedRecord>(sc::physical_key("app", std::to_string(i)), "old"));
+        REQUIRE(tier.write(old.back()->record) == TierStatus::ok);
+    }
+    REQUIRE(put(tier, neighbour, "unharmed") == TierStatus::ok);
+    server.kill();
+    const auto key = [&](std::size_t i) { return std::string_view(old[i]->key); };
+    CHECK(put(tier, old[0]->key, "new") == TierStatus::unavailable);
+    CHECK(tier.remove(key(1)) == TierStatus::unavailable);
+    const std::vector<sc::RecordView> records{old[2]->record, old[3]->record};
+    CHECK(tier.write_many(records) == std::vector<TierStatus>(2, TierStatus::unavailable));
+    const std::vector<std::string_view> keys{key(4), key(5)};
+    CHECK(tier.remove_many(keys) == std::vector<TierStatus>(2, TierStatus::unavailable));
+    // Made stale: whoever did that must not find it fresh again.
+    CHECK(tier.change_lifetime(key(6), old[6]->record.stamp, sc::WallTime{}, {}) == TierStatus::unavailable);
+    // A fill that did not come in changes nothing: what is there is as good as it was.
+    CHECK(put(tier, old[7]->key, "fill", WriteCondition::if_absent()) == TierStatus::unavailable);
+    server.start();
+    for (std::size_t i = 0; i < 8; ++i) REQUIRE(server.command({"EXISTS", redis_name(key(i))}).integer == 1);
+    for (std::size_t i = 0; i < 7; ++i) {
+        INFO(i);
+        CHECK(read(tier, key(i)).status == TierStatus::miss);
+        CHECK(tier.contains(key(i)) == TierStatus::miss);
+    }
+    CHECK(settles(tier));
+    CHECK(eventually([&] { return read(tier, key(7)).value == "old"; }));
+    CHECK(read(tier, neighbour).value == "unharmed");
+    for (std::size_t i = 0; i < 7; ++i) {
+        INFO(i);
+        CHECK(server.command({"EXISTS", redis_name(key(i))}).integer == 0);
+        CHECK(read(tier, key(i)).status == TierStatus::miss);
+        CHECK(put(tier, old[i]->key, "filled", WriteCondition::if_absent()) == TierStatus::ok);
+        CHECK(read(tier, key(i)).value == "filled");
+    }
+}
+
+TEST_CASE("an erase that has returned holds through deaths of the server, for every thread",
+          "[redis][tier][faults][r11][threads]") {
+    RedisServer server(persistent());
+    sc::RedisOptions options = patient(server.unix_url());
+    options.breaker.failures = 1'000'000;  // or the threads would see little of the server
+    sc::RedisTier tier(options);
+    constexpr std::size_t threads = 3;
+    constexpr std::size_t keys_each = 40;
+    std::vector<std::string> keys;
+    for (std::size_t i = 0; i < threads * keys_each; ++i) {
+        keys.push_back(sc::physical_key("app", std::to_string(i)));
+        REQUIRE(put(tier, keys.back(), "old") == TierStatus::ok);
+    }
+    std::atomic<std::size_t> erased{0};
+    std::atomic<int> came_back{0};
+    std::vector<std::thread> running;
+    for (std::size_t t = 0; t < threads; ++t)
+        running.emplace_back([&, t] {
+            for (std::size_t i = t * keys_each; i < (t + 1) * keys_each; ++i) {
+                (void)tier.remove(keys[i]);
+                ++erased;
+                for (std::size_t j = t * keys_each; j <= i; ++j)
+                    if (read(tier, keys[j]).value) ++came_back;
+            }
+        });
+    for (const std::size_t progress : {20U, 60U, 90U}) {
+        while (erased < progress) std::this_thread::yield();
+        server.kill();
+        server.start();
+    }
+    for (std::thread& thread : running) thread.join();
+    CHECK(came_back == 0);
+    CHECK(settles(tier));
+    for (const std::string& key : keys) CHECK(server.command({"EXISTS", redis_name(key)}).integer == 0);
+}
+
+TEST_CASE("a batch of which the server refuses a half is right about each half",
+          "[redis][tier][faults][batch][r3]") {
+    RedisServer server;
+    const auto allow = [&](const std::vector<std::string>& patterns) {
+        std::vector<std::string> command{"ACL", "SETUSER", "u", "on", ">pw", "+@all", "resetkeys"};
+        command.insert(command.end(), patterns.begin(), patterns.end());
+        REQUIRE(server.command(command).text == "OK");
+    };
+    const auto allow_half = [&] { allow({"~sc:{epochs}:*", "~sc:*good*"}); };
+    allow({"~*"});
+    sc::RedisTier tier(patient("redis://u:pw@127.0.0.1:" + std::to_string(server.port())));
+    std::vector<std::unique_ptr<OwnedRecord>> owned;
+    std::vector<sc::RecordView> records;
+    std::vector<std::string_view> keys;
+    for (int i = 0; i < 10; ++i) {
+        owned.push_back(std::make_unique<OwnedRecord>(
+            sc::physical_key("app", (i % 2 == 0 ? "good" : "bad") + std::to_string(i)), "v"));
+        records.push_back(owned.back()->record);
+        keys.push_back(owned.back()->key);
+    }
+    const std::vector<TierStatus> all(10, TierStatus::ok);
+    std::vector<TierStatus> half;
+    for (int i = 0; i < 10; ++i) half.push_back(i % 2 == 0 ? TierStatus::ok : TierStatus::unavailable);
+    const auto found = [&] {
+        std::string which(10, '-');
+        tier.read_many(keys, [&](std::size_t i, const sc::RecordView&) { which[i] = '+'; });
+        return which;
+    };
+    REQUIRE(tier.write_many(records) == all);
+
+    allow_half();
+    CHECK(found() == "+-+-+-+-+-");
+    CHECK(tier.stats().errors == 5);
+    allow({"~*"});
+    CHECK(found() == "++++++++++");  // a read that failed says nothing about the value
+
+    allow_half();
+    CHECK(tier.write_many(records) == half);
+    allow({"~*"});
+    CHECK(found() == "+-+-+-+-+-");
+    CHECK(settles(tier));
+    for (std::size_t i = 0; i < 10; ++i)
+        CHECK(server.command({"EXISTS", redis_name(keys[i])}).integer == (i % 2 == 0 ? 1 : 0));
+
+    REQUIRE(tier.write_many(records) == all);
+    allow_half();
+    CHECK(tier.remove_many(keys) == half);
+    allow({"~*"});
+    CHECK(found() == "----------");
+    CHECK(settles(tier));
+    for (const std::string_view key : keys) CHECK(server.command({"EXISTS", redis_name(key)}).integer == 0);
+}
+
+TEST_CASE("many threads of a tier never have more connections than its options allow",
+          "[redis][tier][faults][threads]") {
+    RedisServer server;
+    const long long before = server.info_number("total_connections_received");
+    sc::RedisOptions options = patient(server.unix_url());
+    options.max_connections = 2;
+    sc::RedisTier tier(options);
+    std::atomic<int> right{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 8; ++t)
+        threads.emplace_back([&, t] {
+            for (int i = 0; i < 40; ++i) {
+                const std::string key = sc::physical_key("app", std::to_string(t));
+                const std::string value = std::to_string(1000 * t + i);
+                if (put(tier, key, value) == TierStatus::ok && read(tier, key).value == value) ++right;
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    CHECK(right == 320);
+    // None was ever closed, so all that were opened were open together. The question itself takes one.
+    CHECK(server.info_number("total_connections_received") - before - 1 <= 2);
+}
+
+TEST_CASE("a connection killed while idle is replaced unseen", "[redis][tier][faults]") {
+    RedisServer server;
+    sc::RedisTier tier(patient(server.unix_url()));
+    REQUIRE(put(tier, k, "v") == TierStatus::ok);
+    const auto kill = [&] { REQUIRE(server.command({"CLIENT", "KILL", "TYPE", "normal"}).integer == 1); };
+    kill();
+    CHECK(read(tier, k).value == "v");
+    kill();
+    CHECK(tier.contains(k) == TierStatus::ok);
+    kill();
+    CHECK(put(tier, k, "w") == TierStatus::ok);
+    kill();
+    CHECK(tier.clear("other") == TierStatus::ok);
+    kill();
+    CHECK(tier.remove(k) == TierStatus::ok);
+    CHECK(tier.stats().errors == 0);
+}
+
+TEST_CASE("a connection killed under a write makes it fail, and the old value is not believed",
+          "[redis][tier][faults][r10]") {
+    RedisServer server;
+    sc::RedisTier tier(patient(server.unix_url()));
+    REQUIRE(put(tier, k, "old") == TierStatus::ok);
+    // The server takes writes and leaves them lying, while it goes on with everything else.
+    REQUIRE(server.command({"CLIENT", "PAUSE", "3600000", "WRITE"}).text == "OK");
+    TierStatus status = TierStatus::ok;
+    std::thread writer([&] { status = put(tier, k, "new"); });
+    const bool lies_there = eventually([&] {
+        return server.command({"CLIENT", "LIST"}).text.find("flags=b") != std::string::npos;
+    });
+    (void)server.command({"CLIENT", "KILL", "TYPE", "normal"});
+    writer.join();
+    (void)server.command({"CLIENT", "UNPAUSE"});
+    CHECK(lies_there);
+    CHECK(status == TierStatus::unavailable);
+    CHECK(read(tier, k).status == TierStatus::miss);
+    CHECK(server.command({"EXISTS", redis_name(k)}).integer == 0);
+    CHECK(put(tier, k, "newer") == TierStatus::ok);
+    CHECK(read(tier, k).value == "newer");
+}
+
+TEST_CASE("whatever a hostile server answers is neither a value nor a success",
+          "[redis][tier][faults][hostile]") {
+    const std::vector<std::string> answers{
+        "",  // hangs up
+        "garbage\r\n",
+        "-ERR no\r\n",
+        "-LOADING Redis is loading the dataset in memory\r\n",
+        "-NOSCRIPT never heard of it\r\n",
+        "-READONLY You can't write against a read only replica.\r\n",
+        "+OK\r\n",
+        "+OK\r\n+OK\r\n+OK\r\n",
+        ":1\r\n",
+        ":-9223372036854775808\r\n",
+        "$-1\r\n",
+        "*-1\r\n",
+        "*0\r\n",
+        "$5\r\nhello\r\n",
+        "*2\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n",
+        "*2\r\n$-1\r\n$-1\r\n",
+        "*2147483647\r\n",
+    };
+    for (const std::string& answer : answers) {
+        INFO(answer);
+        HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command&) {
+            peer.send(answer);
+            return !answer.empty();
+        });
+        sc::RedisOptions options = patient(server.url());
+        options.breaker.failures = 1'000'000;
+        sc::RedisTier tier(options);
+        CHECK(calls_answered(tier, "hostile") == 0);
+        (void)tier.clear("app");
+        CHECK_FALSE(tier.probe().ok);
+        CHECK(tier.stats().hits == 0);
+        CHECK(tier.stats().sets == 0);
+        CHECK(tier.stats().timeouts == 0);  // each of these is understood, and needs no waiting
+    }
+}
+
+TEST_CASE("an answer that never ends is left at the deadline, however much of it came",
+          "[redis][tier][faults][hostile]") {
+    for (const std::string& beginning :
+         {std::string("$100\r\nSC\1 and no more"), std::string("$9223372036854775807\r\nSC"),
+          std::string("*2\r\n$1\r\n1\r\n"), "$100000\r\n" + std::string(100'000, 'x')}) {
+        INFO(beginning.substr(0, 30));
+        HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command&) {
+            peer.drip(beginning);  // of the longest alone for five minutes
+            peer.wait_until_gone();
+            return false;
+        });
+        sc::RedisTier tier(impatient(server.url()));
+        const auto started = std::chrono::steady_clock::now();
+        CHECK(read(tier, k).status == TierStatus::unavailable);
+        CHECK(put(tier, k, "v") == TierStatus::unavailable);
+        CHECK(tier.remove(neighbour) == TierStatus::unavailable);
+        CHECK(tier.stats().timeouts == 3);
+        CHECK(std::chrono::steady_clock::now() - started < ample);
+    }
+}

@@ -1,0 +1,95 @@
+#include <smartcache/redis/scripts.hpp>
+
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/redis_server.hpp"
+
+using smartcache::detail::RedisScript;
+using smartcache::test::RedisAnswer;
+using smartcache::test::RedisServer;
+
+namespace {
+
+struct World {
+    RedisServer server;
+    RedisAnswer run(const RedisScript& script, std::vector<std::string> arguments) {
+        std::vector<std::string> words{"EVAL", std::string(script.text), "1"};
+        words.insert(words.end(), arguments.begin(), arguments.end());
+        return server.command(words);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("the server knows each script by the name we call it", "[redis][scripts]") {
+    RedisServer server;
+    using namespace smartcache::detail;
+    for (const RedisScript& script : {replace_script, drop_script, epoch_script})
+        CHECK(server.command({"SCRIPT", "LOAD", std::string(script.text)}).text == script.sha1);
+}
+
+TEST_CASE("a record is replaced only under its version", "[redis][scripts][r7]") {
+    World world;
+    using smartcache::detail::replace_script;
+    CHECK(world.run(replace_script, {"k", "12345678", "new", "0"}).integer == 0);
+    (void)world.server.command({"SET", "k", "SC\x01???12345678 and so on", "PX", "100000"});
+    CHECK(world.run(replace_script, {"k", "12345670", "new", "0"}).integer == 0);
+    CHECK(world.run(replace_script, {"k", "12345678", "new", "5000000"}).integer == 1);
+    CHECK(world.server.command({"GET", "k"}).text == "new");
+    CHECK(world.server.command({"PTTL", "k"}).integer > 4000000);
+    (void)world.server.command({"SET", "k", "SC\x01???12345678", "PX", "100000"});
+    CHECK(world.run(replace_script, {"k", "12345678", "new", "0"}).integer == 1);
+    CHECK(world.server.command({"PTTL", "k"}).integer == -1);
+    (void)world.server.command({"RPUSH", "list", "x"});
+    CHECK(world.run(replace_script, {"list", "12345678", "new", "0"}).integer == 0);
+}
+
+TEST_CASE("only what was seen is dropped", "[redis][scripts]") {
+    World world;
+    using smartcache::detail::drop_script;
+    (void)world.server.command({"SET", "k", "foreign bytes"});
+    CHECK(world.run(drop_script, {"k"}).integer == 0);  // was no string when it was seen
+    CHECK(world.run(drop_script, {"k", "other"}).integer == 0);
+    CHECK(world.run(drop_script, {"k", "foreign"}).integer == 0);  // longer by now
+    CHECK(world.run(drop_script, {"k", "foreign bytes"}).integer == 1);
+    CHECK(world.run(drop_script, {"k", "foreign bytes"}).integer == 0);
+    (void)world.server.command({"SET", "k", std::string(100, 'x')});
+    CHECK(world.run(drop_script, {"k", std::string(64, 'x')}).integer == 1);
+    (void)world.server.command({"RPUSH", "k", "x"});
+    CHECK(world.run(drop_script, {"k", "foreign"}).integer == 0);
+    CHECK(world.run(drop_script, {"k"}).integer == 1);
+}
+
+TEST_CASE("epochs only grow, start at the server's time, and survive any damage", "[redis][scripts][r17]") {
+    World world;
+    using smartcache::detail::epoch_script;
+    const auto epoch = [&](const std::string& low, const std::string& mode, const std::string& token = "t") {
+        const RedisAnswer answer = world.run(epoch_script, {"e", low, token, mode});
+        REQUIRE(answer.elements.size() == 2);
+        return std::pair(std::stoll(answer.elements[0].text), answer.elements[1].text);
+    };
+    const long long now = std::stoll(world.server.command({"TIME"}).elements[0].text) * 1'000'000;
+    const auto [first, token] = epoch("0", "keep", "one");
+    CHECK(first >= now);
+    CHECK(token == "one");
+    CHECK(epoch("0", "keep", "two") == std::pair(first, std::string("one")));
+    const long long second = epoch("0", "clear", "two").first;
+    CHECK(second > first);
+    CHECK(epoch("0", "clear").first > second);
+
+    const std::string far = "8000000000000000";
+    CHECK(epoch(far, "keep", "three") == std::pair(8000000000000001LL, std::string("one")));
+    CHECK(epoch("0", "clear").first == 8000000000000002LL);
+
+    for (const char* damage : {"", "x", "nan", "1e300", "-5", "99999999999999999999", "9999999999999999"}) {
+        (void)world.server.command({"HSET", "e", "clear", damage});
+        const auto [again, fresh] = epoch("5", "keep", std::string("after ") + damage);
+        CHECK(again >= now);
+        CHECK(again < 9007199254740992);
+        CHECK(fresh == std::string("after ") + damage);
+    }
+    (void)world.server.command({"DEL", "e"});
+    (void)world.server.command({"RPUSH", "e", "foreign"});
+    CHECK(epoch("0", "keep", "new").second == "new");
+}

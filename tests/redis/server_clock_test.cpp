@@ -1,0 +1,45 @@
+#include <smartcache/redis/server_clock.hpp>
+
+#include <chrono>
+
+#include "support/catch.hpp"
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+using sc::detail::ServerClock;
+
+TEST_CASE("the server's time follows our steady clock, whatever happens to our wall clock", "[redis][time]") {
+    ServerClock clock;
+    const ServerClock::Steady::time_point start{100s};
+    const sc::WallTime wall{5000s};
+    CHECK(clock.ahead(wall, start) == 0ms);
+    clock.observe({6'000'000, start});
+    CHECK(clock.ahead(wall, start) == 1000s);
+    CHECK(clock.ahead(wall + 10s, start + 10s) == 1000s);
+    CHECK(clock.ahead(wall + 3610s, start + 10s) == -2600s);  // somebody set our clock an hour forward
+}
+
+TEST_CASE("differences of milliseconds do not move what was said before", "[redis][time]") {
+    ServerClock clock;
+    const ServerClock::Steady::time_point start{100s};
+    const sc::WallTime wall{5000s};
+    clock.observe({6'000'000, start});
+    CHECK(clock.ahead(wall, start) == 1000s);
+    CHECK(clock.ahead(wall + 1ms, start) == 1000s);
+    clock.observe({6'001'015, start + 1s});
+    CHECK(clock.ahead(wall + 1s, start + 1s) == 1000s);
+    clock.observe({6'002'021, start + 2s});
+    CHECK(clock.ahead(wall + 2s, start + 2s) == 1000s + 21ms);
+    clock.observe({9'000'000, start + 1s});  // an older reading that comes late
+    CHECK(clock.ahead(wall + 2s, start + 2s) == 1000s + 21ms);
+}
+
+TEST_CASE("the clock is read again every half minute, by one caller", "[redis][time]") {
+    ServerClock clock;
+    const ServerClock::Steady::time_point start{100s};
+    CHECK_FALSE(clock.due(start));  // the log-in has just read it
+    CHECK_FALSE(clock.due(start + 29s));
+    CHECK(clock.due(start + 30s));
+    CHECK_FALSE(clock.due(start + 30s));
+    CHECK(clock.due(start + 61s));
+}
