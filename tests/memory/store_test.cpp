@@ -160,11 +160,11 @@ TEST_CASE("the table grows with its entries and shrinks when they are gone", "[m
                 sc::TimeSource());
     CHECK(store.buckets() == 16);
     for (std::uint64_t key = 0; key < 100'000; ++key) (void)store.insert(make(store, key, 0), is(key));
-    CHECK(store.buckets() >= 65'536);
+    CHECK(store.buckets() * sc::detail::Table::words_per_bucket >= 100'000);
     for (std::uint64_t key = 0; key < 100'000; ++key) REQUIRE(store.find(hash_of(key), is(key)));
     for (std::uint64_t key = 100; key < 100'000; ++key) (void)store.erase(hash_of(key), is(key));
     (void)store.sweep();
-    CHECK(store.buckets() <= 1024);
+    CHECK(store.buckets() == 64);  // the smallest of the arrays it has had that leaves room
     for (std::uint64_t key = 0; key < 100; ++key) CHECK(store.find(hash_of(key), is(key)));
 }
 

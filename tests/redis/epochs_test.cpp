@@ -49,8 +49,21 @@ TEST_CASE("an answer that was overtaken, or an old snapshot, asks for at least w
     (void)epochs.observe("a", EpochFields{9, "t"});
     const Epochs::Seen seen = epochs.observe("a", EpochFields{5, "t"});
     CHECK_FALSE(seen.epoch);
-    CHECK(seen.too_low == 8);
+    CHECK(seen.too_low == 9);
+    CHECK(seen.token == "t");
     CHECK(epochs.known("a") == Epoch(9));
+}
+
+// Several threads that met a new namespace at once used to raise its epoch one after the other, each making
+// invalid what the one before had just written.
+TEST_CASE("a miss that was overtaken by the first epoch asks for that epoch again", "[redis][epochs]") {
+    Epochs epochs;
+    (void)epochs.observe("a", EpochFields{5, "t"});
+    const Epochs::Seen seen = epochs.observe("a", std::nullopt);
+    CHECK(seen.too_low == 5);
+    CHECK(seen.token == "t");
+    CHECK(epochs.observe("a", EpochFields{5, "t"}).epoch == Epoch(5));
+    CHECK(epochs.known("a") == Epoch(5));
 }
 
 TEST_CASE("only digits in range are an epoch", "[redis][epochs]") {

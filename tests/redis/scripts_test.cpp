@@ -64,8 +64,9 @@ TEST_CASE("only what was seen is dropped", "[redis][scripts]") {
 TEST_CASE("epochs only grow, start at the server's time, and survive any damage", "[redis][scripts][r17]") {
     World world;
     using smartcache::detail::epoch_script;
-    const auto epoch = [&](const std::string& low, const std::string& mode, const std::string& token = "t") {
-        const RedisAnswer answer = world.run(epoch_script, {"e", low, token, mode});
+    const auto epoch = [&](const std::string& low, const std::string& mode, const std::string& token = "t",
+                           const std::string& seen = "") {
+        const RedisAnswer answer = world.run(epoch_script, {"e", low, token, mode, seen});
         REQUIRE(answer.elements.size() == 2);
         return std::pair(std::stoll(answer.elements[0].text), answer.elements[1].text);
     };
@@ -74,7 +75,11 @@ TEST_CASE("epochs only grow, start at the server's time, and survive any damage"
     CHECK(first >= now);
     CHECK(token == "one");
     CHECK(epoch("0", "keep", "two") == std::pair(first, std::string("one")));
+    CHECK(epoch(std::to_string(first), "keep", "two", "one") == std::pair(first, std::string("one")));
+    const long long third = epoch(std::to_string(first), "keep", "two", "another").first;
+    CHECK(third > first);
     const long long second = epoch("0", "clear", "two").first;
+    CHECK(second > third);
     CHECK(second > first);
     CHECK(epoch("0", "clear").first > second);
 

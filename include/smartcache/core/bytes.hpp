@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 #include <string_view>
@@ -18,6 +19,23 @@ using ByteView = std::span<const std::byte>;
 
 [[nodiscard]] inline std::string_view as_text_view(ByteView bytes) noexcept {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// `a == b`, inline: for keys, which are short and nearly always equal when they are compared.
+[[nodiscard]] inline bool equal_text(std::string_view a, std::string_view b) noexcept {
+    if (a.size() != b.size()) return false;
+    const auto word = [](const char* from) {
+        std::uint64_t value;
+        std::memcpy(&value, from, sizeof(value));
+        return value;
+    };
+    const char* x = a.data();
+    const char* y = b.data();
+    std::size_t left = a.size();
+    if (left < sizeof(std::uint64_t) || left > 64) return a == b;
+    std::uint64_t difference = word(x + left - 8) ^ word(y + left - 8);
+    for (; left > 8; x += 8, y += 8, left -= 8) difference |= word(x) ^ word(y);
+    return difference == 0;
 }
 
 /// Where encoders put bytes: a growing buffer that only ever appends.

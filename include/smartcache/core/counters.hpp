@@ -7,53 +7,61 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <smartcache/core/thread_index.hpp>
+
 namespace smartcache::inline v0 {
 
 namespace detail {
-
-/// A small number that differs between threads which run at the same time, for choosing a stripe.
-[[nodiscard]] inline std::size_t thread_stripe() noexcept {
-    static std::atomic<std::size_t> next{0};
-    thread_local const std::size_t stripe = next.fetch_add(1, std::memory_order_relaxed);
-    return stripe;
-}
-
 inline constexpr std::size_t cache_line = 64;
-
 }  // namespace detail
 
 /// Counters for the enumerators of `Event` (0 to `Event::count_` - 1), striped so that threads do not share
 /// lines.
 ///
-/// Thread safety: any thread. `add` is one relaxed addition on a line of the thread's own stripe; `sum` is
-/// O(stripes) and sees every addition that happened before it.
+/// Thread safety: any thread. `add` is a plain addition on memory that only this thread writes (a locked one
+/// for threads beyond the first `detail::exclusive_threads`); `sum` is O(stripes) and sees every addition that
+/// happened before it.
 template <class Event>
 class Counters {
   public:
     void add(Event event, std::uint64_t amount = 1) noexcept {
-        // relaxed: counts are summed, they order nothing.
-        stripes_[detail::thread_stripe() % stripe_count].values[static_cast<std::size_t>(event)].fetch_add(
-            amount, std::memory_order_relaxed);
+        const std::size_t index = detail::thread_index();
+        std::atomic<std::uint64_t>& value = stripes_[index].values[static_cast<std::size_t>(event)];
+        // relaxed: counts are summed, they order nothing. Load and store suffice where one thread writes.
+        if (index < detail::exclusive_threads)
+            value.store(value.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+        else
+            value.fetch_add(amount, std::memory_order_relaxed);
     }
 
     [[nodiscard]] std::uint64_t sum(Event event) const noexcept {
+        const std::uint64_t total = raw_sum(event);
+        // Counters only grow, but a sum that began before a reset may end up below what the reset has seen.
+        const std::uint64_t before = before_[static_cast<std::size_t>(event)].load(std::memory_order_relaxed);
+        return total > before ? total - before : 0;
+    }
+
+    /// Starts anew from what is counted now. Nobody else's counter is written, so no addition is lost.
+    void reset() noexcept {
+        for (std::size_t i = 0; i < before_.size(); ++i)
+            before_[i].store(raw_sum(static_cast<Event>(i)), std::memory_order_relaxed);
+    }
+
+  private:
+    static constexpr std::size_t event_count = static_cast<std::size_t>(Event::count_);
+    struct alignas(detail::cache_line) Stripe {
+        std::array<std::atomic<std::uint64_t>, event_count> values{};
+    };
+
+    [[nodiscard]] std::uint64_t raw_sum(Event event) const noexcept {
         std::uint64_t total = 0;
         for (const Stripe& stripe : stripes_)
             total += stripe.values[static_cast<std::size_t>(event)].load(std::memory_order_relaxed);
         return total;
     }
 
-    void reset() noexcept {
-        for (Stripe& stripe : stripes_)
-            for (auto& value : stripe.values) value.store(0, std::memory_order_relaxed);
-    }
-
-  private:
-    static constexpr std::size_t stripe_count = 16;
-    struct alignas(detail::cache_line) Stripe {
-        std::array<std::atomic<std::uint64_t>, static_cast<std::size_t>(Event::count_)> values{};
-    };
-    std::array<Stripe, stripe_count> stripes_{};
+    std::array<Stripe, detail::exclusive_threads + 1> stripes_{};
+    std::array<std::atomic<std::uint64_t>, event_count> before_{};
 };
 
 /// Latencies, as a summary of a `LatencyHistogram`.

@@ -1,12 +1,17 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
+#include <mutex>
 #include <new>
 #include <string_view>
 
+#include <smartcache/core/counters.hpp>
 #include <smartcache/core/features.hpp>
+#include <smartcache/core/thread_index.hpp>
 
 // AddressSanitizer and ThreadSanitizer watch malloc; an arena of our own would hide the entries from them.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -34,46 +39,77 @@ namespace smartcache::inline v0::detail {
 
 /// Where the entries of one cache live: a jemalloc arena of its own, or plain malloc.
 ///
-/// A pinned entry may outlive the cache, and destroying an arena under it would crash (R30), so the arena
-/// dies with its last block: the cache holds one reference, each block another.
+/// An arena without a thread cache takes jemalloc's locks for every block and is slower than plain malloc, so
+/// a few explicit thread caches stand before it, each under a lock of its own and chosen by thread: they belong
+/// to this arena alone, for one that serves two would mix their blocks (R30).
 ///
-/// Thread safety: any thread. The reference count is one atomic addition per allocation, none on a hit.
+/// A pinned entry may outlive the cache, and destroying an arena under it would crash (R30), so the arena
+/// goes with its last block.
+///
+/// Thread safety: any thread.
 class Arena {
   public:
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
     /// @param jemalloc  use it when the program has it; otherwise, or when arena ids have run out, malloc
-    [[nodiscard]] static Arena* create(bool jemalloc) { return new Arena(jemalloc); }
+    [[nodiscard]] static Arena* create([[maybe_unused]] bool jemalloc) {
+#if SMARTCACHE_USE_JEMALLOC
+        if (jemalloc && &::mallocx != nullptr && &::sdallocx != nullptr && &::mallctl != nullptr) {
+            unsigned index = 0;
+            std::size_t size = sizeof(index);
+            if (::mallctl("arenas.create", &index, &size, nullptr, 0) == 0) return new Arena(index);
+        }
+#endif
+        static Arena& plain = *new Arena(no_arena);  // holds nothing, is never destroyed
+        return &plain;
+    }
 
     /// The cache lets go; blocks that are still in use keep the arena alive.
     void release() noexcept {
-        // acq_rel: whoever destroys the arena must see every use of the blocks that others gave back.
-        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+        if (index_ == no_arena) return;
+        std::int64_t blocks = 0;
+        for (Stripe& stripe : stripes_) stripe.mutex.lock();
+        for (const Stripe& stripe : stripes_) blocks += stripe.blocks;
+        blocks_left_.store(blocks, std::memory_order_relaxed);
+        orphaned_ = true;
+        for (Stripe& stripe : stripes_) stripe.mutex.unlock();
+        if (blocks == 0) delete this;
     }
 
     /// Throws: std::bad_alloc.
     [[nodiscard]] void* allocate(std::size_t size, std::size_t alignment) {
         void* block = nullptr;
 #if SMARTCACHE_USE_JEMALLOC
-        if (index_ != no_arena)
-            block = ::mallocx(size, MALLOCX_ARENA(index_) | MALLOCX_TCACHE_NONE | MALLOCX_ALIGN(alignment));
-        else
+        if (index_ != no_arena) {
+            Stripe& stripe = own_stripe();
+            const std::lock_guard lock(stripe.mutex);
+            block = ::mallocx(size, MALLOCX_ARENA(index_) | cache_of(stripe) | MALLOCX_ALIGN(alignment));
+            if (block != nullptr) ++stripe.blocks;
+        } else
 #endif
             block = ::operator new(size, std::align_val_t(alignment), std::nothrow);
         if (block == nullptr) throw std::bad_alloc();
-        references_.fetch_add(1, std::memory_order_relaxed);
         return block;
     }
 
     void deallocate(void* block, [[maybe_unused]] std::size_t size, std::size_t alignment) noexcept {
 #if SMARTCACHE_USE_JEMALLOC
-        if (index_ != no_arena)
-            ::sdallocx(block, size, MALLOCX_TCACHE_NONE | MALLOCX_ALIGN(alignment));
-        else
+        if (index_ != no_arena) {
+            bool last = false;
+            {
+                Stripe& stripe = own_stripe();
+                const std::lock_guard lock(stripe.mutex);
+                ::sdallocx(block, size, cache_of(stripe) | MALLOCX_ALIGN(alignment));
+                --stripe.blocks;
+                // acq_rel: whoever destroys the arena does so after all other uses of it.
+                last = orphaned_ && blocks_left_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+            }
+            if (last) delete this;
+            return;
+        }
 #endif
-            ::operator delete(block, std::align_val_t(alignment));  // clang 14 declares no sized form
-        release();
+        ::operator delete(block, std::align_val_t(alignment));  // clang 14 declares no sized form
     }
 
     [[nodiscard]] std::string_view name() const noexcept {
@@ -82,27 +118,52 @@ class Arena {
 
   private:
     static constexpr unsigned no_arena = ~0U;
+    static constexpr std::size_t stripe_count = 8;
 
-    explicit Arena([[maybe_unused]] bool jemalloc) noexcept {
-#if SMARTCACHE_USE_JEMALLOC
-        if (!jemalloc || &::mallocx == nullptr || &::sdallocx == nullptr || &::mallctl == nullptr) return;
-        unsigned index = 0;
-        std::size_t size = sizeof(index);
-        if (::mallctl("arenas.create", &index, &size, nullptr, 0) == 0) index_ = index;
-#endif
-    }
+    struct alignas(cache_line) Stripe {
+        std::mutex mutex;
+        std::int64_t blocks = 0;  // allocated less given back here; may be negative
+        unsigned cache = 0;
+        bool has_cache = false;
+        bool asked = false;
+    };
+
+    explicit Arena(unsigned index) noexcept : index_(index) {}
 
     ~Arena() {
 #if SMARTCACHE_USE_JEMALLOC
-        if (index_ == no_arena) return;
+        for (Stripe& stripe : stripes_) {
+            // A thread that gave its last block back may still be on its way out of the lock.
+            const std::lock_guard lock(stripe.mutex);
+            if (stripe.has_cache)
+                (void)::mallctl("tcache.destroy", nullptr, nullptr, &stripe.cache, sizeof(stripe.cache));
+        }
         char name[32];
         std::snprintf(name, sizeof(name), "arena.%u.destroy", index_);
         (void)::mallctl(name, nullptr, nullptr, nullptr, 0);
 #endif
     }
 
-    std::atomic<std::size_t> references_{1};
-    unsigned index_ = no_arena;
+    [[nodiscard]] Stripe& own_stripe() noexcept {
+        return stripes_[thread_index() % stripe_count];
+    }
+
+#if SMARTCACHE_USE_JEMALLOC
+    /// The stripe's thread cache as a flag. jemalloc has some 4000; without one it goes slower.
+    [[nodiscard]] static int cache_of(Stripe& stripe) noexcept {
+        if (!stripe.asked) {
+            stripe.asked = true;
+            std::size_t size = sizeof(stripe.cache);
+            stripe.has_cache = ::mallctl("tcache.create", &stripe.cache, &size, nullptr, 0) == 0;
+        }
+        return stripe.has_cache ? MALLOCX_TCACHE(stripe.cache) : MALLOCX_TCACHE_NONE;
+    }
+#endif
+
+    const unsigned index_;
+    std::array<Stripe, stripe_count> stripes_;
+    bool orphaned_ = false;  // under all of the stripes' locks
+    std::atomic<std::int64_t> blocks_left_{0};
 };
 
 }  // namespace smartcache::inline v0::detail

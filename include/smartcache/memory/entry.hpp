@@ -7,6 +7,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/memory/arena.hpp>
+#include <smartcache/memory/hazard.hpp>
 #include <smartcache/policy/node.hpp>
 
 namespace smartcache::inline v0 {
@@ -24,19 +25,17 @@ namespace detail {
 
 /// What every entry of L1 has in common; key and value stand behind it in the same allocation.
 ///
-/// Immutable once published (R6), but for the atomics and what the shard's lock protects (`Node`, `chain`,
-/// `cause`).
+/// Immutable once published (R6), but for the atomics and what the shard's lock protects (`Node`, `cause`).
 struct EntryBase : policy::Node {
     static constexpr std::int64_t never = MonotonicTime::max().time_since_epoch().count();
 
-    EntryBase* chain = nullptr;  ///< next of the same bucket; later, next of a list of removed ones
+    RemovalCause cause = RemovalCause::erased;
+    std::uint32_t block_size = 0;              ///< bytes of the allocation
+    std::atomic<std::uint32_t> references{1};  ///< one for the table, one for each counted reference
     Arena* arena = nullptr;
     std::atomic<std::int64_t> dead_at{never};  ///< ms on the monotonic clock: not to be served from then on
     std::atomic<std::int64_t> last_access{0};  ///< ms; kept up only when `idle` is set
     std::int64_t idle = 0;                     ///< ms; 0: no idle time
-    std::atomic<std::uint32_t> references{1};  ///< one for the table, one for each pin
-    std::uint32_t block_size = 0;              ///< bytes of the allocation
-    RemovalCause cause = RemovalCause::erased;
 
     [[nodiscard]] bool can_expire() const noexcept {
         return dead_at.load(std::memory_order_relaxed) != never || idle != 0;
@@ -48,27 +47,30 @@ struct EntryBase : policy::Node {
     }
 };
 
-/// A counted reference to an entry: the value stays where it is as long as one exists.
+/// Keeps an entry where it is as long as it exists: by a hazard slot, which costs no write to the entry, or by a
+/// counted reference.
 ///
 /// `Entry` derives from `EntryBase` and has `static void destroy(Entry*) noexcept`, which ends and frees it.
+/// Thread safety: one thread at a time; may be moved to and end in another one.
 template <class Entry>
 class EntryRef {
   public:
     EntryRef() = default;
     /// Takes over a reference that was already counted.
-    [[nodiscard]] static EntryRef adopt(Entry* entry) noexcept {
-        EntryRef ref;
-        ref.entry_ = entry;
-        return ref;
-    }
+    [[nodiscard]] static EntryRef adopt(Entry* entry) noexcept { return EntryRef(entry, nullptr); }
     /// Counts another reference. The caller holds one, or the shard's lock.
     [[nodiscard]] static EntryRef share(Entry* entry) noexcept {
-        // relaxed: a new reference is only made from an existing one.
+        // relaxed: a new reference is only made while another one, a pin or the table's, keeps the entry.
         entry->references.fetch_add(1, std::memory_order_relaxed);
         return adopt(entry);
     }
+    /// Takes over a hazard slot that protects the entry.
+    [[nodiscard]] static EntryRef pinned(Entry* entry, HazardSlot& slot) noexcept {
+        return EntryRef(entry, &slot);
+    }
 
-    EntryRef(EntryRef&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
+    EntryRef(EntryRef&& other) noexcept
+        : entry_(std::exchange(other.entry_, nullptr)), slot_(std::exchange(other.slot_, nullptr)) {}
     EntryRef& operator=(EntryRef&& other) noexcept {
         EntryRef(std::move(other)).swap(*this);
         return *this;
@@ -78,21 +80,36 @@ class EntryRef {
     ~EntryRef() { reset(); }
 
     void reset() noexcept {
-        // acq_rel: the destroyer sees everything that others did with the entry before they let go.
-        if (entry_ != nullptr && entry_->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
-            Entry::destroy(entry_);
+        if (slot_ != nullptr)
+            HazardDomain::clear(*slot_);
+        else if (entry_ != nullptr)
+            drop_reference(entry_);
         entry_ = nullptr;
+        slot_ = nullptr;
     }
 
-    void swap(EntryRef& other) noexcept { std::swap(entry_, other.entry_); }
+    void swap(EntryRef& other) noexcept {
+        std::swap(entry_, other.entry_);
+        std::swap(slot_, other.slot_);
+    }
+    /// Hands over a counted reference.
     [[nodiscard]] Entry* release() noexcept { return std::exchange(entry_, nullptr); }
     [[nodiscard]] Entry* get() const noexcept { return entry_; }
     [[nodiscard]] Entry* operator->() const noexcept { return entry_; }
     [[nodiscard]] Entry& operator*() const noexcept { return *entry_; }
     [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
 
+    /// Ends one counted reference; the last one ends the entry.
+    static void drop_reference(Entry* entry) noexcept {
+        // acq_rel: the destroyer sees everything that others did with the entry before they let go.
+        if (entry->references.fetch_sub(1, std::memory_order_acq_rel) == 1) Entry::destroy(entry);
+    }
+
   private:
+    EntryRef(Entry* entry, HazardSlot* slot) noexcept : entry_(entry), slot_(slot) {}
+
     Entry* entry_ = nullptr;
+    HazardSlot* slot_ = nullptr;  // null: the reference is counted
 };
 
 }  // namespace detail

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <new>
@@ -222,11 +224,26 @@ class MemoryCache {
         return static_cast<bool>(ref);
     }
 
-    /// One `get` per key, in order.
+    /// One `get` per key, in order. Faster than as many calls when the entries are not in the processor's
+    /// caches: the memory of sixteen keys is fetched at once.
+    /// `keys`: a forward range of what converts to the key's view.
     template <class Keys>
     [[nodiscard]] std::vector<Pin> get_many(const Keys& keys) {
         std::vector<Pin> result;
-        for (const auto& key : keys) result.push_back(get(key));
+        result.reserve(static_cast<std::size_t>(std::distance(std::begin(keys), std::end(keys))));
+        std::array<std::uint64_t, batch> hashes{};
+        for (auto at = std::begin(keys); at != std::end(keys);) {
+            std::size_t count = 0;
+            for (auto each = at; each != std::end(keys) && count < batch; ++each)
+                hashes[count++] = detail::hash_of<HashedKey>(KeyView(*each));
+            store_.prefetch({hashes.data(), count});
+            for (std::size_t i = 0; i < count; ++i, ++at) {
+                const KeyView key(*at);
+                Ref ref = store_.find(hashes[i], [&key](const Entry& other) { return same(other, key); });
+                counters_.add(ref ? Event::hits : Event::misses);
+                result.push_back(Pin(std::move(ref)));
+            }
+        }
         return result;
     }
 
@@ -275,6 +292,7 @@ class MemoryCache {
 
   private:
     enum class Event { hits, misses, sets, count_ };
+    static constexpr std::size_t batch = 16;
     using Store = detail::Store<Entry>;
     using HashedKey = std::conditional_t<Entry::text_key, std::string_view, Key>;
 
@@ -300,10 +318,16 @@ class MemoryCache {
         return static_cast<std::uint32_t>(weight < most ? weight : most);
     }
 
+    [[nodiscard]] static bool same(const Entry& entry, KeyView key) {
+        if constexpr (Entry::text_key)
+            return equal_text(entry.key(), key);
+        else
+            return entry.key() == key;
+    }
+
     [[nodiscard]] Ref lookup(KeyView key, bool touch = true) const {
         return store_.find(
-            detail::hash_of<HashedKey>(key), [&key](const Entry& other) { return other.key() == key; },
-            touch);
+            detail::hash_of<HashedKey>(key), [&key](const Entry& other) { return same(other, key); }, touch);
     }
 
     MemoryOptions options_;

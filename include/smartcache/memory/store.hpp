@@ -1,6 +1,25 @@
 #pragma once
 
+// The engine of L1.
+//
+// A lookup takes no lock, writes no line that another thread reads, allocates nothing and asks the kernel
+// nothing. It hashes the key once; the top bits choose the shard, whose first line names the table; one line of
+// the table (table.hpp) gives the addresses of entries with the right 16 bits of hash; each is protected by a
+// hazard slot of the thread (hazard.hpp), and only then its key is compared. What it may write is
+//   - its own hazard slot and its own counters;
+//   - the entry's mark, if that is not yet at its highest (policy/node.hpp), so that a hot entry is written
+//     three times and never again;
+//   - with time-to-idle, the entry's time of access, once per millisecond;
+//   - for the hits of which the policy wants to be told (of `adaptive` a sample), the shard's hit buffer, as
+//     long as that is not full.
+// The memory orders are argued where they are used: hazard.hpp for reclamation, table.hpp for misses and moves.
+//
+// Writers of one shard exclude each other by its mutex. Under it they change table and policy; outside it they
+// build entries, and tell the listener of and free what was taken out: callers' code never runs under a lock.
+// What is taken out is freed at once unless somebody pins it; then it is freed when the pin ends.
+
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -10,6 +29,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -18,16 +38,17 @@
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/hash.hpp>
 #include <smartcache/memory/entry.hpp>
+#include <smartcache/memory/hazard.hpp>
+#include <smartcache/memory/hit_buffer.hpp>
 #include <smartcache/memory/options.hpp>
+#include <smartcache/memory/table.hpp>
 #include <smartcache/policy/make_policy.hpp>
 
 namespace smartcache::inline v0::detail {
 
-/// The table of L1: shards, each a hash table with chains, an eviction policy and a lock.
+/// L1's shards: tables of entries, each with an eviction policy and a lock for writers.
 ///
-/// Knows nothing of keys and values: callers bring the hash and an equality, and build the entries. Entries
-/// leave the lock alive and are destroyed, or reported to the removal hook, outside it: user code never runs
-/// under a lock.
+/// Knows nothing of keys and values: callers bring the hash and an equality, and build the entries.
 ///
 /// Thread safety: any thread, any time.
 template <class Entry>
@@ -39,7 +60,7 @@ class Store {
 
     struct Usage {
         std::uint64_t entries = 0;
-        std::uint64_t bytes = 0;
+        std::uint64_t bytes = 0;  ///< of live entries
     };
 
     enum class Event { evictions, expirations, replacements, count_ };
@@ -48,26 +69,31 @@ class Store {
         : time_(time),
           on_removal_(std::move(on_removal)),
           by_bytes_(options.capacity_bytes.has_value()),
+          domain_(HazardDomain::process()),
           arena_(Arena::create(options.jemalloc)) {
         const std::size_t count = shard_count(options);
+        shard_mask_ = count - 1;
         try {
-            shards_ = std::vector<Shard>(count);
+            shards_ = std::make_unique<Shard[]>(count);
             for (std::size_t i = 0; i < count; ++i) {
                 Shard& shard = shards_[i];
                 shard.max_entries = part(options.capacity, i);
                 shard.max_bytes = by_bytes_ ? part(*options.capacity_bytes, i) : no_bound;
                 shard.policy = policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
-                                                   i == 0 ? nullptr : shards_.front().policy.get());
-                const std::size_t buckets = options.bucket_count != 0
-                                                ? options.bucket_count / count
-                                                : std::min<std::size_t>(shard.max_entries, 1024);
-                shard.buckets.resize(
-                    std::bit_ceil(std::clamp<std::size_t>(buckets, 8, std::size_t{1} << 24U)));
+                                                   i == 0 ? nullptr : shards_[0].policy.get());
+                shard.hit_mask = &shard.policy->hit_mask();
+                const std::size_t wanted =
+                    options.bucket_count != 0
+                        ? options.bucket_count / count
+                        : Table::buckets_for(std::min<std::size_t>(shard.max_entries, initial_entries));
+                shard.tables.push_back(std::make_unique<Table>(wanted));
+                shard.table.store(shard.tables.back().get(), std::memory_order_release);
             }
         } catch (...) {
             arena_->release();
             throw;
         }
+        CoarseClock::synchronise();
     }
 
     Store(const Store&) = delete;
@@ -75,32 +101,81 @@ class Store {
 
     ~Store() {
         (void)clear();
+        flush_retired();
+        domain_.sweep();
         arena_->release();
     }
 
     /// Finds a live entry and pins it.
     /// @param touch  whether this counts as an access for eviction and idle time
+    /// @param now    set to the time, in ms, if it was read
+    template <class Equal>
+    [[nodiscard]] Ref find(std::uint64_t hash, Equal equal, bool touch, std::int64_t& now) {
+        Shard& shard = shard_of(hash);
+        HazardSlot* const slot = domain_.free_slot();
+        if (slot == nullptr) [[unlikely]]
+            return find_counted(shard, hash, equal, touch, now);
+        const std::uint64_t tag = Table::tag_of(hash);
+        const Table* table = shard.table.load(std::memory_order_acquire);
+        Table::Bucket* bucket = &table->home(hash);
+        Table::Bucket* first = bucket;
+        for (;;) {
+            for (unsigned mask = Table::matches(*bucket, tag); mask != 0; mask &= mask - 1) {
+                std::atomic<std::uint64_t>& word =
+                    bucket->words[static_cast<unsigned>(std::countr_zero(mask))];
+                Entry* const entry = protect(*slot, word, tag);
+                if (entry == nullptr || entry->hash != hash || !equal(static_cast<const Entry&>(*entry)))
+                    continue;
+                if (entry->can_expire() && expired(*entry, touch, now)) {
+                    HazardDomain::clear(*slot);
+                    remove_expired(shard, hash, equal);
+                    return {};
+                }
+                if (touch) {
+                    policy::mark_hit(*entry);
+                    // relaxed, as in Policy::wants_hit.
+                    if ((hash & shard.hit_mask->load(std::memory_order_relaxed)) == 0) [[unlikely]]
+                        report_hit(shard, hash);
+                }
+                return Ref::pinned(entry, *slot);
+            }
+            const std::uint64_t passed = bucket->passed.load(std::memory_order_acquire);
+            if (passed == 0) break;
+            if ((passed & Table::moved) != 0) {
+                table = shard.table.load(std::memory_order_acquire);
+                first = bucket = &table->home(hash);
+            } else {
+                bucket = &table->after(*bucket);
+                if (bucket == first) break;
+            }
+        }
+        // A slot left over from an entry of another key protects it for nothing.
+        HazardDomain::clear(*slot);
+        return {};
+    }
     template <class Equal>
     [[nodiscard]] Ref find(std::uint64_t hash, Equal equal, bool touch = true) {
-        Shard& shard = shard_of(hash);
-        Removed removed(*this);
-        const std::lock_guard lock(shard.mutex);
-        EntryBase** const slot = locate(shard, hash, equal);
-        if (slot == nullptr) return {};
-        Entry& entry = entry_at(slot);
-        if (entry.can_expire()) {
-            const std::int64_t now = now_ms();
-            if (entry.dead(now)) {
-                take_out(shard, slot, RemovalCause::expired, removed);
-                return {};
+        std::int64_t now = 0;
+        return find(hash, std::move(equal), touch, now);
+    }
+
+    /// Brings what a `find` of these hashes will read nearer to the processor, in two rounds: the buckets of all,
+    /// then the entries of all. For batches that miss the processor's caches; a hint, without effect otherwise.
+    void prefetch(std::span<const std::uint64_t> hashes) const noexcept {
+        for (const std::uint64_t hash : hashes)
+            __builtin_prefetch(&shard_of(hash).table.load(std::memory_order_acquire)->home(hash));
+        for (const std::uint64_t hash : hashes) {
+            const std::uint64_t tag = Table::tag_of(hash);
+            for (const auto& word : shard_of(hash).table.load(std::memory_order_acquire)->home(hash).words) {
+                const std::uint64_t value = word.load(std::memory_order_relaxed);
+                if (!Table::has_tag(value, tag)) continue;
+                const char* const entry = reinterpret_cast<const char*>(Table::entry_in(value));
+                __builtin_prefetch(entry);  // may be gone by now: prefetching any address is harmless
+                __builtin_prefetch(entry + cache_line);
+                __builtin_prefetch(entry + 2 * cache_line);
+                break;
             }
-            if (touch && entry.idle != 0) entry.last_access.store(now, std::memory_order_relaxed);
         }
-        if (touch) {
-            policy::mark_hit(entry);
-            if (shard.policy->wants_hit(hash)) shard.policy->hit(entry);
-        }
-        return Ref::share(&entry);
     }
 
     /// Puts `fresh` in, in the place of any entry of the same key. Consumes the reference; keep another to go
@@ -110,32 +185,30 @@ class Store {
     template <class Equal>
     bool insert(Ref fresh, Equal equal, bool only_if_absent = false) {
         Shard& shard = shard_of(fresh->hash);
-        Removed removed(*this);
+        Removed removed(*this, shard);
         const std::lock_guard lock(shard.mutex);
-        EntryBase** slot = locate(shard, fresh->hash, equal);
-        if (slot != nullptr && (*slot)->can_expire() && (*slot)->dead(now_ms())) {
-            take_out(shard, slot, RemovalCause::expired, removed);
-            slot = nullptr;
+        pass_hits_on(shard);
+        Table::Place place = locate(shard, fresh->hash, equal);
+        if (place && place.entry()->can_expire() && place.entry()->dead(now_ms())) {
+            take_out(shard, place, RemovalCause::expired, removed);
+            place = {};
         }
-        if (slot != nullptr) {
+        if (place) {
             if (only_if_absent) return false;
-            Entry* const old = &entry_at(slot);
-            fresh->chain = old->chain;
+            Entry* const old = &entry_at(place);
             shard.policy->replace(*old, *fresh);
-            *slot = fresh.get();
             shard.bytes += fresh->block_size;
             shard.bytes -= old->block_size;
-            (void)fresh.release();
+            Table::replace(place, fresh.release());
             removed.add(old, RemovalCause::replaced);
         } else {
             grow_if_full(shard);
             shard.policy->insert(*fresh);
-            EntryBase*& head = shard.buckets[bucket_of(shard, fresh->hash)];
-            fresh->chain = head;
             shard.bytes += fresh->block_size;
-            head = fresh.release();
+            table_of(shard).insert(fresh.release());
             ++shard.entries;
         }
+        if (++shard.writes % writes_per_clock_check == 0) CoarseClock::synchronise();
         evict_surplus(shard, removed);
         return true;
     }
@@ -146,12 +219,12 @@ class Store {
     template <class Equal, class Accept>
     Ref take_if(std::uint64_t hash, Equal equal, Accept accept, RemovalCause cause = RemovalCause::erased) {
         Shard& shard = shard_of(hash);
-        Removed removed(*this);
+        Removed removed(*this, shard);
         const std::lock_guard lock(shard.mutex);
-        EntryBase** const slot = locate(shard, hash, equal);
-        if (slot == nullptr || !accept(entry_at(slot))) return {};
-        Ref result = Ref::share(&entry_at(slot));
-        take_out(shard, slot, cause, removed);
+        const Table::Place place = locate(shard, hash, equal);
+        if (!place || !accept(entry_at(place))) return {};
+        Ref result = Ref::share(&entry_at(place));
+        take_out(shard, place, cause, removed);
         return result;
     }
 
@@ -170,46 +243,44 @@ class Store {
     /// @return how many entries there were
     std::size_t clear() {
         std::size_t count = 0;
-        for (Shard& shard : shards_) {
-            Removed removed(*this);
+        for (Shard& shard : shards()) {
+            Removed removed(*this, shard);
             const std::lock_guard lock(shard.mutex);
-            for (EntryBase*& head : shard.buckets)
-                while (head != nullptr) {
-                    take_out(shard, &head, RemovalCause::cleared, removed);
-                    ++count;
-                }
+            count += shard.entries;
+            table_of(shard).for_each(
+                [&](const Table::Place& place) { take_out(shard, place, RemovalCause::cleared, removed); });
+            shrink_if_sparse(shard);
         }
+        flush_retired();
         return count;
     }
 
     /// Removes what has expired. O(entries), one shard at a time.
     std::size_t sweep() {
+        CoarseClock::synchronise();
         std::size_t count = 0;
         const std::int64_t now = now_ms();
-        for (Shard& shard : shards_) {
-            Removed removed(*this);
+        for (Shard& shard : shards()) {
+            Removed removed(*this, shard);
             const std::lock_guard lock(shard.mutex);
-            for (EntryBase*& head : shard.buckets) {
-                EntryBase** slot = &head;
-                while (*slot != nullptr) {
-                    if ((*slot)->dead(now)) {
-                        take_out(shard, slot, RemovalCause::expired, removed);
-                        ++count;
-                    } else {
-                        slot = &(*slot)->chain;
-                    }
-                }
-            }
+            pass_hits_on(shard);
+            table_of(shard).for_each([&](const Table::Place& place) {
+                if (!place.entry()->dead(now)) return;
+                take_out(shard, place, RemovalCause::expired, removed);
+                ++count;
+            });
             shrink_if_sparse(shard);
         }
+        flush_retired();
+        domain_.sweep();
         return count;
     }
 
     /// Another bound on the number of entries; evicts at once what is over it.
     void resize(std::size_t capacity) {
-        for (std::size_t i = 0; i < shards_.size(); ++i) {
+        for (std::size_t i = 0; i <= shard_mask_; ++i) {
             Shard& shard = shards_[i];
-            Removed removed(*this);
+            Removed removed(*this, shard);
             const std::lock_guard lock(shard.mutex);
             shard.max_entries = part(capacity, i);
             shard.policy->set_capacity(policy_capacity(shard));
@@ -221,17 +292,17 @@ class Store {
     template <class F>
     void for_each(F fn) {
         const std::int64_t now = now_ms();
-        for (Shard& shard : shards_) {
+        for (Shard& shard : shards()) {
             const std::lock_guard lock(shard.mutex);
-            for (EntryBase* entry : shard.buckets)
-                for (; entry != nullptr; entry = entry->chain)
-                    if (!entry->dead(now)) fn(static_cast<Entry&>(*entry));
+            table_of(shard).for_each([&](const Table::Place& place) {
+                if (!place.entry()->dead(now)) fn(entry_at(place));
+            });
         }
     }
 
     [[nodiscard]] Usage usage() const {
         Usage usage;
-        for (Shard& shard : shards_) {
+        for (Shard& shard : shards()) {
             const std::lock_guard lock(shard.mutex);
             usage.entries += shard.entries;
             usage.bytes += shard.bytes;
@@ -241,7 +312,7 @@ class Store {
 
     [[nodiscard]] std::size_t capacity() const {
         std::size_t total = 0;
-        for (Shard& shard : shards_) {
+        for (Shard& shard : shards()) {
             const std::lock_guard lock(shard.mutex);
             total += shard.max_entries;
         }
@@ -251,9 +322,20 @@ class Store {
     /// Hash buckets now, over all shards.
     [[nodiscard]] std::size_t buckets() const {
         std::size_t total = 0;
-        for (Shard& shard : shards_) {
+        for (Shard& shard : shards()) {
             const std::lock_guard lock(shard.mutex);
-            total += shard.buckets.size();
+            total += table_of(shard).buckets();
+        }
+        return total;
+    }
+
+    /// Bytes beside the entries: tables, those kept for late readers included, and the policies' memory.
+    [[nodiscard]] std::size_t overhead_bytes() const {
+        std::size_t total = (shard_mask_ + 1) * sizeof(Shard);
+        for (Shard& shard : shards()) {
+            const std::lock_guard lock(shard.mutex);
+            for (const auto& table : shard.tables) total += table->memory_bytes();
+            total += shard.policy->memory_bytes();
         }
         return total;
     }
@@ -267,33 +349,49 @@ class Store {
 
   private:
     static constexpr std::uint64_t no_bound = std::numeric_limits<std::uint64_t>::max();
+    static constexpr std::size_t initial_entries = 1024;  // per shard, unless the options say otherwise
+    static constexpr std::size_t writes_per_clock_check = 64;
+    static constexpr std::size_t few_threads = 4;
+    static constexpr std::uint64_t most_retired_bytes = 256 * 1024;
 
     struct alignas(cache_line) Shard {
-        std::mutex mutex;
-        std::vector<EntryBase*> buckets;  // a power of two, each the head of a chain
+        // What readers read, on a line that is written only when the table is replaced.
+        std::atomic<Table*> table{nullptr};
+        const std::atomic<std::uint64_t>* hit_mask = nullptr;
+
+        alignas(cache_line) std::mutex mutex;
         std::size_t entries = 0;
         std::uint64_t bytes = 0;
+        std::uint64_t writes = 0;
         std::uint64_t max_entries = 0;
         std::uint64_t max_bytes = no_bound;
         std::unique_ptr<policy::Policy> policy;
+        std::vector<std::unique_ptr<Table>> tables;  // every one there was, by size; see table.hpp
+
+        HitBuffer hits;
+
+        alignas(cache_line) std::mutex retired_mutex;
+        std::vector<Entry*> retired;  // taken out, freed in batches
+        std::size_t retired_bytes = 0;
     };
 
     /// Collects what was taken out under a lock; its destructor runs after the lock's, and lets it go.
     class Removed {
       public:
-        explicit Removed(Store& store) noexcept : store_(store) {}
+        Removed(Store& store, Shard& shard) noexcept : store_(store), shard_(shard) {}
         Removed(const Removed&) = delete;
         Removed& operator=(const Removed&) = delete;
 
+        /// The policy has let go of the entry: its links are free.
         void add(Entry* entry, RemovalCause cause) noexcept {
             entry->cause = cause;
-            entry->chain = head_;
+            entry->next = head_;
             head_ = entry;
         }
 
         ~Removed() {
             while (head_ != nullptr) {
-                const Ref entry = Ref::adopt(std::exchange(head_, static_cast<Entry*>(head_->chain)));
+                Entry* const entry = std::exchange(head_, static_cast<Entry*>(head_->next));
                 switch (entry->cause) {
                     case RemovalCause::evicted:
                         store_.counters_.add(Event::evictions);
@@ -308,18 +406,63 @@ class Store {
                     case RemovalCause::cleared:
                         break;
                 }
-                if (!store_.on_removal_) continue;
-                try {
-                    store_.on_removal_(*entry, entry->cause);
-                } catch (...) {  // a listener's exception has nobody to go to
+                if (store_.on_removal_) {
+                    try {
+                        store_.on_removal_(*entry, entry->cause);
+                    } catch (...) {  // a listener's exception has nobody to go to
+                    }
                 }
+                store_.retire(shard_, entry);
             }
         }
 
       private:
         Store& store_;
+        Shard& shard_;
         Entry* head_ = nullptr;
     };
+
+    static void drop(void* entry) noexcept { Ref::drop_reference(static_cast<Entry*>(entry)); }
+
+    /// Gives up the table's reference to an entry, once no reader can be about to take one of its own.
+    /// At once where the caller asked for the removal, or threads are few. A scan costs a cache miss or two for
+    /// each thread, so with many threads one scan serves many entries that were evicted or replaced.
+    void retire(Shard& shard, Entry* entry) noexcept {
+        const std::size_t blocks = domain_.blocks();
+        if (blocks <= few_threads || entry->cause == RemovalCause::erased) {
+            domain_.retire(entry, &drop);
+            return;
+        }
+        std::vector<Entry*> batch;
+        {
+            const std::lock_guard lock(shard.retired_mutex);
+            try {
+                shard.retired.push_back(entry);
+            } catch (...) {
+                domain_.retire(entry, &drop);
+                return;
+            }
+            shard.retired_bytes += entry->block_size;
+            // Retired bytes count towards the bound on bytes (R27): with one, they are few.
+            const std::uint64_t most = std::min<std::uint64_t>(most_retired_bytes, shard.max_bytes / 64);
+            if (shard.retired.size() < blocks * 8 && shard.retired_bytes <= most) return;
+            batch.swap(shard.retired);
+            shard.retired_bytes = 0;
+        }
+        domain_.retire_all(batch, &drop);
+    }
+
+    void flush_retired() noexcept {
+        for (Shard& shard : shards()) {
+            std::vector<Entry*> batch;
+            {
+                const std::lock_guard lock(shard.retired_mutex);
+                batch.swap(shard.retired);
+                shard.retired_bytes = 0;
+            }
+            if (!batch.empty()) domain_.retire_all(batch, &drop);
+        }
+    }
 
     static std::size_t shard_count(const MemoryOptions& options) {
         if (options.shards) return std::bit_ceil(std::clamp<std::size_t>(*options.shards, 1, 1024));
@@ -331,7 +474,7 @@ class Store {
     }
 
     [[nodiscard]] std::uint64_t part(std::uint64_t total, std::size_t index) const noexcept {
-        const std::uint64_t count = shards_.size();
+        const std::uint64_t count = shard_mask_ + 1;
         return total / count + (index < total % count ? 1 : 0);
     }
 
@@ -339,85 +482,171 @@ class Store {
         return by_bytes_ ? shard.max_bytes : shard.max_entries;
     }
 
-    // The top bits choose the shard, the low bits the bucket, so that a shard's buckets all fill.
-    [[nodiscard]] Shard& shard_of(std::uint64_t hash) noexcept {
-        return shards_[(hash >> 48U) & (shards_.size() - 1)];
-    }
-    [[nodiscard]] static std::size_t bucket_of(const Shard& shard, std::uint64_t hash) noexcept {
-        return static_cast<std::size_t>(hash) & (shard.buckets.size() - 1);
+    [[nodiscard]] std::span<Shard> shards() const noexcept { return {shards_.get(), shard_mask_ + 1}; }
+    [[nodiscard]] Shard& shard_of(std::uint64_t hash) const noexcept {
+        return shards_[(hash >> 48U) & shard_mask_];
     }
 
-    // Chains and buckets link `EntryBase`s, every one of which is an `Entry`.
-    [[nodiscard]] static Entry& entry_at(EntryBase** slot) noexcept { return static_cast<Entry&>(**slot); }
+    // Tables link `EntryBase`s, every one of which is an `Entry`.
+    [[nodiscard]] static Entry& entry_at(const Table::Place& place) noexcept {
+        return static_cast<Entry&>(*place.entry());
+    }
 
-    template <class Equal>
-    [[nodiscard]] EntryBase** locate(Shard& shard, std::uint64_t hash, Equal& equal) noexcept {
-        EntryBase** slot = &shard.buckets[bucket_of(shard, hash)];
-        while (*slot != nullptr) {
-            if ((*slot)->hash == hash && equal(static_cast<const Entry&>(entry_at(slot)))) return slot;
-            slot = &(*slot)->chain;
+    /// Protects the entry that the word names, if it has the tag. @return nullptr when it has not (any more)
+    [[nodiscard]] static Entry* protect(HazardSlot& slot, const std::atomic<std::uint64_t>& word,
+                                        std::uint64_t tag) noexcept {
+        std::uint64_t value = word.load(std::memory_order_acquire);
+        while (Table::has_tag(value, tag)) {
+            auto* const entry = static_cast<Entry*>(Table::entry_in(value));
+            slot.store(reinterpret_cast<std::uintptr_t>(entry), std::memory_order_seq_cst);
+            const std::uint64_t again = word.load(std::memory_order_seq_cst);
+            if (again == value) return entry;
+            value = again;  // taken out or replaced just now: what is there instead?
         }
         return nullptr;
     }
 
-    void unlink(Shard& shard, EntryBase** slot, RemovalCause cause, Removed& removed) noexcept {
-        Entry* const entry = &entry_at(slot);
-        *slot = entry->chain;
+    /// Whether the entry is dead, by the coarse clock where that can tell; brings its time of access up to date.
+    [[nodiscard]] bool expired(Entry& entry, bool touch, std::int64_t& now) const noexcept {
+        now = time_.coarse().time_since_epoch().count();
+        if (entry.dead(now)) {  // near its end: exactly
+            now = now_ms();
+            if (entry.dead(now)) return true;
+        }
+        if (touch && entry.idle != 0 && entry.last_access.load(std::memory_order_relaxed) != now)
+            entry.last_access.store(now, std::memory_order_relaxed);
+        return false;
+    }
+
+    template <class Equal>
+    [[gnu::noinline, gnu::cold]] void remove_expired(Shard& shard, std::uint64_t hash, Equal& equal) {
+        Removed removed(*this, shard);
+        const std::lock_guard lock(shard.mutex);
+        const Table::Place place = locate(shard, hash, equal);
+        if (place && place.entry()->dead(now_ms())) take_out(shard, place, RemovalCause::expired, removed);
+    }
+
+    /// When this thread pins as many values as it has slots.
+    template <class Equal>
+    [[gnu::noinline]] Ref find_counted(Shard& shard, std::uint64_t hash, Equal& equal, bool touch,
+                                       std::int64_t& now) {
+        Removed removed(*this, shard);
+        const std::lock_guard lock(shard.mutex);
+        const Table::Place place = locate(shard, hash, equal);
+        if (!place) return {};
+        Entry& entry = entry_at(place);
+        if (entry.can_expire() && expired(entry, touch, now)) {
+            take_out(shard, place, RemovalCause::expired, removed);
+            return {};
+        }
+        if (touch) {
+            policy::mark_hit(entry);
+            if (shard.policy->wants_hit(hash)) shard.policy->hit(entry);
+        }
+        return Ref::share(&entry);
+    }
+
+    [[gnu::noinline]] void report_hit(Shard& shard, std::uint64_t hash) noexcept {
+        if (shard.hits.push(hash)) return;
+        // Full. A policy that lives on its hits gets them now, if the lock is free; one that samples has enough.
+        if (shard.hit_mask->load(std::memory_order_relaxed) != 0) return;
+        const std::unique_lock lock(shard.mutex, std::try_to_lock);
+        if (!lock) return;
+        pass_hits_on(shard);
+        (void)shard.hits.push(hash);
+    }
+
+    void pass_hits_on(Shard& shard) noexcept {
+        if (shard.hits.empty()) return;
+        shard.hits.drain([&shard](std::uint64_t hash) {
+            const Table::Place place =
+                table_of(shard).locate(hash, [hash](const EntryBase& entry) { return entry.hash == hash; });
+            if (place) shard.policy->hit(*place.entry());
+        });
+    }
+
+    template <class Equal>
+    [[nodiscard]] static Table::Place locate(Shard& shard, std::uint64_t hash, Equal& equal) noexcept {
+        return table_of(shard).locate(hash, [&](const EntryBase& entry) {
+            return entry.hash == hash && equal(static_cast<const Entry&>(entry));
+        });
+    }
+
+    void unlink(Shard& shard, const Table::Place& place, RemovalCause cause, Removed& removed) noexcept {
+        Entry* const entry = &entry_at(place);
+        table_of(shard).erase(place);
         --shard.entries;
         shard.bytes -= entry->block_size;
         removed.add(entry, cause);
     }
 
-    void take_out(Shard& shard, EntryBase** slot, RemovalCause cause, Removed& removed) noexcept {
-        shard.policy->erase(**slot);
-        unlink(shard, slot, cause, removed);
+    void take_out(Shard& shard, const Table::Place& place, RemovalCause cause, Removed& removed) noexcept {
+        shard.policy->erase(*place.entry());
+        unlink(shard, place, cause, removed);
     }
 
     void evict_surplus(Shard& shard, Removed& removed) noexcept {
         while (shard.entries > shard.max_entries || (by_bytes_ && shard.policy->weight() > shard.max_bytes)) {
             policy::Node* const victim = shard.policy->evict();
             if (victim == nullptr) return;
-            EntryBase** slot = &shard.buckets[bucket_of(shard, victim->hash)];
-            while (*slot != victim) slot = &(*slot)->chain;
-            unlink(shard, slot, RemovalCause::evicted, removed);
+            const Table::Place place = table_of(shard).locate(
+                victim->hash, [victim](const EntryBase& entry) { return &entry == victim; });
+            unlink(shard, place, RemovalCause::evicted, removed);
         }
     }
 
-    void grow_if_full(Shard& shard) {
-        if (shard.entries < shard.buckets.size()) return;
+    /// relaxed: under the lock under which it changes.
+    [[nodiscard]] static Table& table_of(Shard& shard) noexcept {
+        return *shard.table.load(std::memory_order_relaxed);
+    }
+
+    /// Throws: std::bad_alloc when there is neither memory nor room.
+    static void grow_if_full(Shard& shard) {
+        const Table& table = table_of(shard);
+        if (shard.entries < table.comfortable()) return;
+        // Doubles; the last step goes to what the shard can hold, and no farther.
+        std::size_t wanted = table.buckets() * 2;
+        const std::size_t enough = Table::buckets_for(shard.max_entries + 1);
+        if (enough > table.buckets() && enough < wanted) wanted = enough;
         try {
-            rehash(shard, shard.buckets.size() * 2);
-        } catch (const std::bad_alloc&) {  // longer chains are slower, not wrong
+            move_to(shard, wanted);
+        } catch (const std::bad_alloc&) {  // longer ways are slower, not wrong, while there is a free word
+            if (shard.entries >= table.buckets() * Table::words_per_bucket) throw;
         }
     }
 
-    void shrink_if_sparse(Shard& shard) {
-        constexpr std::size_t smallest = 1024;
-        if (shard.buckets.size() <= smallest || shard.entries * 8 > shard.buckets.size()) return;
-        try {
-            rehash(shard, std::max(smallest, std::bit_ceil(shard.entries * 2 + 1)));
-        } catch (const std::bad_alloc&) {
-        }
-    }
-
-    static void rehash(Shard& shard, std::size_t count) {
-        std::vector<EntryBase*> old(count);
-        old.swap(shard.buckets);
-        for (EntryBase* entry : old)
-            while (entry != nullptr) {
-                EntryBase* const next = entry->chain;
-                EntryBase*& head = shard.buckets[bucket_of(shard, entry->hash)];
-                entry->chain = head;
-                head = entry;
-                entry = next;
+    /// Back to a smaller array that the shard still has: a new one would cost memory and give none back.
+    static void shrink_if_sparse(Shard& shard) noexcept {
+        const Table& table = table_of(shard);
+        if (shard.entries * 8 > table.comfortable()) return;
+        for (const auto& each : shard.tables)
+            if (each->comfortable() > shard.entries * 2) {
+                if (each->buckets() < table.buckets()) move_to(shard, each->buckets());
+                return;
             }
+    }
+
+    static void move_to(Shard& shard, std::size_t buckets) {
+        auto at = std::find_if(shard.tables.begin(), shard.tables.end(),
+                               [&](const auto& each) { return each->buckets() >= buckets; });
+        if (at == shard.tables.end())
+            at = shard.tables.insert(at, std::make_unique<Table>(buckets));  // the largest so far
+        Table& old = table_of(shard);
+        Table& fresh = **at;
+        old.for_each([&](const Table::Place& place) { fresh.insert(place.entry()); });
+        // release: readers who see the pointer see the table's contents.
+        shard.table.store(&fresh, std::memory_order_release);
+        fresh.mark_open();
+        old.mark_moved();
     }
 
     TimeSource time_;
     RemovalHook on_removal_;
     bool by_bytes_;
+    HazardDomain& domain_;
     Arena* arena_;
-    mutable std::vector<Shard> shards_;
+    std::size_t shard_mask_ = 0;
+    std::unique_ptr<Shard[]> shards_;
     Counters<Event> counters_;
 };
 

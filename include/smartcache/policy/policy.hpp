@@ -101,6 +101,9 @@ class Policy {
         return (hash & hit_mask_.load(std::memory_order_relaxed)) == 0;
     }
 
+    /// What `wants_hit` masks with, for readers that keep the address instead of following this object's.
+    [[nodiscard]] const std::atomic<std::uint64_t>& hit_mask() const noexcept { return hit_mask_; }
+
     /// New bound on the weight; live. When it shrinks, the caller evicts until it is under it.
     /// Throws nothing; tables follow at the next `insert`.
     void set_capacity(std::uint64_t capacity) noexcept {
@@ -149,8 +152,10 @@ class Policy {
     std::uint64_t capacity_;
     std::uint64_t weight_ = 0;
     std::size_t size_ = 0;
-    std::atomic<std::uint64_t> hit_mask_;
-    IntrusiveList refused_{255};  // heavier than the capacity: kept apart so that they displace nobody
+    // Read on every hit, written hardly ever: on a line of its own.
+    alignas(64) std::atomic<std::uint64_t> hit_mask_;
+    alignas(64) IntrusiveList refused_{
+        255};  // heavier than the capacity: kept apart so that they displace nobody
 };
 
 }  // namespace smartcache::inline v0::policy

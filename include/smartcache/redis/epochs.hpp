@@ -74,7 +74,7 @@ class Epochs {
     [[nodiscard]] std::optional<std::uint64_t> known(std::string_view name_space) const {
         const std::lock_guard lock(mutex_);
         const auto found = seen_.find(name_space);
-        if (found == seen_.end() || found->second.token.empty()) return std::nullopt;
+        if (found == seen_.end() || found->second.doubted) return std::nullopt;
         return found->second.clear;
     }
 
@@ -89,7 +89,8 @@ class Epochs {
     /// lost.
     struct Seen {
         std::optional<std::uint64_t> epoch;
-        std::uint64_t too_low = 0;  ///< a new epoch has to be above this
+        std::uint64_t too_low = 0;  ///< a new epoch has to be above this, unless it comes
+        std::string token{};        ///< with this token, under which that one was seen
     };
 
     /// Takes in what the server answered.
@@ -99,30 +100,35 @@ class Epochs {
         auto found = seen_.find(name_space);
         if (!fields || fields->token.empty()) {
             if (found == seen_.end()) return {std::nullopt, 0};
-            found->second.token.clear();  // nothing is known until there is a new one
-            return {std::nullopt, found->second.clear};
+            // Lost, or an answer from before the hash was first made, overtaken by later ones: the next one
+            // tells. A hash made after a loss has another token.
+            found->second.doubted = true;
+            return {std::nullopt, found->second.clear, found->second.token};
         }
         if (found == seen_.end()) {
             // Forgets floors, which guard against clocks that were set back and against nothing else.
             if (seen_.size() >= most_namespaces) seen_.clear();
-            found = seen_.emplace(std::string(name_space), EpochFields{}).first;
+            found = seen_.emplace(std::string(name_space), Known{}).first;
         }
-        EpochFields& seen = found->second;
-        const bool same = fields->token == seen.token;
-        if (fields->clear > seen.clear || (same && fields->clear == seen.clear)) {
-            seen = *fields;
+        Known& seen = found->second;
+        if (fields->clear > seen.clear || (fields->clear == seen.clear && fields->token == seen.token)) {
+            seen = {*fields, false};
             return {seen.clear, 0};
         }
         // Lower than before under the same token: an answer that another one has overtaken, and asking again
         // settles it; or the server came back with an old snapshot. Under another token: made by somebody who
         // had not seen ours.
-        return {std::nullopt, same ? seen.clear - 1 : seen.clear};
+        return {std::nullopt, seen.clear, seen.token};
     }
 
   private:
+    struct Known : EpochFields {
+        bool doubted = false;  // the last answer was that there is no hash
+    };
+
     static constexpr std::size_t most_namespaces = 1024;
     mutable std::mutex mutex_;
-    std::map<std::string, EpochFields, std::less<>> seen_;
+    std::map<std::string, Known, std::less<>> seen_;
 };
 
 }  // namespace smartcache::inline v0::detail

@@ -34,8 +34,8 @@ return redis.call('DEL', KEYS[1]))",
 
 /// Gives a namespace a new epoch: later than its old one, later than ARGV[1], and not before the server's
 /// time (R17). KEYS: the namespace's hash. ARGV: an epoch that is too low, a token for a hash that has none,
-/// and "clear" or "keep": the latter changes nothing if the hash is whole and its epoch high enough. @return
-/// epoch and token, as text
+/// "clear" or "keep", and the token that the epoch was seen with: "keep" changes nothing if the hash is whole
+/// and its epoch higher, or the very one that was seen. @return epoch and token, as text
 inline constexpr RedisScript epoch_script{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
 local text = redis.call('HGET', KEYS[1], 'clear') or ''
@@ -45,13 +45,13 @@ local low = tonumber(ARGV[1])
 local old = 0
 if string.match(text, '^%d+$') and #text <= 16 then old = tonumber(text) else token = false end
 if old > 9007199254740000 then old = 0; token = false end
-if ARGV[3] == 'keep' and token and old > low then return {text, token} end
+if ARGV[3] == 'keep' and token and (old > low or (old == low and token == ARGV[4])) then return {text, token} end
 local time = redis.call('TIME')
 local epoch = math.max(old + 1, low + 1, time[1] * 1000000 + time[2])
 text = string.format('%.0f', epoch)
 token = token or ARGV[2]
 redis.call('HSET', KEYS[1], 'clear', text, 'token', token)
 return {text, token})",
-    "264f36c3f27e31f6667ff8655ffc1678430b0fe6"};
+    "9e2e1e1e87a42e21eaadbc7fabd2b480ce454df3"};
 
 }  // namespace smartcache::inline v0::detail

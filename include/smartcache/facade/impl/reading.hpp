@@ -2,7 +2,9 @@
 
 // SmartCache: lookups, from the top down, and promotion.
 
+#include <array>
 #include <deque>
+#include <iterator>
 #include <limits>
 
 #include <smartcache/facade/smart_cache.hpp>
@@ -14,14 +16,15 @@ template <class Codec>
 auto SmartCache<Codec>::find_memory(std::string_view key, std::uint64_t hash, bool allow_stale,
                                     bool touch) const -> Found {
     if (!memory_) return {};
+    std::int64_t now = Entry::never;  // read by `find`, if the entry can die
     Ref entry = memory_->find(
-        hash, [key](const Entry& other) { return other.key() == key; }, touch);
+        hash, [key](const Entry& other) { return equal_text(other.key(), key); }, touch, now);
     if (!entry) return {};
-    bool stale = false;
-    if (entry->fresh_until.load(std::memory_order_relaxed) != Entry::never) {
-        stale = !entry->fresh(now_ms());
-        if (stale && !allow_stale) return {};
-    }
+    // `now` may be a little ahead: only what is stale by it needs the exact time.
+    const bool stale = !entry->fresh(now) &&
+                       entry->fresh_until.load(std::memory_order_relaxed) != Entry::never &&
+                       !entry->fresh(now_ms());
+    if (stale && !allow_stale) return {};
     return {std::move(entry), TierId::memory, stale};
 }
 
@@ -331,8 +334,16 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(const Keys& keys) {
     };
     std::vector<Lookup<T>> results;
     std::vector<Wanted> wanted;
-    for (const auto& each : keys) {
-        const std::string_view key(each);
+    std::array<std::uint64_t, 16> fetched{};  // L1's memory for the next keys is fetched at once
+    std::size_t ahead = 0;
+    for (auto at = std::begin(keys); at != std::end(keys); ++at) {
+        if (memory_ && ahead == 0) {
+            for (auto next = at; next != std::end(keys) && ahead < fetched.size(); ++next)
+                fetched[ahead++] = hash_of(std::string_view(*next));
+            memory_->prefetch({fetched.data(), ahead});
+        }
+        if (ahead > 0) --ahead;
+        const std::string_view key(*at);
         if (key.size() > config_.max_key_size) {
             count(Event::rejected);
             results.push_back(answer<T>({}));

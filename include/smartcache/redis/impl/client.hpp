@@ -245,9 +245,9 @@ inline std::optional<std::uint64_t> RedisClient::epoch_after(std::string_view na
     const Epochs::Seen seen = epochs_.observe(name_space, answer);
     if (seen.epoch) return seen.epoch;
     Reply reply;
-    const Trip trip =
-        eval(epoch_script, epoch_key(name_space),
-             {std::to_string(seen.too_low), std::to_string(random_stamp()), "keep"}, deadline, reply);
+    const Trip trip = eval(epoch_script, epoch_key(name_space),
+                           {std::to_string(seen.too_low), std::to_string(random_stamp()), "keep", seen.token},
+                           deadline, reply);
     if (trip.failure) return std::nullopt;
     if (reply.is_error()) report("the namespace's epoch could not be made: " + reply.text);
     return take_new_epoch(name_space, reply);
