@@ -80,7 +80,7 @@ enum class CacheEvent {
 /// line.
 ///
 /// Thread safety: every member from any thread at any time. Options are copied at the call.
-/// Blocks: never on an L1 hit but for the shard's lock; otherwise until the lower tiers' deadlines, and in
+/// Blocks: never on an L1 hit, which takes no lock; otherwise until the lower tiers' deadlines, and in
 /// `get_or_compute` until the load ends.
 template <class Codec>
 class SmartCache {
