@@ -42,7 +42,7 @@ std::string hex(std::string_view bytes) {
 TEST_CASE("a response record reads back as it was written, binary body and repeated fields included",
           "[http][record]") {
     const std::string bytes = write_record(sample());
-    const ParsedRecord parsed = parse_record(bytes);
+    const ParsedStored parsed = parse_stored(bytes);
     REQUIRE(parsed.response);
     CHECK_FALSE(parsed.index);
     const StoredResponse& r = *parsed.response;
@@ -63,7 +63,7 @@ TEST_CASE("a response record reads back as it was written, binary body and repea
 
 TEST_CASE("an index record reads back as it was written", "[http][record]") {
     const VariantIndex index{7, {{"accept", "cookie:Lang"}, {}, {"origin"}}};
-    const ParsedRecord parsed = parse_record(write_record(index));
+    const ParsedStored parsed = parse_stored(write_record(index));
     REQUIRE(parsed.index);
     CHECK(parsed.index->token == 7);
     CHECK(parsed.index->entries == index.entries);
@@ -98,17 +98,17 @@ TEST_CASE("the formats are pinned: these bytes are on somebody's disk", "[http][
 TEST_CASE("any other bytes are no record, and never misbehave", "[http][record][fuzz]") {
     const std::string good = write_record(sample());
     for (std::size_t cut = 0; cut < good.size(); ++cut) {
-        const ParsedRecord parsed = parse_record(good.substr(0, cut));
+        const ParsedStored parsed = parse_stored(good.substr(0, cut));
         REQUIRE_FALSE(parsed.response);
         REQUIRE_FALSE(parsed.index);
     }
-    CHECK_FALSE(parse_record(good + "x").response);
+    CHECK_FALSE(parse_stored(good + "x").response);
     std::string other_version = good;
     other_version[3] = 2;
-    CHECK_FALSE(parse_record(other_version).response);
+    CHECK_FALSE(parse_stored(other_version).response);
     std::string negative = good;
     negative[47] = '\x80';  // initial_age
-    CHECK_FALSE(parse_record(negative).response);
+    CHECK_FALSE(parse_stored(negative).response);
 
     std::mt19937_64 random(1);
     const std::string index = write_record(VariantIndex{7, {{"a", "b"}, {}, {"c"}}});
@@ -118,7 +118,7 @@ TEST_CASE("any other bytes are no record, and never misbehave", "[http][record][
         for (std::uint64_t flips = random() % 4 + 1; flips > 0; --flips)
             bytes[random() % bytes.size()] = static_cast<char>(random());
         if (random() % 4 == 0) bytes.resize(random() % (bytes.size() + 1));
-        const ParsedRecord parsed = parse_record(bytes);
+        const ParsedStored parsed = parse_stored(bytes);
         if (!parsed.response && !parsed.index) continue;
         ++survived;
         if (parsed.response) {

@@ -50,11 +50,11 @@ struct VariantIndex {
 [[nodiscard]] std::string write_record(const VariantIndex& index);
 
 /// Either, or neither where the bytes are no record of this version. Total: any bytes may come in.
-struct ParsedRecord {
+struct ParsedStored {
     std::optional<StoredResponse> response;
     std::optional<VariantIndex> index;
 };
-[[nodiscard]] ParsedRecord parse_record(std::string_view bytes);
+[[nodiscard]] ParsedStored parse_stored(std::string_view bytes);
 
 namespace detail {
 
@@ -151,8 +151,8 @@ inline std::string write_record(const VariantIndex& index) {
     return out;
 }
 
-inline ParsedRecord parse_record(std::string_view bytes) {
-    ParsedRecord parsed;
+inline ParsedStored parse_stored(std::string_view bytes) {
+    ParsedStored parsed;
     detail::RecordReader in(bytes);
     if (in.take(4) != detail::record_magic) return parsed;
     const auto kind = in.integer<std::uint8_t>();

@@ -27,7 +27,7 @@ std::optional<detail::Found> Middleware<Cache>::read(std::string key) {
     auto pin = std::make_shared<const Pin>(std::move(lookup));
     // Parsed behind the move: a lookup that owns its bytes may have moved them.
     const std::string_view bytes = **pin;
-    auto response = parse_record(bytes).response;
+    auto response = parse_stored(bytes).response;
     if (!response) return std::nullopt;
     return Found{std::move(key), *response, std::move(pin), tier};
 }
@@ -58,13 +58,13 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
     if (!first) return result;
     result.resource_known = true;
     const std::string_view bytes = *first;
-    const ParsedRecord record = parse_record(bytes);
+    const ParsedStored record = parse_stored(bytes);
     if (record.response) {
         const TierId tier = detail::tier_of(first);
         using Pin = decltype(first);
         auto pin = std::make_shared<const Pin>(std::move(first));
         const std::string_view pinned = **pin;
-        if (auto response = parse_record(pinned).response; response && usable(response->meta, {}))
+        if (auto response = parse_stored(pinned).response; response && usable(response->meta, {}))
             result.found = Found{primary, *response, std::move(pin), tier};
         return result;
     }
@@ -241,8 +241,8 @@ template <ResponseCache Cache>
 bool Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const FieldNames& names,
                                 const EntryOptions& entry) {
     auto current = cache_->template get<std::string_view>(pending.primary);
-    ParsedRecord record;
-    if (current) record = parse_record(*current);
+    ParsedStored record;
+    if (current) record = parse_stored(*current);
     if (!record.index && names.empty()) return set_record(pending.primary, write_record(stored), entry);
 
     // The index outlives what it lists, or nearly: what it forgets is a miss.
