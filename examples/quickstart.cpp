@@ -211,12 +211,14 @@ void print_report(const fs::path& dir) {
     for (std::string file; in >> pass >> answer.status >> answer.tier >> answer.ms >> file;)
         rows[file].at(pass) = answer;
 
-    std::printf("%-52s %6s", "request", "status");
+    std::size_t width = 0;
+    for (const auto& [file, row] : rows) width = std::max(width, file.size());
+    std::printf("%-*s %6s", static_cast<int>(width) + 4, "request", "status");
     for (const char* name : passes) std::printf("  %20s", name);
     std::printf("\n");
     std::map<std::string, std::vector<double>> by_tier;
     for (const auto& [file, row] : rows) {
-        std::printf("GET %-48s %6d", file.c_str(), row[0].status);
+        std::printf("GET %-*s %6d", static_cast<int>(width), file.c_str(), row[0].status);
         for (const Answer& each : row) {
             std::printf("  %-7s %9.3f ms", each.tier.c_str(), each.ms);
             by_tier[each.tier].push_back(each.ms);

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 
 #include <smartcache/core/clock.hpp>
@@ -29,13 +31,15 @@ namespace detail {
 struct EntryBase : policy::Node {
     static constexpr std::int64_t never = MonotonicTime::max().time_since_epoch().count();
 
+    static constexpr std::int64_t longest_idle = std::numeric_limits<std::int32_t>::max();
+
     RemovalCause cause = RemovalCause::erased;
-    std::uint32_t block_size = 0;              ///< bytes of the allocation
-    std::atomic<std::uint32_t> references{1};  ///< one for the table, one for each counted reference
+    std::uint32_t block_size = 0;               ///< bytes of the allocation
+    std::atomic<std::uint32_t> references{1};   ///< one for the table, one for each counted reference
+    std::atomic<std::uint32_t> accessed_at{0};  ///< ms modulo 2^32; kept up only when `idle` is set
+    std::uint32_t idle = 0;                     ///< ms, at most `longest_idle`; 0: no idle time
     Arena* arena = nullptr;
     std::atomic<std::int64_t> dead_at{never};  ///< ms on the monotonic clock: not to be served from then on
-    std::atomic<std::int64_t> last_access{0};  ///< ms; kept up only when `idle` is set
-    std::int64_t idle = 0;                     ///< ms; 0: no idle time
 
     [[nodiscard]] bool can_expire() const noexcept {
         return dead_at.load(std::memory_order_relaxed) != never || idle != 0;
@@ -43,7 +47,24 @@ struct EntryBase : policy::Node {
 
     [[nodiscard]] bool dead(std::int64_t now) const noexcept {
         if (now >= dead_at.load(std::memory_order_relaxed)) return true;
-        return idle != 0 && now - last_access.load(std::memory_order_relaxed) >= idle;
+        if (idle == 0) return false;
+        // Signed: a time of access by the coarse clock may be a little later than an exact `now`.
+        const auto unused = static_cast<std::int32_t>(static_cast<std::uint32_t>(now) -
+                                                      accessed_at.load(std::memory_order_relaxed));
+        return unused >= static_cast<std::int32_t>(idle);
+    }
+
+    /// @param length  ms; 0 or less: no idle time
+    void set_idle(std::int64_t length, std::int64_t now) noexcept {
+        idle = static_cast<std::uint32_t>(std::clamp<std::int64_t>(length, 0, longest_idle));
+        accessed_at.store(static_cast<std::uint32_t>(now), std::memory_order_relaxed);
+    }
+
+    /// Writes only when that changes something.
+    void accessed(std::int64_t now) noexcept {
+        const auto short_now = static_cast<std::uint32_t>(now);
+        if (idle != 0 && accessed_at.load(std::memory_order_relaxed) != short_now)
+            accessed_at.store(short_now, std::memory_order_relaxed);
     }
 };
 

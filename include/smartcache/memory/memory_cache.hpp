@@ -195,10 +195,7 @@ class MemoryCache {
             const MonotonicTime now = store_.time().now();
             entry->dead_at.store(saturating_add(now, ttl).time_since_epoch().count(),
                                  std::memory_order_relaxed);
-            if (options_.idle) {
-                entry->idle = options_.idle->count();
-                entry->last_access.store(now.time_since_epoch().count(), std::memory_order_relaxed);
-            }
+            if (options_.idle) entry->set_idle(options_.idle->count(), now.time_since_epoch().count());
         }
         counters_.add(Event::sets);
         return store_.insert(std::move(ref), [&key](const Entry& other) { return other.key() == key; });

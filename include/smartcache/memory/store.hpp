@@ -513,8 +513,7 @@ class Store {
             now = now_ms();
             if (entry.dead(now)) return true;
         }
-        if (touch && entry.idle != 0 && entry.last_access.load(std::memory_order_relaxed) != now)
-            entry.last_access.store(now, std::memory_order_relaxed);
+        if (touch) entry.accessed(now);
         return false;
     }
 

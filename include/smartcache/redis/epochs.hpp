@@ -12,19 +12,17 @@
 // Epochs never repeat (R17): new = max(old + 1, the server's time in us), by script. What if the hash itself
 // is lost, by eviction or by hand? All fields go together, so the loss shows: nothing is there, or the random
 // token is another one.
-//   - Nothing there: whoever notices creates the hash anew, with a number above the server's time and above
-//   every epoch
-//     this process has seen. The lost epochs were at most the time at which they were made, so the new number
-//     is above them: every record from before the loss is invalid, the cleared ones and, as the price, the
+//   - Nothing there: whoever notices creates the hash anew, with a number above the server's time and above every
+//     epoch this process has seen. The lost epochs were at most the time at which they were made, so the new
+//     number is above them: every record from before the loss is invalid, the cleared ones and, as the price, the
 //     others too.
-//   - Another token: somebody else has done that. If their number is not above what this process had seen, it
-//   is raised.
-//   - The same token and a lower number: an old snapshot was restored. It is raised at least to what we had
-//   seen.
-//   - The server's clock had been set back before the loss, and no living process had seen the old epochs:
-//   the new number
-//     may be below the old ones. Records with a higher number than the epoch are invalid too, hence equality
-//     above; only hitting an old number to the microsecond would bring a record back.
+//   - Another token: somebody else has done that. If their number is not above what this process had seen, it is
+//     raised.
+//   - The same token and a lower number: an old snapshot was restored. It is raised above what we had seen.
+//   - The server's clock had been set back before the loss, and the process that made the hash anew had not seen
+//     the old epochs: the new number may be below the old ones. Records with a higher number than the epoch are
+//     invalid too, hence equality above; only hitting an old number to the microsecond would bring a record
+//     back.
 // A writer that lags behind writes the old epoch and notices from the answer to the very same round trip (see
 // RedisTier::write): a caller's write is repeated with the new epoch, a fill is not valid then, as it should
 // be.

@@ -48,10 +48,7 @@ void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record) const
     entry.fresh_until.store(saturating_add(now, fresh_for).time_since_epoch().count(),
                             std::memory_order_relaxed);
     entry.dead_at.store(saturating_add(now, kept_for).time_since_epoch().count(), std::memory_order_relaxed);
-    if (config_.memory.idle) {
-        entry.idle = config_.memory.idle->count();
-        entry.last_access.store(now.time_since_epoch().count(), std::memory_order_relaxed);
-    }
+    if (config_.memory.idle) entry.set_idle(config_.memory.idle->count(), now.time_since_epoch().count());
     entry.stamp = record.stamp;
     entry.load_cost_us = static_cast<std::uint32_t>(
         std::min<std::int64_t>(record.load_cost.count(), std::numeric_limits<std::uint32_t>::max()));

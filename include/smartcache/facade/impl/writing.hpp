@@ -61,7 +61,6 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
         prepared.record.payload = prepared.encoded.view();
         prepared.too_large = prepared.encoded.size() > config_.max_value_size;
     }
-    prepared.entry->idle = options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count();
     finish_record(prepared);
     return prepared;
 }
@@ -121,7 +120,8 @@ void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
     entry.fresh_until.store(expires.time_since_epoch().count(), std::memory_order_relaxed);
     entry.dead_at.store(saturating_add(expires, options.grace).time_since_epoch().count(),
                         std::memory_order_relaxed);
-    entry.last_access.store(entry.created, std::memory_order_relaxed);
+    entry.set_idle(options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count(),
+                   entry.created);
     insert_memory(key, hash, packed_for_memory(Ref::share(&entry)), options.weight);
     count(Event::memory_sets);
     stored = true;
@@ -140,8 +140,7 @@ auto SmartCache<Codec>::packed_for_memory(Ref entry) const -> Ref {
     Ref packed = flat_entry(entry->key(), entry->kind, record.payload);
     packed->raw_size = entry->raw_size;
     packed->compressed = true;
-    packed->idle = entry->idle;
-    packed->last_access.store(entry->created, std::memory_order_relaxed);
+    packed->set_idle(entry->idle, entry->created);
     copy_times(*entry, *packed);
     return packed;
 }
