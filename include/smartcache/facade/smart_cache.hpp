@@ -308,8 +308,7 @@ class SmartCache {
 
     // --- writing
     template <class T>
-    [[nodiscard]] detail::PreparedValue prepare(std::string_view key, T&& value,
-                                                const EntryOptions& options) const;
+    [[nodiscard]] detail::PreparedValue prepare(std::string_view key, T&& value) const;
     [[nodiscard]] detail::PreparedValue prepare_negative(std::string_view key) const;
     void finish_record(detail::PreparedValue& value) const;
     /// Times in one tier. @return false when the tier is not to keep the value

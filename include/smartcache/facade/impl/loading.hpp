@@ -195,10 +195,10 @@ auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash,
             detail::PreparedValue prepared = prepare_negative(key);
             return keep(prepared);
         }
-        detail::PreparedValue prepared = prepare(key, std::move(**loaded), context.options);
+        detail::PreparedValue prepared = prepare(key, std::move(**loaded));
         return keep(prepared);
     } else {
-        detail::PreparedValue prepared = prepare(key, std::move(*loaded), context.options);
+        detail::PreparedValue prepared = prepare(key, std::move(*loaded));
         return keep(prepared);
     }
 }

@@ -14,8 +14,7 @@ namespace smartcache::inline v0 {
 /// Builds everything that storing `value` takes; no lock is held.
 template <class Codec>
 template <class T>
-detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value,
-                                                 const EntryOptions& options) const {
+detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value) const {
     using Value = std::decay_t<T>;
     detail::PreparedValue prepared;
     if constexpr (detail::is_memory_only<Value>) {
@@ -218,7 +217,7 @@ bool SmartCache<Codec>::set(std::string_view key, T&& value, const EntryOptions&
         count(Event::rejected);
         return false;
     }
-    detail::PreparedValue prepared = prepare(key, std::forward<T>(value), options);
+    detail::PreparedValue prepared = prepare(key, std::forward<T>(value));
     if (prepared.too_large) count(Event::rejected);
     return commit(key, hash_of(key), prepared, options);
 }
@@ -242,8 +241,7 @@ std::size_t SmartCache<Codec>::set_many(const Pairs& pairs, const EntryOptions& 
             count(Event::rejected);
             continue;
         }
-        all.push_back(
-            {key, hash_of(key), physical_key(config_.key_prefix, key), prepare(key, value, options)});
+        all.push_back({key, hash_of(key), physical_key(config_.key_prefix, key), prepare(key, value)});
         if (all.back().value.too_large) count(Event::rejected);
         hashes.push_back(all.back().hash);
     }
