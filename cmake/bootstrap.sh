@@ -74,7 +74,9 @@ use_ccache() {
     if command -v ccache >/dev/null 2>&1; then
         CMAKE_CXX_COMPILER_LAUNCHER=ccache
         CCACHE_SLOPPINESS=pch_defines,time_macros # asked for by precompiled headers
-        export CMAKE_CXX_COMPILER_LAUNCHER CCACHE_SLOPPINESS
+        CCACHE_BASEDIR=$PWD                       # a clone elsewhere finds the same objects
+        CCACHE_NOHASHDIR=true
+        export CMAKE_CXX_COMPILER_LAUNCHER CCACHE_SLOPPINESS CCACHE_BASEDIR CCACHE_NOHASHDIR
     fi
 }
 
