@@ -186,3 +186,29 @@ TEST_CASE("a record written by a clock that is ahead is not served", "[facade][R
     world.clock.set_wall(world.clock.wall() - 10min);
     CHECK_FALSE(world.cache->get<int>("k"));
 }
+
+// It used to be kept until its old expiry, and one without an expiry for ever.
+TEST_CASE("expire ends a value that has no grace, in every tier", "[facade][ttl][grace]") {
+    World world;
+    world.cache->set("hour", 1, 1h);
+    world.cache->set("ever", 1, {.ttl = sc::Duration::max()});
+    world.cache->set("graced", 1, {.ttl = 1h, .grace = 1h});
+    for (const char* key : {"hour", "ever", "graced"}) CHECK(world.cache->expire(key));
+    for (const bool memory_cleared : {false, true}) {
+        if (memory_cleared) world.cache->clear_memory();
+        CHECK_FALSE(world.cache->get<int>("hour", {.allow_stale = true}));
+        CHECK_FALSE(world.cache->get<int>("ever", {.allow_stale = true}));
+        CHECK(world.cache->get<int>("graced", {.allow_stale = true}).stale());
+    }
+    world.clock.advance(1h);
+    CHECK_FALSE(world.cache->get<int>("graced", {.allow_stale = true}));
+}
+
+TEST_CASE("a lifetime too long for milliseconds is for ever", "[facade][ttl]") {
+    World world;
+    CHECK(world.cache->set("k", 1, std::chrono::hours::max()));
+    CHECK(world.cache->get<int>("k").ttl() == sc::Duration::max());
+    CHECK(*world.cache->get_or_compute(
+              "l", [] { return 2; }, std::chrono::hours::max()) == 2);
+    CHECK(world.cache->get<int>("l").ttl() == sc::Duration::max());
+}

@@ -262,3 +262,44 @@ TEST_CASE("generate_key is readable, GET and HEAD share it, and no delimiter tri
     CHECK(cache.generate_key("GET", "/a", "", headers) ==
           cache.generate_key("GET", "/a", "", {{"accept", "x"}}));
 }
+
+namespace {
+
+/// Cleans up after itself, as sessions and handles do.
+struct ErasesOthers {
+    sc::SmartCache<>* cache;
+    explicit ErasesOthers(sc::SmartCache<>& home) : cache(&home) {}
+    ErasesOthers(ErasesOthers&& other) noexcept : cache(std::exchange(other.cache, nullptr)) {}
+    ErasesOthers& operator=(ErasesOthers&&) = delete;
+    ~ErasesOthers() {
+        if (cache == nullptr) return;
+        // More keys than there are order locks: among them is the one that the caller below holds.
+        for (int i = 0; i < 2000; ++i) (void)cache->erase("other " + std::to_string(i));
+        cache->clear_memory();
+    }
+};
+
+}  // namespace
+
+// Values used to be destroyed under the lock that orders the writes of their key.
+TEST_CASE("a value's destructor may call the cache", "[facade]") {
+    sc::SmartCache<> cache;
+    cache.set("replaced", sc::memory_only(ErasesOthers(cache)));
+    cache.set("replaced", 1);
+    cache.set("erased", sc::memory_only(ErasesOthers(cache)));
+    CHECK(cache.erase("erased"));
+    cache.set("one of many", sc::memory_only(ErasesOthers(cache)));
+    CHECK(cache.erase_many({"one of many", "absent"}) == 1);
+    cache.set("cleared", sc::memory_only(ErasesOthers(cache)));
+    cache.clear();
+    CHECK(cache.stats().size == 0);
+}
+
+TEST_CASE("a value that memory cannot hold is refused and counted, and leaves nothing older",
+          "[facade][limits]") {
+    sc::SmartCache<> cache{{.memory = {.capacity = 10, .capacity_bytes = 2000}}};
+    CHECK(cache.set("k", std::string(100, 'x')));
+    CHECK_FALSE(cache.set("k", std::string(10'000, 'x')));
+    CHECK_FALSE(cache.get<std::string>("k"));
+    CHECK(cache.stats().rejected == 1);
+}

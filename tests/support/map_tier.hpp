@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -25,8 +26,8 @@ class MapTier final : public Tier {
     std::function<void()>
         after_read{};  ///< called when a read is done, outside the lock, before the cache goes on
     std::function<void()> before_write{};  ///< called before a write is done, outside the lock
-    bool unavailable = false;              ///< every operation fails
-    std::uint64_t round_trips = 0;
+    std::atomic<bool> unavailable{false};  ///< every operation fails
+    std::atomic<std::uint64_t> round_trips{0};
 
     [[nodiscard]] TierId id() const noexcept override { return id_; }
 

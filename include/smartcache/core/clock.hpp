@@ -145,6 +145,14 @@ class TimeSource {
     const Clock* clock_ = nullptr;
 };
 
+/// Any length of time in ours; what is too long is for ever.
+template <class Rep, class Period>
+[[nodiscard]] constexpr Duration saturating_duration(std::chrono::duration<Rep, Period> length) noexcept {
+    using Wide = std::chrono::duration<long double, std::milli>;
+    return Wide(length) >= Wide(Duration::max()) ? Duration::max()
+                                                 : std::chrono::duration_cast<Duration>(length);
+}
+
 /// `start + length` without overflow: for ever stays for ever.
 template <class TimePoint>
 [[nodiscard]] constexpr TimePoint saturating_add(TimePoint start, Duration length) noexcept {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <concepts>
@@ -7,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -112,8 +114,7 @@ class SmartCache {
     bool set(std::string_view key, T&& value, const EntryOptions& options = {});
     template <class T = default_type, class Rep, class Period>
     bool set(std::string_view key, T&& value, std::chrono::duration<Rep, Period> ttl) {
-        return set(key, std::forward<T>(value),
-                   EntryOptions{.ttl = std::chrono::duration_cast<Duration>(ttl)});
+        return set(key, std::forward<T>(value), EntryOptions{.ttl = saturating_duration(ttl)});
     }
 
     /// The live value under `key`, asking the tiers from the top down. A hit below L1 is promoted into every
@@ -134,8 +135,7 @@ class SmartCache {
     template <class F, class Rep, class Period>
     Lookup<loaded_t<F>> get_or_compute(std::string_view key, F&& load,
                                        std::chrono::duration<Rep, Period> ttl) {
-        return get_or_compute(key, std::forward<F>(load),
-                              EntryOptions{.ttl = std::chrono::duration_cast<Duration>(ttl)});
+        return get_or_compute(key, std::forward<F>(load), EntryOptions{.ttl = saturating_duration(ttl)});
     }
 
     /// Runs `load` now, whatever is stored, and stores what it returns, unless the key is written or erased
@@ -319,6 +319,11 @@ class SmartCache {
     [[nodiscard]] Ref packed_for_memory(Ref entry) const;
     void insert_memory(std::string_view key, std::uint64_t hash, Ref entry,
                        std::optional<std::size_t> weight) const;
+    [[nodiscard]] static std::uint32_t weight_of(const Entry& entry,
+                                                 std::optional<std::size_t> weight) noexcept {
+        constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
+        return static_cast<std::uint32_t>(std::min(weight.value_or(entry.block_size), most));
+    }
     bool forget_memory(std::string_view key, std::uint64_t hash) const;
     bool commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                 const EntryOptions& options);

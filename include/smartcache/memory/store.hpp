@@ -53,6 +53,8 @@ namespace smartcache::inline v0::detail {
 /// Thread safety: any thread, any time.
 template <class Entry>
 class Store {
+    struct Shard;
+
   public:
     using Ref = EntryRef<Entry>;
     /// Told of every entry that left, outside locks, before it is destroyed.
@@ -105,6 +107,32 @@ class Store {
         domain_.sweep();
         arena_->release();
     }
+
+    /// While one exists, what this thread takes out of any store of this type waits; its end lets it go.
+    ///
+    /// For callers with locks of their own: made before they lock and so ended after they unlock, it keeps
+    /// listeners and destructors of values, which are callers' code, out of those locks.
+    class Later {
+      public:
+        Later() noexcept : outer_(std::exchange(current_, this)) {}
+        Later(const Later&) = delete;
+        Later& operator=(const Later&) = delete;
+        ~Later() {
+            current_ = outer_;
+            for (const Batch& batch : batches_) batch.store->let_go(*batch.shard, batch.head);
+        }
+
+      private:
+        friend class Store;
+        struct Batch {
+            Store* store;
+            Shard* shard;
+            Entry* head;
+        };
+        static inline constinit thread_local Later* current_ = nullptr;
+        Later* outer_;
+        std::vector<Batch> batches_;
+    };
 
     /// Finds a live entry and pins it.
     /// @param touch  whether this counts as an access for eviction and idle time
@@ -340,6 +368,11 @@ class Store {
         return total;
     }
 
+    /// Whether a shard can hold an entry of this weight at all.
+    [[nodiscard]] bool fits(std::uint64_t weight) const noexcept {
+        return !by_bytes_ || weight <= shards_[shard_mask_].max_bytes;
+    }
+
     [[nodiscard]] Arena& arena() const noexcept { return *arena_; }
     [[nodiscard]] bool by_bytes() const noexcept { return by_bytes_; }
     [[nodiscard]] const Counters<Event>& counters() const noexcept { return counters_; }
@@ -390,30 +423,15 @@ class Store {
         }
 
         ~Removed() {
-            while (head_ != nullptr) {
-                Entry* const entry = std::exchange(head_, static_cast<Entry*>(head_->next));
-                switch (entry->cause) {
-                    case RemovalCause::evicted:
-                        store_.counters_.add(Event::evictions);
-                        break;
-                    case RemovalCause::expired:
-                        store_.counters_.add(Event::expirations);
-                        break;
-                    case RemovalCause::replaced:
-                        store_.counters_.add(Event::replacements);
-                        break;
-                    case RemovalCause::erased:
-                    case RemovalCause::cleared:
-                        break;
+            if (head_ == nullptr) return;
+            if (Later* const later = Later::current_) {
+                try {
+                    later->batches_.push_back({&store_, &shard_, head_});
+                    return;
+                } catch (...) {  // no memory to wait with
                 }
-                if (store_.on_removal_) {
-                    try {
-                        store_.on_removal_(*entry, entry->cause);
-                    } catch (...) {  // a listener's exception has nobody to go to
-                    }
-                }
-                store_.retire(shard_, entry);
             }
+            store_.let_go(shard_, head_);
         }
 
       private:
@@ -421,6 +439,34 @@ class Store {
         Shard& shard_;
         Entry* head_ = nullptr;
     };
+
+    /// Counts and reports what was taken out, and gives up the table's references.
+    void let_go(Shard& shard, Entry* head) noexcept {
+        while (head != nullptr) {
+            Entry* const entry = std::exchange(head, static_cast<Entry*>(head->next));
+            switch (entry->cause) {
+                case RemovalCause::evicted:
+                    counters_.add(Event::evictions);
+                    break;
+                case RemovalCause::expired:
+                    counters_.add(Event::expirations);
+                    break;
+                case RemovalCause::replaced:
+                    counters_.add(Event::replacements);
+                    break;
+                case RemovalCause::erased:
+                case RemovalCause::cleared:
+                    break;
+            }
+            if (on_removal_) {
+                try {
+                    on_removal_(*entry, entry->cause);
+                } catch (...) {  // a listener's exception has nobody to go to
+                }
+            }
+            retire(shard, entry);
+        }
+    }
 
     static void drop(void* entry) noexcept { Ref::drop_reference(static_cast<Entry*>(entry)); }
 

@@ -145,6 +145,7 @@ template <class Codec>
 void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerFound& result,
                                 const detail::Ticket& ticket) const {
     if (result.found.stale) return;
+    const typename detail::Store<Entry>::Later later;
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return;
     if (result.index > 0) {

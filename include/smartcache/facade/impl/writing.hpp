@@ -115,6 +115,11 @@ void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
         (void)forget_memory(key, hash);
         return;
     }
+    if (!memory_->fits(weight_of(entry, options.weight))) {
+        count(Event::rejected);
+        (void)forget_memory(key, hash);
+        return;
+    }
     const MonotonicTime expires = saturating_add(now, options.jitter.apply(wanted, value.random));
     entry.fresh_until.store(expires.time_since_epoch().count(), std::memory_order_relaxed);
     entry.dead_at.store(saturating_add(expires, options.grace).time_since_epoch().count(),
@@ -147,11 +152,8 @@ auto SmartCache<Codec>::packed_for_memory(Ref entry) const -> Ref {
 template <class Codec>
 void SmartCache<Codec>::insert_memory(std::string_view key, std::uint64_t hash, Ref entry,
                                       std::optional<std::size_t> weight) const {
-    constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
     entry->hash = hash;
-    entry->weight = memory_->by_bytes()
-                        ? static_cast<std::uint32_t>(std::min(weight.value_or(entry->block_size), most))
-                        : 1;
+    entry->weight = memory_->by_bytes() ? weight_of(*entry, weight) : 1;
     (void)memory_->insert(std::move(entry), [key](const Entry& other) { return other.key() == key; });
 }
 
@@ -176,6 +178,7 @@ bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail:
     bool stored = false;
     const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
     value.record.key = physical;
+    const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order(hash);
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
     for (LowerTier& lower : lower_) {
@@ -197,6 +200,7 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
                                     const std::vector<WriteCondition>& seen) {
     const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
     value.record.key = physical;
+    const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return;
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
@@ -245,6 +249,7 @@ std::size_t SmartCache<Codec>::set_many(const Pairs& pairs, const EntryOptions& 
         if (all.back().value.too_large) count(Event::rejected);
         hashes.push_back(all.back().hash);
     }
+    const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order_many(hashes);
     const WallTime now = time_.wall();
     for (LowerTier& lower : lower_) {
@@ -280,6 +285,7 @@ bool SmartCache<Codec>::erase(std::string_view key) {
     if (key.size() > config_.max_key_size) return false;
     const std::uint64_t hash = hash_of(key);
     count(Event::invalidations);
+    const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order(hash);
     bool was_there = false;
     if (!lower_.empty()) {
@@ -305,6 +311,7 @@ std::size_t SmartCache<Codec>::erase_many(const Keys& keys) {
     }
     if (plain.empty()) return 0;
     count(Event::invalidations, plain.size());
+    const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order_many(hashes);
     std::vector<bool> was_there(plain.size());
     if (!lower_.empty()) {
@@ -333,6 +340,7 @@ void SmartCache<Codec>::clear_memory() {
 template <class Codec>
 void SmartCache<Codec>::clear() {
     {
+        const typename detail::Store<Entry>::Later later;  // values end when the order is released
         const auto order = fences_.order_all();
         for (LowerTier& lower : lower_) (void)lower.tier->clear(config_.key_prefix);
         if (memory_) (void)memory_->clear();
@@ -346,19 +354,19 @@ template <class Codec>
 bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Duration> ttl) {
     if (key.size() > config_.max_key_size) return false;
     const std::uint64_t hash = hash_of(key);
+    const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order(hash);
     bool changed = false;
     if (const Found found = find_memory(key, hash, false, false); found.entry && !found.entry->negative) {
         Entry& entry = *found.entry;
-        const MonotonicTime now = time_.now();
+        const MonotonicTime expires = saturating_add(time_.now(), ttl.value_or(Duration::zero()));
         const std::int64_t expired = entry.fresh_until.load(std::memory_order_relaxed);
         const std::int64_t dead = entry.dead_at.load(std::memory_order_relaxed);
-        const MonotonicTime expires = ttl ? saturating_add(now, *ttl) : now;
-        if (ttl) {
-            const Duration grace(dead == Entry::never ? 0 : dead - expired);
-            entry.dead_at.store(saturating_add(expires, grace).time_since_epoch().count(),
-                                std::memory_order_relaxed);
-        }
+        const Duration grace = dead == expired        ? Duration::zero()
+                               : dead == Entry::never ? Duration::max()
+                                                      : Duration(dead - expired);
+        entry.dead_at.store(saturating_add(expires, grace).time_since_epoch().count(),
+                            std::memory_order_relaxed);
         entry.fresh_until.store(expires.time_since_epoch().count(), std::memory_order_relaxed);
         changed = true;
     }
@@ -368,17 +376,16 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
         for (LowerTier& lower : lower_) {
             std::uint64_t stamp = 0;
             Duration grace{0};
-            WallTime kept_until{};
             bool there = false;
             (void)lower.tier->read(physical, [&](const RecordView& record) {
                 there = usable(record, now, false) && !record.negative;
                 stamp = record.stamp;
-                kept_until = record.stale_until;
-                if (record.stale_until > record.expires) grace = record.stale_until - record.expires;
+                if (record.stale_until > record.expires)
+                    grace = remaining(record.stale_until, record.expires);
             });
             if (!there) continue;
-            const WallTime expires = ttl ? saturating_add(now, *ttl) : now;
-            const WallTime stale_until = ttl ? saturating_add(expires, grace) : kept_until;
+            const WallTime expires = saturating_add(now, ttl.value_or(Duration::zero()));
+            const WallTime stale_until = saturating_add(expires, grace);
             changed = lower.tier->change_lifetime(physical, stamp, expires, stale_until) == TierStatus::ok ||
                       changed;
         }
