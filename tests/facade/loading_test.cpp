@@ -253,3 +253,13 @@ TEST_CASE("options of a later version are refused, not ignored", "[facade][load]
     CHECK_THROWS_AS(cache.set("k", 1, {.jitter = 1.5}), sc::ConfigError);
     CHECK_FALSE(cache.exists("k"));
 }
+
+// It used to be an empty lookup, which who writes `*cache.get_or_compute(...)` does not expect.
+TEST_CASE("a remembered absence is a miss for a loader that always has a value", "[facade][negative]") {
+    sc::SmartCache<> cache;
+    const auto absent = [] { return std::optional<int>(); };
+    CHECK_FALSE(cache.get_or_compute("k", absent, {.negative_ttl = 1h}));
+    CHECK_FALSE(cache.get_or_compute("k", [] { return std::optional<int>(1); }));
+    CHECK(*cache.get_or_compute("k", [] { return 5; }) == 5);
+    CHECK(*cache.get_or_compute("k", absent) == 5);
+}

@@ -58,6 +58,10 @@ inline constexpr bool is_optional = false;
 template <class T>
 inline constexpr bool is_optional<std::optional<T>> = true;
 
+/// Whether the loader may say that there is nothing.
+template <class F>
+inline constexpr bool may_be_absent = is_optional<typename loader_result<std::remove_cvref_t<F>>::type>;
+
 template <class T>
 struct strip_optional {
     using type = T;

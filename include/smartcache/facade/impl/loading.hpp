@@ -24,11 +24,12 @@ Lookup<loaded_t<F>> SmartCache<Codec>::get_or_compute(std::string_view key, F&& 
     }
     if (contains(options.read, TierId::memory)) {
         Found found = find_memory(key, hash, false);
-        if (found.entry) {
-            if (found.entry->negative) {
+        if (found.entry && found.entry->negative) {
+            if constexpr (detail::may_be_absent<F>) {
                 count_hit(TierId::memory, false);
                 return {};
             }
+        } else if (found.entry) {
             if (Lookup<T> hit = present<T>(std::move(found))) {
                 count_hit(TierId::memory, false);
                 return hit;
@@ -105,7 +106,10 @@ Lookup<T> SmartCache<Codec>::load_shared(std::string_view key, std::uint64_t has
     if (!flight->result) return {};
     const std::int64_t until = flight->result->fresh_until.load(std::memory_order_relaxed);
     const bool stale = until != Entry::never && now_ms() >= until;
-    if (flight->result->negative) return {};
+    if (flight->result->negative) {
+        if constexpr (detail::may_be_absent<F>) return {};
+        return load_alone<T>(key, hash, load, options);
+    }
     if (Lookup<T> shared = present<T>({Ref::share(flight->result.get()), TierId::none, stale})) return shared;
     count(Event::type_mismatches);  // the others load another type under this key
     return load_alone<T>(key, hash, load, options);
@@ -127,8 +131,10 @@ template <class Codec>
 template <class T, class F>
 auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options,
                              const detail::Ticket& ticket) -> Found {
+    // A remembered absence is no answer for a loader that always has a value.
     const auto answers = [this](const Found& found) {
-        return found.entry->negative || present<T>({Ref::share(found.entry.get()), found.tier, found.stale});
+        if (found.entry->negative) return detail::may_be_absent<F>;
+        return static_cast<bool>(present<T>({Ref::share(found.entry.get()), found.tier, found.stale}));
     };
     if (contains(options.read, TierId::memory)) {
         Found found = find_memory(key, hash, false);  // another load may have ended just now
@@ -138,7 +144,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
     if constexpr (readable_below<T>) {
         if (!lower_.empty()) {
             LowerFound below = find_lower<T>(key, {.tiers = options.read});
-            if (below.found.entry) {
+            if (below.found.entry && (detail::may_be_absent<F> || !below.found.entry->negative)) {
                 if (contains(options.write, TierId::memory)) promote(key, hash, below, ticket);
                 return std::move(below.found);
             }
