@@ -942,14 +942,17 @@ Options read_options(int argc, char** argv) {
     options.web.cache_status_codes = {200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501};
     options.web.ignore_query_params.clear();
     options.web.grace = 24h;
-    for (int i = 1; i + 1 < argc; i += 2) {
+    for (int i = 1; i < argc; i += 2) {
         const std::string_view name = argv[i];
+        if (name != "--listen" && name != "--origin" && name != "--config")
+            throw std::invalid_argument("unknown option " + std::string(name));
+        if (i + 1 == argc) throw std::invalid_argument(std::string(name) + " wants a value");
         const std::string value = argv[i + 1];
         if (name == "--listen") {
             options.listen = parse_endpoint(value);
         } else if (name == "--origin") {
             options.origin = parse_endpoint(value);
-        } else if (name == "--config") {
+        } else {
             std::ifstream file(value);
             if (!file) throw std::invalid_argument("cannot read " + value);
             const std::string text{std::istreambuf_iterator<char>(file), {}};
@@ -974,17 +977,21 @@ Options read_options(int argc, char** argv) {
                     throw sc::ConfigError(key, part.dump(), "cache, http, proxy");
                 }
             }
-        } else {
-            throw std::invalid_argument("unknown option " + std::string(name));
         }
     }
-    if (argc % 2 == 0) throw std::invalid_argument(std::string(argv[argc - 1]) + " wants a value");
     return options;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc == 2 && (std::string_view(argv[1]) == "--help" || std::string_view(argv[1]) == "-h")) {
+        std::puts(
+            "caching_proxy [--listen host:port] [--origin host:port] [--config file.json]\n"
+            "A caching reverse proxy; without options from 127.0.0.1:8080 to 127.0.0.1:8000.\n"
+            "The file: {\"cache\": {...}, \"http\": {...}, \"proxy\": {...}}; the README lists the fields.");
+        return 0;
+    }
     try {
         Options options = read_options(argc, argv);
         options.cache.logger = [](sc::LogLevel level, std::string_view line) {

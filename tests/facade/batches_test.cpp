@@ -2,6 +2,8 @@
 
 #include <map>
 #include <memory>
+#include <ranges>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,6 +43,34 @@ TEST_CASE("set_many writes each tier in one round trip", "[facade][batch]") {
     CHECK(world.upper->round_trips == 1);
     CHECK(world.lower->round_trips == 1);
     CHECK(*world.cache->get<int>("b") == 2);
+}
+
+TEST_CASE("batches take ranges that make their keys on the way", "[facade][batch]") {
+    World world;
+    const std::vector<int> numbers{1, 2, 3, 4, 5, 6, 7, 8, 9};
+    // Long enough not to fit into the string object itself.
+    const auto key = [](int number) { return "a key of more than a few letters: " + std::to_string(number); };
+    CHECK(world.cache->set_many(numbers | std::views::transform([&](int number) {
+                                    return std::pair(key(number), number * number);
+                                })) == 9);
+    auto odd =
+        numbers | std::views::filter([](int number) { return number % 2 == 1; }) | std::views::transform(key);
+    for (const bool in_memory : {true, false}) {
+        if (!in_memory) world.cache->clear_memory();
+        const auto found = world.cache->get_many<int>(odd);
+        REQUIRE(found.size() == 5);
+        for (std::size_t i = 0; i < found.size(); ++i) {
+            const int number = 2 * static_cast<int>(i) + 1;
+            CHECK(found[i].value_or(0) == number * number);
+            CHECK(found[i].tier() == (in_memory ? sc::TierId::memory : sc::TierId::redis));
+        }
+    }
+    CHECK(world.cache->get<int>(key(3)).tier() == sc::TierId::memory);
+    std::istringstream words(key(1) + '\n' + key(2));
+    CHECK(world.cache->get_many<int>(std::ranges::istream_view<std::string>(words)).size() == 18);
+    CHECK(world.cache->erase_many(odd) == 5);
+    CHECK_FALSE(world.cache->exists(key(3)));
+    CHECK(world.cache->exists(key(4)));
 }
 
 TEST_CASE("get_many keeps the order of the keys and asks each tier once for what is still missing",

@@ -1,6 +1,8 @@
 #include <smartcache/facade/config.hpp>
 
+#include <cstddef>
 #include <cstdlib>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -121,10 +123,60 @@ TEST_CASE("bad JSON is a ConfigError", "[config]") {
 }
 
 TEST_CASE("deeply nested JSON is refused, not followed", "[config]") {
-    std::string deep;
-    for (int i = 0; i < 1000; ++i) deep += "{\"memory\":";
-    deep += "1" + std::string(1000, '}');
-    CHECK_THROWS_AS(sc::Config::from_json(deep), sc::ConfigError);
+    for (const int depth : {4, 1000, 300'000}) {
+        std::string deep;
+        for (int i = 0; i < depth; ++i) deep += "{\"memory\":";
+        deep += "1" + std::string(static_cast<std::size_t>(depth), '}');
+        CHECK_THROWS_AS(sc::Config::from_json(deep), sc::ConfigError);
+        CHECK_THROWS_AS(
+            sc::Config::from_json("{\"memory\":" + std::string(static_cast<std::size_t>(depth), '[')),
+            sc::ConfigError);
+    }
+}
+
+TEST_CASE("each field is given once, by its place", "[config]") {
+    CHECK(fields_refused(R"({"memory":{"capacity":1,"capacity":2}})") ==
+          std::vector<std::string>{"capacity"});
+    CHECK(fields_refused(R"({"memory":{},"memory":{"capacity":2}})") == std::vector<std::string>{"memory"});
+    CHECK(fields_refused(R"({"memory.capacity":2})") == std::vector<std::string>{"\"memory.capacity\""});
+    CHECK_NOTHROW(sc::Config::from_json(R"({"memory":{"enabled":true},"disk":{"enabled":false}})"));
+    try {
+        (void)sc::Config::from_json(R"({"redis":{"breaker":5}})");
+        FAIL("accepted");
+    } catch (const sc::ConfigError& error) {
+        CHECK(error.problems().at(0).allowed == "an object");
+    }
+}
+
+TEST_CASE("a text that is not UTF-8 cannot be written as JSON, and the error names it", "[config]") {
+    for (const char* good :
+         {"", "plain", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf"}) {
+        sc::Config config;
+        config.key_prefix = good;
+        CHECK(sc::Config::from_json(config.to_json()).key_prefix == good);
+    }
+    for (const char* bad : {"\x80", "\xc3", "\xc0\x80", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
+                            "\xf4\x90\x80\x80", "\xff", "ok\xe2\x82"}) {
+        sc::Config config;
+        config.key_prefix = bad;
+        CHECK_THROWS_WITH(config.to_json(), Catch::Matchers::Contains("key_prefix"));
+        sc::Config paths;
+        paths.disk.path = bad;
+        CHECK_THROWS_WITH(paths.to_json(), Catch::Matchers::Contains("disk.path"));
+    }
+}
+
+TEST_CASE("an impossible value from the environment is reported by its variable", "[config]") {
+    const Environment zero("SCTEST_MEMORY_CAPACITY", "0");
+    CHECK_THROWS_WITH(sc::Config::from_env("SCTEST_"),
+                      Catch::Matchers::Contains("SCTEST_MEMORY_CAPACITY = 0"));
+}
+
+TEST_CASE("fit takes any sizes", "[config]") {
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    for (const std::size_t value : {std::size_t{0}, most, most - 159, most - 160, most - 161})
+        for (const std::size_t bytes : {std::size_t{1}, std::size_t{1000}, most})
+            CHECK_NOTHROW(sc::Config::fit(bytes, value).validate());
 }
 
 TEST_CASE("the environment sets fields by their names in capitals", "[config]") {

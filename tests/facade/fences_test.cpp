@@ -54,11 +54,11 @@ const std::vector<std::pair<std::string, std::function<void(sc::SmartCache<>&)>>
 
 TEST_CASE("a load that began before a change is returned to its caller and stored nowhere",
           "[facade][fence][R1]") {
-    for (const auto& [name, change] : interruptions()) {
-        INFO(name);
+    for (const auto& interruption : interruptions()) {
+        INFO(interruption.first);
         World world;
         const auto loaded = world.cache->get_or_compute("k", [&] {
-            change(*world.cache);
+            interruption.second(*world.cache);
             return 1;
         });
         CHECK(*loaded == 1);
@@ -69,14 +69,14 @@ TEST_CASE("a load that began before a change is returned to its caller and store
 }
 
 TEST_CASE("a promotion that began before a change is stored nowhere", "[facade][fence][R1]") {
-    for (const auto& [name, change] : interruptions()) {
-        INFO(name);
+    for (const auto& interruption : interruptions()) {
+        INFO(interruption.first);
         World world;
         world.cache->set("k", 1, {.write = sc::TierSet::disk});
         world.tier->after_read = [&, done = false]() mutable {
             if (done) return;
             done = true;
-            change(*world.cache);
+            interruption.second(*world.cache);
         };
         CHECK(*world.cache->get<int>("k") == 1);
         world.tier->after_read = nullptr;

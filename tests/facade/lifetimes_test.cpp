@@ -66,9 +66,75 @@ TEST_CASE("an explicit TTL goes to every tier and is never renewed by promotion"
     CHECK_FALSE(world.cache->get<int>("k"));
 }
 
+TEST_CASE("a copy in memory keeps the lifetime, idle time and weight that its writer gave it",
+          "[facade][ttl][promotion]") {
+    World world({.memory = {.capacity_bytes = 100'000}});
+    world.cache->set("ttl", 1, {.ttl = 1h, .memory_ttl = 10s});
+    world.cache->set("none", 1, {.ttl = 1h, .memory_ttl = 0s});
+    world.cache->set("idle", 1, {.ttl = 1h, .idle = 5s});
+    world.cache->set("heavy", 1, {.ttl = 1h, .weight = 400'000});
+    for (const char* key : {"ttl", "none", "idle", "heavy"}) REQUIRE(world.cache->get<int>(key));
+
+    world.cache->clear_memory();
+    for (const char* key : {"ttl", "none", "idle", "heavy"}) {
+        INFO(key);
+        const auto hit = world.cache->get<int>(key);
+        CHECK(hit.tier() == sc::TierId::disk);
+        CHECK_FALSE(hit.stale());
+    }
+    CHECK(world.cache->get<int>("ttl").tier() == sc::TierId::memory);
+    CHECK(world.cache->get<int>("none").tier() == sc::TierId::disk);
+    CHECK(world.cache->get<int>("heavy").tier() == sc::TierId::disk);  // more than memory holds
+    world.clock.advance(5s);
+    CHECK(world.cache->get<int>("idle").tier() == sc::TierId::disk);
+    CHECK(world.cache->get<int>("ttl").tier() == sc::TierId::memory);
+    world.clock.advance(5s);
+    CHECK(world.cache->get<int>("ttl").tier() == sc::TierId::disk);
+}
+
+TEST_CASE("a copy in a tier between keeps the lifetime that its writer gave it there",
+          "[facade][ttl][promotion]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    auto& redis = static_cast<MapTier&>(*tiers[0]);
+    sc::SmartCache<> cache{{.clock = &clock}, std::move(tiers)};
+    cache.set("short", 1, {.ttl = 1h, .redis_ttl = 10s});
+    cache.set("none", 1, {.ttl = 1h, .redis_ttl = 0s});
+    CHECK_FALSE(redis.holds("0::none"));
+    cache.clear_memory();
+    (void)redis.clear("");
+    CHECK(cache.get<int>("short").tier() == sc::TierId::disk);
+    CHECK(cache.get<int>("none").tier() == sc::TierId::disk);
+    CHECK_FALSE(redis.holds("0::none"));
+    CHECK(sc::parse_record(redis.bytes("0::short")).record.expires == clock.wall() + 10s);
+}
+
+TEST_CASE("a call's own lifetime, idle time and weight hold for the copy that it promotes",
+          "[facade][ttl][promotion]") {
+    World world({.memory = {.capacity_bytes = 100'000}});
+    const auto promote = [&](const char* key, const sc::EntryOptions& options) {
+        world.cache->set(key, 1, {.ttl = 1h, .write = sc::TierSet::disk});
+        CHECK(*world.cache->get_or_compute(
+                  key, [] { return 2; }, options) == 1);
+    };
+    promote("ttl", {.memory_ttl = 10s});
+    promote("none", {.memory_ttl = 0s});
+    promote("idle", {.idle = 5s});
+    promote("heavy", {.weight = 400'000});
+    CHECK(world.cache->get<int>("heavy").tier() == sc::TierId::disk);  // more than memory holds
+    CHECK(world.cache->get<int>("none").tier() == sc::TierId::disk);
+    world.clock.advance(5s);
+    CHECK(world.cache->get<int>("idle").tier() == sc::TierId::disk);
+    CHECK(world.cache->get<int>("ttl").tier() == sc::TierId::memory);
+    world.clock.advance(5s);
+    CHECK(world.cache->get<int>("ttl").tier() == sc::TierId::disk);
+}
+
 TEST_CASE("age counts from when the value was stored, through promotion too", "[facade][ttl]") {
     World world;
-    world.cache->set("k", 1, {.ttl = 1h, .memory_ttl = 1s});
+    world.cache->set("k", 1, {.ttl = 1h, .write = sc::TierSet::disk});
     world.clock.advance(10min);
     const auto hit = world.cache->get<int>("k");
     CHECK(hit.tier() == sc::TierId::disk);

@@ -129,6 +129,88 @@ TEST_CASE("a remembered absence is found below too", "[facade][load][negative]")
     CHECK_FALSE(cache.exists("k"));
 }
 
+TEST_CASE("a loader that finds nothing ends the older value, for later failures too",
+          "[facade][load][negative][grace]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    sc::SmartCache<> cache{{.clock = &clock}, std::move(tiers)};
+    const auto absent = [] { return std::optional<int>(); };
+    const auto failing = []() -> std::optional<int> { throw std::runtime_error("down"); };
+    for (const bool refreshes : {false, true}) {
+        cache.set("k", 1, {.ttl = 10s, .grace = 1h});
+        clock.advance(10s);
+        CHECK(*cache.get_or_compute("k", failing, {.grace = 1h}) == 1);
+        if (refreshes)
+            CHECK_FALSE(cache.refresh("k", absent));
+        else
+            CHECK_FALSE(cache.get_or_compute("k", absent));
+        CHECK_FALSE(cache.peek<int>("k"));
+        CHECK_THROWS_AS(cache.get_or_compute("k", failing, {.grace = 1h}), std::runtime_error);
+    }
+}
+
+TEST_CASE("what is written while a loader finds nothing stays", "[facade][load][negative][R1]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    auto& tier = static_cast<MapTier&>(*tiers[0]);
+    sc::SmartCache<> cache{{.clock = &clock}, std::move(tiers)};
+    const auto overtaken = [&] {
+        cache.set("k", 2);
+        return std::optional<int>();
+    };
+    for (const bool refreshes : {false, true}) {
+        cache.set("k", 1, {.ttl = 10s, .grace = 1h});
+        clock.advance(10s);
+        if (refreshes)
+            CHECK_FALSE(cache.refresh("k", overtaken));
+        else
+            CHECK_FALSE(cache.get_or_compute("k", overtaken));
+        CHECK(*cache.get<int>("k") == 2);
+        CHECK(tier.holds("0::k"));
+    }
+}
+
+TEST_CASE("another process's newer value outlives an absence that was loaded before it",
+          "[facade][load][negative][R7]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
+    auto& tier = static_cast<MapTier&>(*tiers[0]);
+    sc::SmartCache<> cache{{.clock = &clock}, std::move(tiers)};
+    cache.set("k", 1, {.ttl = 10s, .grace = 1h});
+    clock.advance(10s);
+    CHECK_FALSE(cache.get_or_compute("k", [&] {
+        const std::vector<std::byte> old = tier.bytes("0::k");
+        sc::RecordView newer = sc::parse_record(old).record;
+        ++newer.stamp;
+        newer.created = clock.wall();
+        newer.expires = clock.wall() + 1h;
+        (void)tier.write(newer, {});
+        return std::optional<int>();
+    }));
+    CHECK(*cache.get<int>("k") == 1);
+}
+
+TEST_CASE("a waiter that must load another type for itself is one request",
+          "[facade][load][stats][threads]") {
+    sc::SmartCache<> cache;
+    std::optional<int> number;
+    std::thread other;
+    CHECK(*cache.get_or_compute("k", [&] {
+        other = std::thread([&] { number = *cache.get_or_compute("k", [] { return 5; }); });
+        while (sc::detail::WaitGraph::instance().waiting() == 0) std::this_thread::yield();
+        return std::string("text");
+    }) == "text");
+    other.join();
+    CHECK(number == 5);
+    const sc::Stats stats = cache.stats();
+    CHECK(stats.misses == 2);
+    CHECK(stats.total_requests == 2);
+    CHECK(stats.loads == 2);
+}
+
 TEST_CASE("a loader that asks for its own key gets an error that names it, not a hang", "[facade][load]") {
     sc::SmartCache<> cache;
     const auto ask = [&] {

@@ -295,6 +295,59 @@ TEST_CASE("a value's destructor may call the cache", "[facade]") {
     CHECK(cache.stats().size == 0);
 }
 
+TEST_CASE("exists means a value that get would give, in every tier", "[facade][negative]") {
+    Three three;
+    CHECK_FALSE(
+        three.cache->get_or_compute("absent", [] { return std::optional<int>(); }, {.negative_ttl = 1h}));
+    CHECK_FALSE(three.cache->exists("absent"));
+    three.cache->clear_memory();
+    REQUIRE(three.disk->holds("0::absent"));
+    CHECK_FALSE(three.cache->exists("absent"));
+
+    three.cache->set("k", 1);
+    three.cache->clear_memory();
+    CHECK(three.cache->exists("k"));
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &three.clock));
+    const std::vector<std::byte> stored = three.disk->bytes("0::k");
+    (void)tiers[0]->write(sc::parse_record(stored).record);
+    const sc::SmartCache<> newer{{.schema_version = 1, .clock = &three.clock}, std::move(tiers)};
+    CHECK_FALSE(newer.exists("k"));
+}
+
+TEST_CASE("looking without serving leaves the statistics of the tiers alone", "[facade][stats]") {
+    Three three;
+    three.cache->set("k", 1, {.write = sc::TierSet::disk});
+    const std::uint64_t before = three.redis->counted_reads + three.disk->counted_reads;
+    CHECK(three.cache->exists("k"));
+    CHECK_FALSE(three.cache->exists("none"));
+    CHECK(three.cache->peek<int>("k"));
+    CHECK_FALSE(three.cache->peek<int>("none"));
+    CHECK(three.cache->touch("k", 1h));
+    CHECK(three.cache->expire("k"));
+    CHECK(three.redis->counted_reads + three.disk->counted_reads == before);
+    CHECK(three.cache->stats().total_requests == 0);
+}
+
+TEST_CASE("objects weigh what they own", "[facade][limits]") {
+    sc::SmartCache<> cache{{.memory = {.capacity_bytes = 1'000'000}, .max_value_size = 100'000}};
+    CHECK(cache.set("numbers", std::vector<int>(20'000)));
+    CHECK(cache.stats().memory.bytes >= 80'000);
+    CHECK_FALSE(cache.set("numbers", std::vector<int>(30'000)));
+    CHECK_FALSE(cache.exists("numbers"));
+    CHECK_FALSE(cache.set("names", sc::memory_only(std::vector<std::string>(10, std::string(20'000, 'x')))));
+    CHECK_FALSE(cache.set("document", nlohmann::json{{"text", std::string(200'000, 'x')}}));
+    CHECK(cache.stats().rejected == 3);
+
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk));
+    sc::SmartCache<> tiered{{.memory = {.capacity_bytes = 1'000'000}}, std::move(tiers)};
+    tiered.set("numbers", std::vector<int>(20'000));
+    tiered.clear_memory();
+    REQUIRE(tiered.get<std::vector<int>>("numbers").tier() == sc::TierId::disk);
+    CHECK(tiered.stats().memory.bytes >= 80'000);
+}
+
 TEST_CASE("a value that memory cannot hold is refused and counted, and leaves nothing older",
           "[facade][limits]") {
     sc::SmartCache<> cache{{.memory = {.capacity = 10, .capacity_bytes = 2000}}};

@@ -66,4 +66,9 @@ TEST_CASE("spellings of a path do not get around a rule", "[http][rules]") {
         CHECK(rule_path(path) == "/admin/x");
     }
     CHECK(rule_path("/a%2Fb") == "/a%2Fb");  // an encoded slash is no slash
+    for (const char* path : {"/admin/x", "//admin/x", "/admin%2fx", "/admin//%2F/x", "/x//../admin/x",
+                             "%2fadmin/x", "/%2e%2fadmin/x"}) {
+        CAPTURE(path);
+        CHECK(merged_rule_path(rule_path(path)) == "/admin/x");
+    }
 }

@@ -40,7 +40,7 @@ Store::Ref make(Store& store, std::uint64_t key, int value,
     auto* const item = ::new (store.arena().allocate(sizeof(Item), alignof(Item))) Item();
     ++Item::alive;
     item->arena = &store.arena();
-    item->block_size = sizeof(Item);
+    item->bytes = sizeof(Item);
     item->hash = hash_of(key);
     item->key = key;
     item->value = value;

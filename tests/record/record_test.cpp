@@ -67,11 +67,13 @@ struct GoldenSet {
         full.expires = full.created + 1000ms;
         full.stale_until = full.expires + 500ms;
         full.load_cost = 70'000us;
+        full.copies = {.memory_ttl = 200ms, .redis_ttl = 0ms, .idle = std::nullopt, .weight = 1000};
         full.tags = sc::TagList(2, tags.view());
         all.push_back({"every optional field",
-                       "53 43 01 e0 07 03 08 07 06 05 04 03 02 01 c0 84 3d ac 02 05 e8 07 f4 03 f0 a2 04"
+                       "53 43 01 e0 0f 03 08 07 06 05 04 03 02 01 c0 84 3d ac 02 05 e8 07 f4 03 f0 a2 04"
+                       "c9 01 01 00 e9 07"
                        "02 01 61 02 62 63 07 33 3a 61 70 70 3a 6b 02 00 ff"
-                       "e1 d6 5a e8 90 2a 14 74",
+                       "49 f4 3a 97 e9 8e 29 cf",
                        full});
 
         sc::RecordView tombstone;
@@ -123,6 +125,10 @@ std::string described(const sc::RecordView& record) {
           static_cast<std::uint64_t>(record.stale_until.time_since_epoch().count()),
           static_cast<std::uint64_t>(record.load_cost.count())})
         text += std::to_string(number) + ',';
+    const sc::CopyOptions& copies = record.copies;
+    for (const auto& length : {copies.memory_ttl, copies.redis_ttl, copies.idle})
+        text += length ? std::to_string(length->count()) + ',' : "none,";
+    text += copies.weight ? std::to_string(*copies.weight) : "none";
     for (const std::string_view tag : record.tags)
         text += '|' + std::to_string(tag.size()) + ':' + std::string(tag);
     return text;
@@ -212,7 +218,7 @@ TEST_CASE("each kind of damage has its name", "[record]") {
     CHECK(sc::parse_record({}).error == RecordError::truncated);
     CHECK(error_of("53 42 01 08 00" + stamp + "00" + end) == RecordError::bad_magic);
     CHECK(error_of("53 43 02 08 00" + stamp + "00" + end) == RecordError::unknown_version);
-    CHECK(error_of("53 43 01 08 08" + stamp + "00" + end) == RecordError::unknown_flags);
+    CHECK(error_of("53 43 01 08 10" + stamp + "00" + end) == RecordError::unknown_flags);
     CHECK(error_of("53 43 01 08 80" + stamp + "00" + end) == RecordError::unknown_flags);
     CHECK(error_of("53 43 01 18 00" + stamp + "00" + end) == RecordError::unknown_flags);  // kind 3
     CHECK(error_of("53 43 01 06 00" + stamp + "00 04 303a3a6b 00") ==
@@ -228,6 +234,10 @@ TEST_CASE("each kind of damage has its name", "[record]") {
     CHECK(error_of("53 43 01 48 00" + stamp + "00" + beyond + end) == RecordError::bad_field);
     CHECK(error_of("53 43 01 c8 00" + stamp + "00 01" + beyond + end) == RecordError::bad_field);
     CHECK(error_of("53 43 01 08 02" + stamp + "00" + beyond + end) == RecordError::bad_field);
+    CHECK(error_of("53 43 01 08 08" + stamp + "00 00 00 00 00" + end) ==
+          RecordError::bad_field);  // no copies
+    CHECK(error_of("53 43 01 08 08" + stamp + "00 01 01 01" + beyond + end) == RecordError::bad_field);
+    CHECK(error_of("53 43 01 08 08" + stamp + "00" + beyond + "01 01 01" + end) == RecordError::bad_field);
     CHECK(error_of("53 43 01 08 00" + stamp + "80 00" + end) ==
           RecordError::truncated);  // not the shortest form
 
@@ -354,6 +364,10 @@ TEST_CASE("every record that is written is read back", "[record][property]") {
             record.stale_until = record.expires + (below(2) != 0 ? length() : 0ms);
         }
         record.load_cost = std::chrono::microseconds(length().count());
+        if (below(2) != 0) record.copies.memory_ttl = length() / 2;
+        if (below(2) != 0) record.copies.redis_ttl = length() / 2;
+        if (below(2) != 0) record.copies.idle = length() / 2;
+        if (below(2) != 0) record.copies.weight = random() >> (12 + below(52));
         record.tags = sc::TagList(tags.size(), tag_bytes.view());
 
         const std::vector<std::byte> bytes = encoded(record, seed);
@@ -377,7 +391,7 @@ TEST_CASE("random bytes never crash the parser; what it takes is canonical", "[r
             body.resize(3 + random() % 60);
             for (std::size_t at = 3; at < body.size(); ++at)
                 body[at] = static_cast<std::byte>(random() >> (random() % 8));
-            if (body.size() > 4) body[4] &= std::byte{7};
+            if (body.size() > 4) body[4] &= std::byte{15};
         } else {
             body = hex(golden.all[random() % golden.all.size()].bytes);
             body.resize(body.size() - 8);

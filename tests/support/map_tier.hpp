@@ -28,18 +28,25 @@ class MapTier final : public Tier {
     std::function<void()> before_write{};  ///< called before a write is done, outside the lock
     std::atomic<bool> unavailable{false};  ///< every operation fails
     std::atomic<std::uint64_t> round_trips{0};
+    std::atomic<std::uint64_t> counted_reads{0};  ///< lookups that change the statistics of a tier
 
     [[nodiscard]] TierId id() const noexcept override { return id_; }
 
     TierStatus read(std::string_view key, Found found) override {
-        ++round_trips;
-        const TierStatus status = look(key, [&](const RecordView& record) { found(record); });
+        ++counted_reads;
+        const TierStatus status = peek(key, found);
         if (after_read) after_read();
         return status;
     }
 
+    TierStatus peek(std::string_view key, Found found) override {
+        ++round_trips;
+        return look(key, [&](const RecordView& record) { found(record); });
+    }
+
     void read_many(std::span<const std::string_view> keys, FoundAt found) override {
         ++round_trips;
+        ++counted_reads;
         for (std::size_t i = 0; i < keys.size(); ++i)
             (void)look(keys[i], [&](const RecordView& record) { found(i, record); });
         if (after_read) after_read();

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -12,6 +14,7 @@
 #include <smartcache/codec/detail/json_document.hpp>
 #include <smartcache/codec/detail/json_value.hpp>
 #include <smartcache/core/bytes.hpp>
+#include <smartcache/core/owned_bytes.hpp>
 #include <smartcache/fwd.hpp>
 
 namespace smartcache::inline v0 {
@@ -54,5 +57,28 @@ class JsonCodec {
 };
 
 static_assert(CodecFor<JsonCodec, nlohmann::json>);
+
+template <>
+struct OwnedBytes<nlohmann::json> {
+    [[nodiscard]] static std::size_t of(const nlohmann::json& value) {
+        if (value.is_string()) {
+            const auto& text = value.get_ref<const std::string&>();
+            return sizeof(text) + owned_bytes(text);
+        }
+        if (value.is_array()) {
+            const auto& array = value.get_ref<const nlohmann::json::array_t&>();
+            return sizeof(array) + owned_bytes(array);
+        }
+        if (value.is_object()) {
+            const auto& object = value.get_ref<const nlohmann::json::object_t&>();
+            return sizeof(object) + owned_bytes(object);
+        }
+        if (value.is_binary()) {
+            const std::vector<std::uint8_t>& binary = value.get_binary();
+            return sizeof(nlohmann::json::binary_t) + owned_bytes(binary);
+        }
+        return 0;
+    }
+};
 
 }  // namespace smartcache::inline v0

@@ -92,6 +92,7 @@ class DiskTier final : public Tier {
     TierStatus write(const RecordView& record, WriteCondition condition = {}) override;
     std::vector<TierStatus> write_many(std::span<const RecordView> records) override;
     TierStatus remove(std::string_view key) override;
+    TierStatus peek(std::string_view key, Found found) override;
     [[nodiscard]] TierStatus contains(std::string_view key) override;
     TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
                                WallTime stale_until) override;

@@ -85,6 +85,7 @@ struct Config {
     [[nodiscard]] static Config from_env(std::string_view prefix = "SMARTCACHE_");
 
     /// Everything but logger and clock, as JSON text that `from_json` reads back.
+    /// @throws ConfigError for a text that JSON cannot hold: a `key_prefix` or path that is not UTF-8
     [[nodiscard]] std::string to_json() const;
 
     /// 50 000 entries in memory, nothing else, no compression.
@@ -99,7 +100,7 @@ struct Config {
     [[nodiscard]] static Config distributed(std::string url, std::filesystem::path path);
     /// 10 000 entries in memory for 5 minutes, half an hour in Redis, a day on disk, swept every minute.
     [[nodiscard]] static Config production(std::string url, std::filesystem::path path);
-    /// Memory bound of `bytes` for values of about `average_value` bytes.
+    /// Memory bound of `bytes` for values of about `average_value` bytes. @param bytes  at least 1
     [[nodiscard]] static Config fit(std::size_t bytes, std::size_t average_value);
 };
 

@@ -98,7 +98,8 @@ struct EntryOptions {
     std::optional<Duration> hard_timeout{};
     /// Names under which many entries can be erased at once.
     std::vector<std::string> tags{};
-    /// Cost of the entry for `memory.capacity_bytes`, in bytes; absent: size of key, value and overhead.
+    /// Cost of the entry for `memory.capacity_bytes`, in bytes; absent: size of key, value and overhead, with what
+    /// the value owns as far as that is known (`OwnedBytes`).
     std::optional<std::size_t> weight{};
     /// Tiers asked, and tiers written. A tier that is not written forgets its older value.
     TierSet read = TierSet::all;

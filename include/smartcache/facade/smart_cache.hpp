@@ -164,28 +164,28 @@ class SmartCache {
     bool touch(std::string_view key, Duration ttl);
 
     /// One `get` per key, in order, with one round trip per tier.
-    /// `keys`: a forward range, or an initializer list, of what converts to `std::string_view`.
-    template <class T = default_type, class Keys = std::initializer_list<std::string_view>>
-    [[nodiscard]] std::vector<Lookup<T>> get_many(const Keys& keys);
+    /// `keys`: a range, or an initializer list, of what converts to `std::string_view`.
+    template <class T = default_type, class Keys>
+    [[nodiscard]] std::vector<Lookup<T>> get_many(Keys&& keys);
     template <class T = default_type>
     [[nodiscard]] std::vector<Lookup<T>> get_many(std::initializer_list<std::string_view> keys) {
-        return get_many<T, std::initializer_list<std::string_view>>(keys);
+        return get_many<T, std::initializer_list<std::string_view>&>(keys);
     }
 
     /// One `set` per pair, with one round trip per tier. @return how many were stored
     template <class Pairs>
-    std::size_t set_many(const Pairs& pairs, const EntryOptions& options = {});
+    std::size_t set_many(Pairs&& pairs, const EntryOptions& options = {});
     template <class T>
     std::size_t set_many(std::initializer_list<std::pair<std::string_view, T>> pairs,
                          const EntryOptions& options = {}) {
-        return set_many<std::initializer_list<std::pair<std::string_view, T>>>(pairs, options);
+        return set_many<std::initializer_list<std::pair<std::string_view, T>>&>(pairs, options);
     }
 
     /// One `erase` per key, with one round trip per tier. @return how many were there
-    template <class Keys = std::initializer_list<std::string_view>>
-    std::size_t erase_many(const Keys& keys);
+    template <class Keys>
+    std::size_t erase_many(Keys&& keys);
     std::size_t erase_many(std::initializer_list<std::string_view> keys) {
-        return erase_many<std::initializer_list<std::string_view>>(keys);
+        return erase_many<std::initializer_list<std::string_view>&>(keys);
     }
 
     /// As `get` with stale values allowed, but without promotion and statistics: for looking, not for
@@ -254,6 +254,7 @@ class SmartCache {
         Found found;
         std::size_t index = 0;
         bool promotable = false;
+        CopyOptions copies;
         ByteSink record;  // the record itself, when lower tiers above want it
         std::vector<WriteCondition>
             seen;  // what each tier that was asked answered: a fill depends on it (R7)
@@ -281,12 +282,16 @@ class SmartCache {
     [[nodiscard]] Duration lifetime_in(TierId tier, Duration fallback,
                                        const EntryOptions& options) const noexcept;
     static void check(const EntryOptions& options);
+    [[nodiscard]] static CopyOptions copy_options(const EntryOptions& options) {
+        return {options.memory_ttl, options.redis_ttl, options.idle, options.weight};
+    }
 
     // --- reading
     [[nodiscard]] Found find_memory(std::string_view key, std::uint64_t hash, bool allow_stale,
                                     bool touch = true) const;
     template <class T>
-    [[nodiscard]] LowerFound find_lower(std::string_view key, const ReadOptions& options) const;
+    [[nodiscard]] LowerFound find_lower(std::string_view key, const ReadOptions& options,
+                                        bool counted = true) const;
     template <class T>
     void accept(std::string_view key, const RecordView& record, std::size_t index, WallTime now,
                 bool allow_stale, LowerFound& result) const;
@@ -295,8 +300,8 @@ class SmartCache {
     [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes) const;
     void date_entry(Entry& entry, const RecordView& record) const noexcept;
     static void copy_times(const Entry& from, Entry& to) noexcept;
-    void promote(std::string_view key, std::uint64_t hash, LowerFound& result,
-                 const detail::Ticket& ticket) const;
+    void promote(std::string_view key, std::uint64_t hash, LowerFound& result, const detail::Ticket& ticket,
+                 const CopyOptions& own = {}) const;
     [[nodiscard]] bool usable(const RecordView& record, WallTime now, bool allow_stale) const noexcept;
     template <class T>
     [[nodiscard]] Ref convert(const Entry& entry) const;
@@ -317,19 +322,24 @@ class SmartCache {
     void put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                     const EntryOptions& options, bool& stored);
     [[nodiscard]] Ref packed_for_memory(Ref entry) const;
+    /// @param weight  the caller's own, which counts instead
     void insert_memory(std::string_view key, std::uint64_t hash, Ref entry,
                        std::optional<std::size_t> weight) const;
+    /// The value alone: in place, and what it owns.
+    [[nodiscard]] static std::size_t value_bytes(const Entry& entry) noexcept {
+        return entry.bytes - (sizeof(Entry) + entry.key_size);
+    }
     [[nodiscard]] static std::uint32_t weight_of(const Entry& entry,
                                                  std::optional<std::size_t> weight) noexcept {
         constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
-        return static_cast<std::uint32_t>(std::min(weight.value_or(entry.block_size), most));
+        return static_cast<std::uint32_t>(std::min(weight.value_or(entry.bytes), most));
     }
     bool forget_memory(std::string_view key, std::uint64_t hash) const;
     bool commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                 const EntryOptions& options);
     void commit_fill(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                      const EntryOptions& options, const detail::Ticket& ticket,
-                     const std::vector<WriteCondition>& seen);
+                     const std::vector<WriteCondition>* seen);
     bool change_lifetime(std::string_view key, std::optional<Duration> ttl);
 
     // --- loading
@@ -343,7 +353,9 @@ class SmartCache {
     template <class F>
     [[nodiscard]] Ref load_and_store(std::string_view key, std::uint64_t hash, F& load,
                                      const EntryOptions& options, const detail::Ticket& ticket,
-                                     const std::vector<WriteCondition>& seen);
+                                     const std::vector<WriteCondition>* seen);
+    void end_older(std::string_view key, std::uint64_t hash, const detail::Ticket& ticket,
+                   const std::vector<WriteCondition>& seen);
 
     Config config_;
     Codec codec_;

@@ -15,6 +15,7 @@
 #include <smartcache/codec/codec.hpp>
 #include <smartcache/core/bytes.hpp>
 #include <smartcache/core/clock.hpp>
+#include <smartcache/core/owned_bytes.hpp>
 #include <smartcache/facade/value_traits.hpp>
 #include <smartcache/memory/entry.hpp>
 #include <smartcache/record/record.hpp>
@@ -104,22 +105,32 @@ struct ValueEntry : EntryBase {
     [[nodiscard]] static EntryRef<ValueEntry> create_object(Arena& arena, std::string_view key, V&& value) {
         EntryRef<ValueEntry> entry = allocate(arena, key, sizeof(T), alignof(T));
         const std::size_t offset = offset_of(key.size(), true, std::size_t{1} << entry->alignment_log2);
-        ::new (reinterpret_cast<std::byte*>(entry.get()) + offset) T(std::forward<V>(value));
-        entry->ops = &value_ops<Codec, T, Encodable>;  // only now: destroy() must not see a half-built value
+        try {
+            ::new (reinterpret_cast<std::byte*>(entry.get()) + offset) T(std::forward<V>(value));
+        } catch (...) {
+            release(entry.release(), offset + sizeof(T));
+            throw;
+        }
+        entry->ops = &value_ops<Codec, T, Encodable>;
+        entry->add_bytes(owned_bytes(*static_cast<const T*>(entry->value())));
         return entry;
     }
 
     static void destroy(ValueEntry* entry) noexcept {
+        const std::size_t size = entry->value_offset() + entry->value_size;
         if (entry->ops != nullptr) entry->ops->destroy(entry->value());
-        Arena* const home = entry->arena;
-        const std::size_t size = entry->block_size;
-        const std::size_t align = std::size_t{1} << entry->alignment_log2;
-        entry->~ValueEntry();
-        home->deallocate(entry, size, align);
+        release(entry, size);
     }
 
   private:
     static constexpr std::uint8_t default_alignment_log2 = std::countr_zero(alignof(std::max_align_t));
+
+    static void release(ValueEntry* entry, std::size_t size) noexcept {
+        Arena* const home = entry->arena;
+        const std::size_t align = std::size_t{1} << entry->alignment_log2;
+        entry->~ValueEntry();
+        home->deallocate(entry, size, align);
+    }
 
     /// Flat values follow the key; objects stand at the next multiple of the block's alignment.
     [[nodiscard]] static std::size_t offset_of(std::size_t key_bytes, bool object,
@@ -140,7 +151,7 @@ struct ValueEntry : EntryBase {
         void* const block = arena.allocate(size, align);
         auto* const entry = ::new (block) ValueEntry();
         entry->arena = &arena;
-        entry->block_size = static_cast<std::uint32_t>(size);
+        entry->add_bytes(size);
         entry->alignment_log2 = static_cast<std::uint8_t>(std::countr_zero(align));
         entry->value_size = static_cast<std::uint32_t>(value_bytes);
         entry->key_size = static_cast<std::uint32_t>(key.size());

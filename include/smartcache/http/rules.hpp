@@ -134,4 +134,19 @@ class Rules {
     return detail::remove_dot_segments(normalise_percent_encoding(path));
 }
 
+/// The path as an origin may see it that takes "%2F" for a slash and several slashes for one. What must not be
+/// cached is looked for here too, so that "//admin" and "/admin%2Fx" do not get around a rule either.
+/// @param path  as `rule_path` gives it
+[[nodiscard]] inline std::string merged_rule_path(std::string_view path) {
+    std::string merged;
+    merged.reserve(path.size());
+    for (std::size_t i = 0; i < path.size(); ++i) {
+        const bool encoded = path.substr(i, 3) == "%2F";
+        const char c = encoded ? '/' : path[i];
+        if (encoded) i += 2;
+        if (c != '/' || merged.empty() || merged.back() != '/') merged += c;
+    }
+    return detail::remove_dot_segments(merged);
+}
+
 }  // namespace smartcache::inline v0::http

@@ -34,7 +34,7 @@ struct EntryBase : policy::Node {
     static constexpr std::int64_t longest_idle = std::numeric_limits<std::int32_t>::max();
 
     RemovalCause cause = RemovalCause::erased;
-    std::uint32_t block_size = 0;               ///< bytes of the allocation
+    std::uint32_t bytes = 0;                    ///< of the allocation, and what its value owns elsewhere
     std::atomic<std::uint32_t> references{1};   ///< one for the table, one for each counted reference
     std::atomic<std::uint32_t> accessed_at{0};  ///< ms modulo 2^32; kept up only when `idle` is set
     std::uint32_t idle = 0;                     ///< ms, at most `longest_idle`; 0: no idle time
@@ -52,6 +52,12 @@ struct EntryBase : policy::Node {
         const auto unused = static_cast<std::int32_t>(static_cast<std::uint32_t>(now) -
                                                       accessed_at.load(std::memory_order_relaxed));
         return unused >= static_cast<std::int32_t>(idle);
+    }
+
+    /// Counts what the value owns outside the allocation. @param more  in bytes; far beyond 4 GiB all is one
+    void add_bytes(std::size_t more) noexcept {
+        constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
+        bytes = static_cast<std::uint32_t>(bytes + std::min(more, most - bytes));
     }
 
     /// @param length  ms; 0 or less: no idle time

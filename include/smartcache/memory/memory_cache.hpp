@@ -19,6 +19,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/hash.hpp>
+#include <smartcache/core/owned_bytes.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/memory/options.hpp>
 #include <smartcache/memory/store.hpp>
@@ -68,14 +69,13 @@ struct TypedEntry : EntryBase {
 
     template <class V>
     [[nodiscard]] static TypedEntry* create(Arena& arena, KeyView key, V&& value) {
-        std::size_t size = sizeof(TypedEntry);
-        if constexpr (text_key) size += key.size();
+        const std::size_t size = size_for(key);
         void* const block = arena.allocate(size, alignof(TypedEntry));
         try {
             auto* const entry = ::new (block) TypedEntry(key, std::forward<V>(value));
             if constexpr (text_key) std::memcpy(static_cast<void*>(entry + 1), key.data(), key.size());
             entry->arena = &arena;
-            entry->block_size = static_cast<std::uint32_t>(size);
+            entry->add_bytes(size + owned_bytes(entry->value));
             return entry;
         } catch (...) {
             arena.deallocate(block, size, alignof(TypedEntry));
@@ -85,7 +85,7 @@ struct TypedEntry : EntryBase {
 
     static void destroy(TypedEntry* entry) noexcept {
         Arena* const arena = entry->arena;
-        const std::size_t size = entry->block_size;
+        const std::size_t size = size_for(entry->key());
         entry->~TypedEntry();
         arena->deallocate(entry, size, alignof(TypedEntry));
     }
@@ -94,6 +94,13 @@ struct TypedEntry : EntryBase {
     Value value;
 
   private:
+    [[nodiscard]] static std::size_t size_for([[maybe_unused]] KeyView key) noexcept {
+        if constexpr (text_key)
+            return sizeof(TypedEntry) + key.size();
+        else
+            return sizeof(TypedEntry);
+    }
+
     template <class K>
     static StoredKey make_key(K&& key) {
         if constexpr (text_key)
@@ -225,7 +232,7 @@ class MemoryCache {
     /// caches: the memory of sixteen keys is fetched at once.
     /// `keys`: a forward range of what converts to the key's view.
     template <class Keys>
-    [[nodiscard]] std::vector<Pin> get_many(const Keys& keys) {
+    [[nodiscard]] std::vector<Pin> get_many(Keys&& keys) {
         std::vector<Pin> result;
         result.reserve(static_cast<std::size_t>(std::distance(std::begin(keys), std::end(keys))));
         std::array<std::uint64_t, batch> hashes{};
@@ -235,7 +242,8 @@ class MemoryCache {
                 hashes[count++] = detail::hash_of<HashedKey>(KeyView(*each));
             store_.prefetch({hashes.data(), count});
             for (std::size_t i = 0; i < count; ++i, ++at) {
-                const KeyView key(*at);
+                auto&& each = *at;  // may be a temporary that has to last
+                const KeyView key(each);
                 Ref ref = store_.find(hashes[i], [&key](const Entry& other) { return same(other, key); });
                 counters_.add(ref ? Event::hits : Event::misses);
                 result.push_back(Pin(std::move(ref)));
@@ -310,7 +318,7 @@ class MemoryCache {
 
     [[nodiscard]] std::uint32_t weigh(const Entry& entry) const {
         if (!store_.by_bytes()) return 1;
-        const std::size_t weight = weigher_ ? weigher_(entry.key(), entry.value) : entry.block_size;
+        const std::size_t weight = weigher_ ? weigher_(entry.key(), entry.value) : entry.bytes;
         constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
         return static_cast<std::uint32_t>(weight < most ? weight : most);
     }

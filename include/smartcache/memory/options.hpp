@@ -18,7 +18,8 @@ struct MemoryOptions {
     /// Additional bound on the sum of entry weights (key + value + overhead), in bytes. nullopt: entries
     /// alone are counted.
     std::optional<std::size_t> capacity_bytes{};
-    /// Initial hash buckets, 0 = from capacity. The table still grows and shrinks as needed.
+    /// Initial hash buckets, at most one per entry; 0 = from capacity. The table still grows and shrinks as
+    /// needed.
     std::size_t bucket_count = 0;
     /// Independently locked shards, rounded up to a power of two. nullopt: from hardware threads and
     /// capacity. Most users should leave this alone: too many shards of a small cache hurt the hit ratio.

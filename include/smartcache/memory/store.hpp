@@ -86,7 +86,7 @@ class Store {
                 shard.hit_mask = &shard.policy->hit_mask();
                 const std::size_t wanted =
                     options.bucket_count != 0
-                        ? options.bucket_count / count
+                        ? std::min(options.bucket_count / count, shard.max_entries)
                         : Table::buckets_for(std::min<std::size_t>(shard.max_entries, initial_entries));
                 shard.tables.push_back(std::make_unique<Table>(wanted));
                 shard.table.store(shard.tables.back().get(), std::memory_order_release);
@@ -225,14 +225,14 @@ class Store {
             if (only_if_absent) return false;
             Entry* const old = &entry_at(place);
             shard.policy->replace(*old, *fresh);
-            shard.bytes += fresh->block_size;
-            shard.bytes -= old->block_size;
+            shard.bytes += fresh->bytes;
+            shard.bytes -= old->bytes;
             Table::replace(place, fresh.release());
             removed.add(old, RemovalCause::replaced);
         } else {
             grow_if_full(shard);
             shard.policy->insert(*fresh);
-            shard.bytes += fresh->block_size;
+            shard.bytes += fresh->bytes;
             table_of(shard).insert(fresh.release());
             ++shard.entries;
         }
@@ -488,7 +488,7 @@ class Store {
                 domain_.retire(entry, &drop);
                 return;
             }
-            shard.retired_bytes += entry->block_size;
+            shard.retired_bytes += entry->bytes;
             // Retired bytes count towards the bound on bytes (R27): with one, they are few.
             const std::uint64_t most = std::min<std::uint64_t>(most_retired_bytes, shard.max_bytes / 64);
             if (shard.retired.size() < blocks * 8 && shard.retired_bytes <= most) return;
@@ -621,7 +621,7 @@ class Store {
         Entry* const entry = &entry_at(place);
         table_of(shard).erase(place);
         --shard.entries;
-        shard.bytes -= entry->block_size;
+        shard.bytes -= entry->bytes;
         removed.add(entry, cause);
     }
 

@@ -5,8 +5,8 @@
 // Grammar (little endian; `varint` is LEB128 in its shortest form; a field in [ ] is present when its flag is
 // set):
 //
-//     record   = magic version flags codec stamp created [schema] [seq] [lifetime] [grace] [cost] [tags]
-//                key-size key raw-size [stored-size] payload checksum
+//     record   = magic version flags codec stamp created [schema] [seq] [lifetime] [grace] [cost] [copies]
+//                [tags] key-size key raw-size [stored-size] payload checksum
 //     magic    = 'S' 'C'
 //     version  = u8, 1
 //     flags    = u16, see RecordFlag; unknown bits are an error
@@ -18,6 +18,7 @@
 //     lifetime = varint, milliseconds from created to expiry; absent: for ever
 //     grace    = varint, milliseconds from expiry to the end of its use as a stale value
 //     cost     = varint, microseconds that the load took
+//     copies   = memory-ttl redis-ttl idle weight: varints, the value + 1, or 0 where absent; not all absent
 //     tags     = varint count, then count * (varint size, bytes)
 //     key      = the full physical key, namespace included (R25)
 //     raw-size = varint, size of the value before compression
@@ -141,6 +142,17 @@ class TagList {
     ByteView encoded_;
 };
 
+/// How whoever stored a value wants its copies kept in the tiers above the one that it is read from. Absent: as
+/// the tier is configured.
+struct CopyOptions {
+    std::optional<Duration> memory_ttl;   ///< longest stay in L1; 0: not there
+    std::optional<Duration> redis_ttl;    ///< longest stay in Redis; 0: not there
+    std::optional<Duration> idle;         ///< time-to-idle in L1
+    std::optional<std::uint64_t> weight;  ///< cost in L1
+
+    friend bool operator==(const CopyOptions&, const CopyOptions&) = default;
+};
+
 /// A record whose key, tags and payload are views of bytes that somebody else owns.
 ///
 /// To write: fill it in and call `encode_record`. To read: `parse_record` gives one over the parsed bytes.
@@ -160,6 +172,7 @@ struct RecordView {
     WallTime expires = WallTime::max();  ///< fresh until then
     WallTime stale_until{};              ///< may be served stale until then; before `expires`: no grace
     std::chrono::microseconds load_cost{0};
+    CopyOptions copies;
     TagList tags;
 
     /// May neither be served fresh nor stale any more. A time before `created` means that a clock was wrong:
@@ -203,8 +216,20 @@ struct RecordFlag {
     static constexpr std::uint16_t seq = 1U << 8U;
     static constexpr std::uint16_t cost = 1U << 9U;
     static constexpr std::uint16_t tags = 1U << 10U;
-    static constexpr std::uint16_t known = (1U << 11U) - 1U;
+    static constexpr std::uint16_t copies = 1U << 11U;
+    static constexpr std::uint16_t known = (1U << 12U) - 1U;
 };
+
+/// An optional length or size of a record's `copies`: its value + 1, or 0.
+[[nodiscard]] inline std::uint64_t encoded_copy_option(const std::optional<Duration>& length) noexcept {
+    if (!length) return 0;
+    return std::min(static_cast<std::uint64_t>(std::max(length->count(), Duration::rep{0})),
+                    max_record_length - 1) +
+           1;
+}
+[[nodiscard]] inline std::uint64_t encoded_copy_option(const std::optional<std::uint64_t>& size) noexcept {
+    return size ? std::min(*size, max_record_length - 1) + 1 : 0;
+}
 
 [[nodiscard]] inline std::uint64_t length_between(WallTime from, WallTime to) noexcept {
     if (to <= from) return 0;
@@ -250,6 +275,7 @@ inline void encode_record(const RecordView& record, ByteSink& out, std::uint64_t
     set_flag(grace != 0, RecordFlag::grace);
     set_flag(record.created_seq != 0, RecordFlag::seq);
     set_flag(record.load_cost.count() > 0, RecordFlag::cost);
+    set_flag(record.copies != CopyOptions{}, RecordFlag::copies);
     set_flag(!record.tags.empty(), RecordFlag::tags);
 
     out.reserve(start + 64 + record.key.size() + record.payload.size() + record.tags.encoded().size());
@@ -266,6 +292,12 @@ inline void encode_record(const RecordView& record, ByteSink& out, std::uint64_t
     if (record.load_cost.count() > 0)
         detail::put_varint(
             out, std::min(static_cast<std::uint64_t>(record.load_cost.count()), detail::max_record_length));
+    if (record.copies != CopyOptions{}) {
+        detail::put_varint(out, detail::encoded_copy_option(record.copies.memory_ttl));
+        detail::put_varint(out, detail::encoded_copy_option(record.copies.redis_ttl));
+        detail::put_varint(out, detail::encoded_copy_option(record.copies.idle));
+        detail::put_varint(out, detail::encoded_copy_option(record.copies.weight));
+    }
     if (!record.tags.empty()) {
         detail::put_varint(out, record.tags.size());
         out.append(record.tags.encoded());
@@ -327,6 +359,26 @@ inline void encode_record(const RecordView& record, ByteSink& out, std::uint64_t
         record.stale_until = record.expires + Duration(static_cast<std::int64_t>(grace));
     }
     record.load_cost = std::chrono::microseconds(static_cast<std::int64_t>(cost));
+
+    if (has(RecordFlag::copies)) {
+        std::uint64_t largest = 0;
+        const auto next = [&reader, &largest] {
+            const std::uint64_t encoded = reader.varint();
+            largest = std::max(largest, encoded);
+            return encoded == 0 ? std::nullopt : std::optional(encoded - 1);
+        };
+        const auto next_length = [&next]() -> std::optional<Duration> {
+            const std::optional<std::uint64_t> millis = next();
+            if (!millis || *millis > max_millis) return std::nullopt;
+            return Duration(static_cast<std::int64_t>(*millis));
+        };
+        record.copies.memory_ttl = next_length();
+        record.copies.redis_ttl = next_length();
+        record.copies.idle = next_length();
+        record.copies.weight = next();
+        if (!reader.ok()) return fail(RecordError::truncated);
+        if (largest == 0 || largest > max_millis) return fail(RecordError::bad_field);
+    }
 
     if (has(RecordFlag::tags)) {
         const std::uint64_t count = reader.varint();

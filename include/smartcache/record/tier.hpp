@@ -73,6 +73,9 @@ class Tier {
     /// @return ok (found was called once), miss, unavailable
     virtual TierStatus read(std::string_view key, Found found) = 0;
 
+    /// As `read`, but changes no statistics of hits and misses.
+    virtual TierStatus peek(std::string_view key, Found found) { return read(key, found); }
+
     /// Looks many keys up in as few round trips as the tier can; calls `found(i, record)` for each hit, in
     /// any order.
     virtual void read_many(std::span<const std::string_view> keys, FoundAt found) {

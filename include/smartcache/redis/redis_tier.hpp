@@ -81,6 +81,7 @@ class RedisTier final : public Tier {
     std::vector<TierStatus> write_many(std::span<const RecordView> records) override;
     TierStatus remove(std::string_view key) override;
     std::vector<TierStatus> remove_many(std::span<const std::string_view> keys) override;
+    TierStatus peek(std::string_view key, Found found) override;
     [[nodiscard]] TierStatus contains(std::string_view key) override;
     TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
                                WallTime stale_until) override;

@@ -22,7 +22,7 @@
 #include <variant>
 
 #include <smartcache/codec/detail/fields.hpp>
-#include <smartcache/codec/detail/std_types.hpp>
+#include <smartcache/core/std_types.hpp>
 
 namespace smartcache::inline v0::detail {
 

@@ -32,7 +32,7 @@
 #include <nlohmann/json.hpp>
 
 #include <smartcache/codec/detail/json_document.hpp>
-#include <smartcache/codec/detail/std_types.hpp>
+#include <smartcache/core/std_types.hpp>
 
 namespace smartcache::inline v0::detail {
 

@@ -190,25 +190,26 @@ TierStatus DiskTier::guarded(std::string_view key, bool writing, Body body) noex
 
 inline TierStatus DiskTier::read(std::string_view key, Found found) {
     const auto start = std::chrono::steady_clock::now();
-    const TierStatus status = guarded(key, false, [&] {
-        const Examined examined = find(key, wall());
-        if (examined.verdict == Verdict::live) found(examined.record);
-        if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
-        return examined.verdict == Verdict::live ? TierStatus::ok : TierStatus::miss;
-    });
+    const TierStatus status = peek(key, found);
     reporter_.count(status == TierStatus::ok ? detail::DiskEvent::hits : detail::DiskEvent::misses);
     latency_.record(std::chrono::steady_clock::now() - start);
     return status;
 }
 
-inline TierStatus DiskTier::contains(std::string_view key) {
+inline TierStatus DiskTier::peek(std::string_view key, Found found) {
     return guarded(key, false, [&] {
-        const WallTime now = wall();
-        const Examined examined = find(key, now);
+        const Examined examined = find(key, wall());
+        if (examined.verdict == Verdict::live) found(examined.record);
         if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
-        return examined.verdict == Verdict::live && examined.record.fresh_at(now) ? TierStatus::ok
-                                                                                  : TierStatus::miss;
+        return examined.verdict == Verdict::live ? TierStatus::ok : TierStatus::miss;
     });
+}
+
+inline TierStatus DiskTier::contains(std::string_view key) {
+    bool there = false;
+    const TierStatus status =
+        peek(key, [&](const RecordView& record) { there = record.fresh_at(wall()) && !record.negative; });
+    return status == TierStatus::ok && !there ? TierStatus::miss : status;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ struct PreparedValue {
     ByteSink packed;
     bool goes_below = false;  // false: memory only, or the codec failed
     bool too_large = false;
+    std::size_t owned = 0;     // bytes that an object holds outside its entry
     std::uint64_t random = 0;  // one draw for the jitter of all tiers
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -63,7 +65,7 @@ template <class Field>
     else if constexpr (std::is_same_v<Field, bool>)
         return "true or false";
     else if constexpr (std::is_integral_v<Field>)
-        return "a whole number from 0 to " + std::to_string(std::numeric_limits<Field>::max());
+        return "a whole number of at most " + std::to_string(std::numeric_limits<Field>::max());
     else if constexpr (std::is_same_v<Field, Duration>)
         return "milliseconds as a number, or text like \"500ms\", \"10s\", \"10min\", \"1h\", \"7d\", "
                "\"forever\"";
@@ -120,6 +122,31 @@ template <class Field>
     }
 }
 
+/// Whether these are the bytes of UTF-8 text: shortest forms, no surrogates (RFC 3629, section 4).
+[[nodiscard]] constexpr bool is_utf8(std::string_view text) noexcept {
+    for (std::size_t at = 0; at < text.size();) {
+        const auto byte = [&](std::size_t index) {
+            return index < text.size() ? static_cast<unsigned char>(text[index]) : 0U;
+        };
+        const unsigned first = byte(at);
+        const std::size_t length = first < 0x80   ? 1
+                                   : first < 0xC2 ? 0
+                                   : first < 0xE0 ? 2
+                                   : first < 0xF0 ? 3
+                                   : first < 0xF5 ? 4
+                                                  : 0;
+        if (length == 0) return false;
+        for (std::size_t i = 1; i < length; ++i)
+            if ((byte(at + i) & 0xC0U) != 0x80U) return false;
+        const unsigned second = byte(at + 1);
+        if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
+            (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F))
+            return false;
+        at += length;
+    }
+    return true;
+}
+
 inline void append_json_string(std::string& out, std::string_view text) {
     constexpr std::string_view digits = "0123456789abcdef";
     out += '"';
@@ -140,10 +167,10 @@ inline void append_json_string(std::string& out, std::string_view text) {
 }
 
 template <class Field>
-void append_json_value(std::string& out, const Field& field) {
+void append_json_value(std::string& out, std::string_view name, const Field& field) {
     if constexpr (is_optional_field<Field>) {
         if (field)
-            append_json_value(out, *field);
+            append_json_value(out, name, *field);
         else
             out += "null";
     } else if constexpr (std::is_same_v<Field, bool>) {
@@ -160,10 +187,16 @@ void append_json_value(std::string& out, const Field& field) {
         for (const auto& [choice, name] : choice_names<Field>)
             if (field == choice) text = name;
         append_json_string(out, text);
-    } else if constexpr (std::is_same_v<Field, std::string>) {
-        append_json_string(out, field);
     } else {
-        append_json_string(out, field.string());
+        const auto& text = [&]() -> const std::string& {
+            if constexpr (std::is_same_v<Field, std::string>)
+                return field;
+            else
+                return field.native();
+        }();
+        if (!is_utf8(text))
+            throw ConfigError(std::string(name), "other bytes", "UTF-8, to be written as JSON");
+        append_json_string(out, text);
     }
 }
 
@@ -208,8 +241,13 @@ class ConfigReader {
     }
 
     /// Throws what was collected, together with what validation finds.
-    [[nodiscard]] Config finish() {
+    /// @param spelling  of a field's name, where the reader found it
+    template <class Spelling>
+    [[nodiscard]] Config finish(Spelling&& spelling) {
+        const std::size_t own = problems_.size();
         collect_problems(config, problems_);
+        for (std::size_t i = own; i < problems_.size(); ++i)
+            problems_[i].field = spelling(problems_[i].field);
         if (!problems_.empty()) throw ConfigError(std::move(problems_));
         return std::move(config);
     }
@@ -259,16 +297,44 @@ template <class Field>
     }
 }
 
-/// Lists the leaves of a JSON object under dotted names. Fields never lie deeper than three names.
-inline void flatten_json(const nlohmann::json& object, const std::string& prefix, int depth,
+/// Lists the leaves of a JSON object under dotted names.
+inline void flatten_json(const nlohmann::json& object, const std::string& prefix,
                          std::map<std::string, const nlohmann::json*>& leaves) {
     for (const auto& [name, value] : object.items()) {
-        const std::string path = prefix + name;
-        if (value.is_object() && depth < 3)
-            flatten_json(value, path + ".", depth + 1, leaves);
+        // A name that has dots of its own is no path.
+        const std::string path = prefix + (name.find('.') == std::string::npos ? name : '"' + name + '"');
+        if (value.is_object())
+            flatten_json(value, path + ".", leaves);
         else
             leaves.emplace(path, &value);
     }
+}
+
+/// Parses text that is not trusted to be well-meant: without recursion over its depth.
+/// @throws ConfigError for text that is not JSON, that is nested deeper than any field, or that names a member
+/// of an object twice
+[[nodiscard]] inline nlohmann::json parse_config_json(std::string_view text) {
+    constexpr int deepest = 4;
+    bool too_deep = false;
+    std::string repeated;
+    std::vector<std::set<std::string>> names;
+    const auto watch = [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
+        using Event = nlohmann::json::parse_event_t;
+        const bool opens = event == Event::object_start || event == Event::array_start;
+        if (opens && depth >= deepest) too_deep = true;
+        if (event == Event::object_start) names.emplace_back();
+        if (event == Event::object_end && !names.empty()) names.pop_back();
+        if (event == Event::key && !names.empty() && repeated.empty() &&
+            !names.back().insert(parsed.get<std::string>()).second)
+            repeated = parsed.get<std::string>();
+        return !opens || depth < deepest;  // false: is read, not kept
+    };
+    nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end(), watch, false);
+    if (too_deep) throw ConfigError("json", "deeply nested", "objects of at most three levels");
+    if (parsed.is_discarded()) throw ConfigError("json", std::string(text.substr(0, 80)), "valid JSON");
+    if (!repeated.empty()) throw ConfigError(repeated, "given twice", "one value");
+    if (!parsed.is_object()) throw ConfigError("json", std::string(parsed.type_name()), "an object");
+    return parsed;
 }
 #endif
 
@@ -282,13 +348,14 @@ inline void Config::validate() const {
 
 inline Config Config::from_json([[maybe_unused]] std::string_view text) {
 #if SMARTCACHE_HAS_JSON
-    const nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
-    if (parsed.is_discarded()) throw ConfigError("json", std::string(text.substr(0, 80)), "valid JSON");
-    if (!parsed.is_object()) throw ConfigError("json", std::string(parsed.type_name()), "an object");
+    const nlohmann::json parsed = detail::parse_config_json(text);
     std::map<std::string, const nlohmann::json*> leaves;
-    detail::flatten_json(parsed, "", 1, leaves);
+    detail::flatten_json(parsed, "", leaves);
     detail::ConfigReader reader;
-    detail::for_each_field(reader.config, [&](const char* name, auto& field) {
+    std::set<std::string> objects;
+    detail::for_each_field(reader.config, [&](const std::string& name, auto& field) {
+        for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1))
+            objects.insert(name.substr(0, dot));
         const auto leaf = leaves.find(name);
         if (leaf == leaves.end()) return;
         if (!detail::assign_from_json(field, *leaf->second))
@@ -298,8 +365,8 @@ inline Config Config::from_json([[maybe_unused]] std::string_view text) {
     });
     for (const auto& [name, value] : leaves)
         reader.problem(name, value->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-                       "no such field");
-    return reader.finish();
+                       objects.contains(name) ? "an object" : "no such field");
+    return reader.finish([](const std::string& name) { return name; });
 #else
     throw ConfigError("json", "text",
                       "nothing: this build has no JSON (Debian: nlohmann-json3-dev, component json)");
@@ -315,7 +382,8 @@ inline Config Config::from_env(std::string_view prefix) {
         variables.emplace(text.substr(0, equals), text.substr(equals + 1));
     }
     detail::ConfigReader reader;
-    detail::for_each_field(reader.config, [&](std::string_view name, auto& field) {
+    std::map<std::string, std::string> origins;  // of fields that were set
+    detail::for_each_field(reader.config, [&](const std::string& name, auto& field) {
         std::string variable(prefix);
         for (const char c : name)
             variable += c == '.' ? '_' : (c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c);
@@ -325,16 +393,21 @@ inline Config Config::from_env(std::string_view prefix) {
             reader.problem(variable, '"' + found->second + '"',
                            detail::allowed_for<std::remove_cvref_t<decltype(field)>>());
         variables.erase(found);
+        origins.emplace(name, std::move(variable));
     });
     for (const auto& [name, value] : variables) reader.problem(name, '"' + value + '"', "no such field");
-    return reader.finish();
+    return reader.finish([&origins](const std::string& name) {
+        const auto origin = origins.find(name);
+        return origin == origins.end() ? name : origin->second;
+    });
 }
 
 inline std::string Config::to_json() const {
     std::string out = "{";
     std::vector<std::string_view> open;  // the objects around the field written last
     bool first = true;
-    detail::for_each_field(*this, [&](std::string_view name, const auto& field) {
+    detail::for_each_field(*this, [&](const std::string_view full_name, const auto& field) {
+        std::string_view name = full_name;
         std::vector<std::string_view> path;
         for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.')) {
             path.push_back(name.substr(0, dot));
@@ -352,7 +425,7 @@ inline std::string Config::to_json() const {
         }
         detail::append_json_string(out, name);
         out += ':';
-        detail::append_json_value(out, field);
+        detail::append_json_value(out, full_name, field);
         first = false;
     });
     out.append(open.size(), '}');
@@ -399,8 +472,9 @@ inline Config Config::production(std::string url, std::filesystem::path path) {
 
 inline Config Config::fit(std::size_t bytes, std::size_t average_value) {
     constexpr std::size_t overhead = 160;  // entry header, key of some 30 bytes, table and policy
-    const std::size_t capacity = bytes / (average_value + overhead);
-    return {.memory = {.capacity = capacity == 0 ? 1 : capacity, .capacity_bytes = bytes}};
+    const std::size_t average =
+        std::min(average_value, std::numeric_limits<std::size_t>::max() - overhead) + overhead;
+    return {.memory = {.capacity = std::max<std::size_t>(bytes / average, 1), .capacity_bytes = bytes}};
 }
 
 }  // namespace smartcache::inline v0

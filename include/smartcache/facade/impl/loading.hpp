@@ -20,6 +20,7 @@ Lookup<loaded_t<F>> SmartCache<Codec>::get_or_compute(std::string_view key, F&& 
     const std::uint64_t hash = hash_of(key);
     if (key.size() > config_.max_key_size) {  // cannot be kept, can be loaded
         count(Event::rejected);
+        count(Event::misses);
         return load_alone<T>(key, hash, load, options);
     }
     if (contains(options.read, TierId::memory)) {
@@ -48,11 +49,7 @@ Lookup<loaded_t<F>> SmartCache<Codec>::refresh(std::string_view key, F&& load, c
     detail::FillTicket ticket(fences_, key, hash);
     // The caller wants the new value in the place of whatever is there.
     const std::vector<WriteCondition> overwrite(lower_.size(), WriteCondition::always());
-    Ref loaded = load_and_store(key, hash, load, options, *ticket, overwrite);
-    // An absence that is not to be remembered still ends the old value's time.
-    if (loaded->negative && options.negative_ttl.value_or(Duration::zero()) <= Duration::zero() &&
-        !fences_.marked(*ticket))
-        (void)erase(key);
+    Ref loaded = load_and_store(key, hash, load, options, *ticket, &overwrite);
     return present<loaded_t<F>>({std::move(loaded), TierId::none, false});
 }
 
@@ -91,6 +88,7 @@ Lookup<T> SmartCache<Codec>::load_shared(std::string_view key, std::uint64_t has
             throw std::logic_error("smartcache: the load of \"" + std::string(key) +
                                    "\" asks for its own key");
         case detail::WaitGraph::Verdict::circle:
+            count(Event::misses);
             return load_alone<T>(key, hash, load, options);
         case detail::WaitGraph::Verdict::may_wait:
             break;
@@ -101,7 +99,7 @@ Lookup<T> SmartCache<Codec>::load_shared(std::string_view key, std::uint64_t has
     }
     waits.end();
     count(Event::misses);
-    count(Event::coalesced);
+    count(Event::coalesced);  // whatever follows: it has waited instead of loading
     if (flight->error) std::rethrow_exception(flight->error);
     if (!flight->result) return {};
     const std::int64_t until = flight->result->fresh_until.load(std::memory_order_relaxed);
@@ -120,9 +118,8 @@ template <class Codec>
 template <class T, class F>
 Lookup<T> SmartCache<Codec>::load_alone(std::string_view key, std::uint64_t hash, F& load,
                                         const EntryOptions& options) {
-    count(Event::misses);
     detail::FillTicket ticket(fences_, key, hash);
-    return present<T>({load_and_store(key, hash, load, options, *ticket, {}), TierId::none, false});
+    return present<T>({load_and_store(key, hash, load, options, *ticket, nullptr), TierId::none, false});
 }
 
 /// What the leader of a flight does: looks again, asks below, loads; on a failure serves what is within its
@@ -145,14 +142,15 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
         if (!lower_.empty()) {
             LowerFound below = find_lower<T>(key, {.tiers = options.read});
             if (below.found.entry && (detail::may_be_absent<F> || !below.found.entry->negative)) {
-                if (contains(options.write, TierId::memory)) promote(key, hash, below, ticket);
+                if (contains(options.write, TierId::memory))
+                    promote(key, hash, below, ticket, copy_options(options));
                 return std::move(below.found);
             }
             seen = std::move(below.seen);
         }
     }
     try {
-        return {load_and_store(key, hash, load, options, ticket, seen), TierId::none, false};
+        return {load_and_store(key, hash, load, options, ticket, &seen), TierId::none, false};
     } catch (...) {
         // R5: an erase since then has killed the grace copy too.
         if (options.grace <= Duration::zero() || fences_.marked(ticket)) throw;
@@ -169,7 +167,7 @@ template <class Codec>
 template <class F>
 auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash, F& load,
                                        const EntryOptions& options, const detail::Ticket& ticket,
-                                       const std::vector<WriteCondition>& seen) -> Ref {
+                                       const std::vector<WriteCondition>* seen) -> Ref {
     using Result = typename detail::loader_result<std::remove_cvref_t<F>>::type;
     LoadContext context(key, options);
     count(Event::loads);
@@ -192,7 +190,9 @@ auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash,
         if (prepared.too_large) count(Event::rejected);
         const bool wanted = !prepared.record.negative ||
                             context.options.negative_ttl.value_or(Duration::zero()) > Duration::zero();
-        if (context.stores() && wanted && key.size() <= config_.max_key_size)
+        if (!wanted && seen != nullptr)
+            end_older(key, hash, ticket, *seen);
+        else if (context.stores() && wanted && key.size() <= config_.max_key_size)
             commit_fill(key, hash, prepared, context.options, ticket, seen);
         return std::move(prepared.entry);
     };

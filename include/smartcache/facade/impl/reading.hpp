@@ -6,6 +6,7 @@
 #include <deque>
 #include <iterator>
 #include <limits>
+#include <ranges>
 
 #include <smartcache/facade/smart_cache.hpp>
 #include <smartcache/record/compression.hpp>
@@ -40,15 +41,17 @@ void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record) const
     const WallTime wall = time_.wall();
     const MonotonicTime now = time_.now();
     const Duration left = remaining(record.expires, wall);
-    const Duration fresh_for =
-        std::min(left, config_.memory.ttl);  // I2: what remains, capped by the tier's own lifetime
+    // I2: what remains, capped by the lifetime that the writer, or else the tier, gives a copy in L1.
+    const Duration most = record.copies.memory_ttl.value_or(config_.memory.ttl);
+    const Duration fresh_for = most > Duration::zero() ? std::min(left, most) : left;
     const Duration kept_for =
         fresh_for < left ? fresh_for : remaining(std::max(record.expires, record.stale_until), wall);
     entry.created = (now - (wall - record.created)).time_since_epoch().count();
     entry.fresh_until.store(saturating_add(now, fresh_for).time_since_epoch().count(),
                             std::memory_order_relaxed);
     entry.dead_at.store(saturating_add(now, kept_for).time_since_epoch().count(), std::memory_order_relaxed);
-    if (config_.memory.idle) entry.set_idle(config_.memory.idle->count(), now.time_since_epoch().count());
+    const Duration idle = record.copies.idle.value_or(config_.memory.idle.value_or(Duration::zero()));
+    entry.set_idle(idle.count(), now.time_since_epoch().count());
     entry.stamp = record.stamp;
     entry.load_cost_us = static_cast<std::uint32_t>(
         std::min<std::int64_t>(record.load_cost.count(), std::numeric_limits<std::uint32_t>::max()));
@@ -108,17 +111,20 @@ auto SmartCache<Codec>::flat_entry(std::string_view key, ValueKind kind, ByteVie
 /// Asks the lower tiers in order, up to the first that has the value.
 template <class Codec>
 template <class T>
-auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& options) const -> LowerFound {
+auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& options, bool counted) const
+    -> LowerFound {
     LowerFound result;
     const std::string physical = physical_key(config_.key_prefix, key);
     const WallTime now = time_.wall();
     for (std::size_t i = 0; i < lower_.size(); ++i) {
         result.seen.push_back(WriteCondition::if_absent());
         if (!contains(options.tiers, lower_[i].id)) continue;
-        (void)lower_[i].tier->read(physical, [&](const RecordView& record) {
+        Tier& tier = *lower_[i].tier;
+        const auto found = [&](const RecordView& record) {
             result.seen.back() = WriteCondition::if_stamp(record.stamp);
             accept<T>(key, record, i, now, options.allow_stale, result);
-        });
+        };
+        (void)(counted ? tier.read(physical, found) : tier.peek(physical, found));
         if (result.found.entry) break;
     }
     return result;
@@ -137,14 +143,22 @@ void SmartCache<Codec>::accept(std::string_view key, const RecordView& record, s
     // A value that the codec wrote and that is read as plain text or bytes is not what was stored: not for
     // L1.
     result.promotable = record.kind != ValueKind::coded || record.negative || !detail::is_flat<T>;
+    result.copies = record.copies;
     if (index > 0) encode_record(record, result.record);  // for the lower tiers above this one
 }
 
 /// Copies what was found into every tier above, unless the key was written meanwhile (R1).
+/// @param own  what this call asks of the copies; the shorter lifetime holds
 template <class Codec>
 void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerFound& result,
-                                const detail::Ticket& ticket) const {
+                                const detail::Ticket& ticket, const CopyOptions& own) const {
     if (result.found.stale) return;
+    const auto longest = [](const std::optional<Duration>& mine, const std::optional<Duration>& writers,
+                            Duration fallback) {
+        return std::min(mine.value_or(Duration::max()), writers ? *writers
+                                                        : mine  ? Duration::max()
+                                                                : fallback);
+    };
     const typename detail::Store<Entry>::Later later;
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return;
@@ -153,7 +167,11 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
         const WallTime now = time_.wall();
         for (std::size_t i = 0; parsed && i < result.index; ++i) {
             RecordView copy = parsed.record;
-            const WallTime cap = saturating_add(now, lower_[i].ttl);
+            const Duration most = lower_[i].id == TierId::redis
+                                      ? longest(own.redis_ttl, copy.copies.redis_ttl, lower_[i].ttl)
+                                      : lower_[i].ttl;
+            if (most <= Duration::zero()) continue;
+            const WallTime cap = saturating_add(now, most);
             if (cap < copy.expires) {
                 copy.expires = cap;
                 copy.stale_until = {};
@@ -162,8 +180,20 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
             if (lower_[i].tier->write(copy, result.seen[i]) == TierStatus::refused) return;
         }
     }
-    if (!memory_ || !result.promotable) return;
-    insert_memory(key, hash, Ref::share(result.found.entry.get()), {});
+    const Duration stay = longest(own.memory_ttl, result.copies.memory_ttl, config_.memory.ttl);
+    if (!memory_ || !result.promotable || stay <= Duration::zero()) return;
+    Entry& entry = *result.found.entry;
+    if (own.memory_ttl) {
+        const std::int64_t end = saturating_add(time_.now(), stay).time_since_epoch().count();
+        if (end < entry.fresh_until.load(std::memory_order_relaxed)) {
+            entry.fresh_until.store(end, std::memory_order_relaxed);
+            entry.dead_at.store(end, std::memory_order_relaxed);
+        }
+    }
+    if (own.idle) entry.set_idle(own.idle->count(), now_ms());
+    const std::optional<std::size_t> weight = own.weight ? own.weight : result.copies.weight;
+    if (!memory_->fits(weight_of(entry, weight))) return;
+    insert_memory(key, hash, Ref::share(&entry), weight);
     count(Event::promotions);
 }
 
@@ -304,7 +334,7 @@ Lookup<T> SmartCache<Codec>::peek(std::string_view key) const {
     if (key.size() > config_.max_key_size) return {};
     Found found = find_memory(key, hash_of(key), true, false);
     if constexpr (readable_below<T>) {
-        if (!found.entry) found = find_lower<T>(key, {.allow_stale = true}).found;
+        if (!found.entry) found = find_lower<T>(key, {.allow_stale = true}, false).found;
     }
     return present<T>(std::move(found));
 }
@@ -316,32 +346,48 @@ bool SmartCache<Codec>::exists(std::string_view key) const {
         return !found.entry->negative;
     if (lower_.empty()) return false;
     const std::string physical = physical_key(config_.key_prefix, key);
-    for (const LowerTier& lower : lower_)
-        if (lower.tier->contains(physical) == TierStatus::ok) return true;
+    const WallTime now = time_.wall();
+    // The first tier that answers decides, as in `get`.
+    for (const LowerTier& lower : lower_) {
+        bool answered = false;
+        bool negative = false;
+        (void)lower.tier->peek(physical, [&](const RecordView& record) {
+            answered = usable(record, now, false);
+            negative = record.negative;
+        });
+        if (answered) return !negative;
+    }
     return false;
 }
 
 template <class Codec>
 template <class T, class Keys>
-std::vector<Lookup<T>> SmartCache<Codec>::get_many(const Keys& keys) {
+std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
     struct Wanted {
-        std::string_view key;
+        std::string physical;
+        std::size_t key_size;
         std::uint64_t hash;
         std::size_t at;
         LowerFound result;
+        [[nodiscard]] std::string_view key() const noexcept {
+            return std::string_view(physical).substr(physical.size() - key_size);
+        }
     };
     std::vector<Lookup<T>> results;
     std::vector<Wanted> wanted;
     std::array<std::uint64_t, 16> fetched{};  // L1's memory for the next keys is fetched at once
     std::size_t ahead = 0;
     for (auto at = std::begin(keys); at != std::end(keys); ++at) {
-        if (memory_ && ahead == 0) {
-            for (auto next = at; next != std::end(keys) && ahead < fetched.size(); ++next)
-                fetched[ahead++] = hash_of(std::string_view(*next));
-            memory_->prefetch({fetched.data(), ahead});
+        if constexpr (std::ranges::forward_range<Keys>) {
+            if (memory_ && ahead == 0) {
+                for (auto next = at; next != std::end(keys) && ahead < fetched.size(); ++next)
+                    fetched[ahead++] = hash_of(std::string_view(*next));
+                memory_->prefetch({fetched.data(), ahead});
+            }
+            if (ahead > 0) --ahead;
         }
-        if (ahead > 0) --ahead;
-        const std::string_view key(*at);
+        auto&& each = *at;  // may be a temporary that has to last
+        const std::string_view key(each);
         if (key.size() > config_.max_key_size) {
             count(Event::rejected);
             results.push_back(answer<T>({}));
@@ -352,18 +398,13 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(const Keys& keys) {
         if (found.entry || lower_.empty() || !readable_below<T>) {
             results.push_back(answer<T>(std::move(found)));
         } else {
-            wanted.push_back({key, hash, results.size(), {}});
+            wanted.push_back({physical_key(config_.key_prefix, key), key.size(), hash, results.size(), {}});
             results.emplace_back();
         }
     }
     if constexpr (readable_below<T>) {
         std::deque<detail::FillTicket> tickets;  // a deque: tickets stay where they are
-        std::vector<std::string> physical;
-        physical.reserve(wanted.size());
-        for (const Wanted& one : wanted) {
-            tickets.emplace_back(fences_, one.key, one.hash);
-            physical.push_back(physical_key(config_.key_prefix, one.key));
-        }
+        for (const Wanted& one : wanted) tickets.emplace_back(fences_, one.key(), one.hash);
         const WallTime now = time_.wall();
         for (std::size_t i = 0; i < lower_.size(); ++i) {
             std::vector<std::size_t> open;
@@ -371,19 +412,19 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(const Keys& keys) {
             for (std::size_t w = 0; w < wanted.size(); ++w)
                 if (!wanted[w].result.found.entry) {
                     open.push_back(w);
-                    asked.push_back(physical[w]);
+                    asked.push_back(wanted[w].physical);
                 }
             if (asked.empty()) break;
             for (const std::size_t w : open) wanted[w].result.seen.push_back(WriteCondition::if_absent());
             lower_[i].tier->read_many(asked, [&](std::size_t index, const RecordView& record) {
                 Wanted& one = wanted[open[index]];
                 one.result.seen.back() = WriteCondition::if_stamp(record.stamp);
-                accept<T>(one.key, record, i, now, false, one.result);
+                accept<T>(one.key(), record, i, now, false, one.result);
             });
         }
         for (std::size_t w = 0; w < wanted.size(); ++w) {
             Wanted& one = wanted[w];
-            if (one.result.found.entry) promote(one.key, one.hash, one.result, *tickets[w]);
+            if (one.result.found.entry) promote(one.key(), one.hash, one.result, *tickets[w]);
             results[one.at] = answer<T>(std::move(one.result.found));
         }
     }

@@ -26,6 +26,7 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
         } else {
             prepared.entry = Entry::template create_object<Codec, Inner, false>(arena(), key,
                                                                                 std::forward<T>(value).value);
+            prepared.too_large = value_bytes(*prepared.entry) > config_.max_value_size;
         }
     } else if constexpr (detail::is_flat<Value>) {
         const Value& flat = value;  // an array becomes a pointer to its characters
@@ -58,7 +59,8 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
         prepared.record.kind = ValueKind::coded;
         prepared.record.codec = static_cast<std::uint8_t>(Codec::id);
         prepared.record.payload = prepared.encoded.view();
-        prepared.too_large = prepared.encoded.size() > config_.max_value_size;
+        prepared.too_large =
+            std::max(prepared.encoded.size(), value_bytes(*prepared.entry)) > config_.max_value_size;
     }
     finish_record(prepared);
     return prepared;
@@ -98,6 +100,7 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
     value.record.created = now;
     value.record.expires = saturating_add(now, options.jitter.apply(wanted, value.random));
     value.record.stale_until = saturating_add(value.record.expires, options.grace);
+    if (!value.record.negative) value.record.copies = copy_options(options);
     return true;
 }
 
@@ -197,7 +200,7 @@ bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail:
 template <class Codec>
 void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                                     const EntryOptions& options, const detail::Ticket& ticket,
-                                    const std::vector<WriteCondition>& seen) {
+                                    const std::vector<WriteCondition>* seen) {
     const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
     value.record.key = physical;
     const typename detail::Store<Entry>::Later later;  // values end when the order is released
@@ -206,11 +209,32 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
     for (std::size_t i = 0; i < lower_.size(); ++i) {
         if (!date_record(lower_[i], value, now, options)) continue;
-        const WriteCondition condition = i < seen.size() ? seen[i] : WriteCondition::if_absent();
+        const WriteCondition condition =
+            seen != nullptr && i < seen->size() ? (*seen)[i] : WriteCondition::if_absent();
         if (lower_[i].tier->write(value.record, condition) == TierStatus::refused) return;
     }
     bool stored = false;
     put_memory(key, hash, value, options, stored);
+}
+
+/// A loader says that there is no value: none that is older outlives that, not even as a grace copy. Only what
+/// was seen before the load ends (R7), and nothing when the key was written meanwhile (R1).
+template <class Codec>
+void SmartCache<Codec>::end_older(std::string_view key, std::uint64_t hash, const detail::Ticket& ticket,
+                                  const std::vector<WriteCondition>& seen) {
+    const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
+    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const auto order = fences_.order(hash);
+    if (fences_.marked(ticket)) return;
+    const WallTime now = time_.wall();
+    for (std::size_t i = 0; i < lower_.size() && i < seen.size(); ++i) {
+        Tier& tier = *lower_[i].tier;
+        if (seen[i].kind == WriteCondition::Kind::always) (void)tier.remove(physical);
+        if (seen[i].kind == WriteCondition::Kind::if_stamp)
+            (void)tier.change_lifetime(physical, seen[i].stamp, now, now);
+    }
+    (void)forget_memory(key, hash);
+    fences_.mark(key, hash);  // promotions under way have read what has ended
 }
 
 template <class Codec>
@@ -228,24 +252,27 @@ bool SmartCache<Codec>::set(std::string_view key, T&& value, const EntryOptions&
 
 template <class Codec>
 template <class Pairs>
-std::size_t SmartCache<Codec>::set_many(const Pairs& pairs, const EntryOptions& options) {
+std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& options) {
     check(options);
     struct One {
-        std::string_view key;
-        std::uint64_t hash;
         std::string physical;
+        std::size_t key_size;
+        std::uint64_t hash;
         detail::PreparedValue value;
         bool stored = false;
+        [[nodiscard]] std::string_view key() const noexcept {
+            return std::string_view(physical).substr(physical.size() - key_size);
+        }
     };
     std::vector<One> all;
     std::vector<std::uint64_t> hashes;
-    for (const auto& [each, value] : pairs) {
+    for (auto&& [each, value] : pairs) {
         const std::string_view key(each);
         if (key.size() > config_.max_key_size) {
             count(Event::rejected);
             continue;
         }
-        all.push_back({key, hash_of(key), physical_key(config_.key_prefix, key), prepare(key, value)});
+        all.push_back({physical_key(config_.key_prefix, key), key.size(), hash_of(key), prepare(key, value)});
         if (all.back().value.too_large) count(Event::rejected);
         hashes.push_back(all.back().hash);
     }
@@ -273,8 +300,8 @@ std::size_t SmartCache<Codec>::set_many(const Pairs& pairs, const EntryOptions& 
     }
     std::size_t stored = 0;
     for (One& one : all) {
-        put_memory(one.key, one.hash, one.value, options, one.stored);
-        fences_.mark(one.key, one.hash);
+        put_memory(one.key(), one.hash, one.value, options, one.stored);
+        fences_.mark(one.key(), one.hash);
         if (one.stored) ++stored;
     }
     return stored;
@@ -300,34 +327,31 @@ bool SmartCache<Codec>::erase(std::string_view key) {
 
 template <class Codec>
 template <class Keys>
-std::size_t SmartCache<Codec>::erase_many(const Keys& keys) {
-    std::vector<std::string_view> plain;
+std::size_t SmartCache<Codec>::erase_many(Keys&& keys) {
+    std::vector<std::string> physical;
     std::vector<std::uint64_t> hashes;
-    for (const auto& each : keys) {
+    for (auto&& each : keys) {
         const std::string_view key(each);
         if (key.size() > config_.max_key_size) continue;
-        plain.push_back(key);
+        physical.push_back(physical_key(config_.key_prefix, key));
         hashes.push_back(hash_of(key));
     }
-    if (plain.empty()) return 0;
-    count(Event::invalidations, plain.size());
+    if (physical.empty()) return 0;
+    count(Event::invalidations, physical.size());
     const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order_many(hashes);
-    std::vector<bool> was_there(plain.size());
-    if (!lower_.empty()) {
-        std::vector<std::string> physical;
-        physical.reserve(plain.size());
-        for (const std::string_view key : plain) physical.push_back(physical_key(config_.key_prefix, key));
-        const std::vector<std::string_view> asked(physical.begin(), physical.end());
-        for (LowerTier& lower : lower_) {
-            const std::vector<TierStatus> statuses = lower.tier->remove_many(asked);
-            for (std::size_t i = 0; i < statuses.size() && i < was_there.size(); ++i)
-                if (statuses[i] == TierStatus::ok) was_there[i] = true;
-        }
+    std::vector<bool> was_there(physical.size());
+    const std::vector<std::string_view> asked(physical.begin(), physical.end());
+    for (LowerTier& lower : lower_) {
+        const std::vector<TierStatus> statuses = lower.tier->remove_many(asked);
+        for (std::size_t i = 0; i < statuses.size() && i < was_there.size(); ++i)
+            if (statuses[i] == TierStatus::ok) was_there[i] = true;
     }
-    for (std::size_t i = 0; i < plain.size(); ++i) {
-        if (forget_memory(plain[i], hashes[i])) was_there[i] = true;
-        fences_.mark(plain[i], hashes[i]);
+    const std::size_t framing = physical_key(config_.key_prefix, {}).size();
+    for (std::size_t i = 0; i < physical.size(); ++i) {
+        const std::string_view key = std::string_view(physical[i]).substr(framing);
+        if (forget_memory(key, hashes[i])) was_there[i] = true;
+        fences_.mark(key, hashes[i]);
     }
     return static_cast<std::size_t>(std::count(was_there.begin(), was_there.end(), true));
 }
@@ -377,7 +401,7 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
             std::uint64_t stamp = 0;
             Duration grace{0};
             bool there = false;
-            (void)lower.tier->read(physical, [&](const RecordView& record) {
+            (void)lower.tier->peek(physical, [&](const RecordView& record) {
                 there = usable(record, now, false) && !record.negative;
                 stamp = record.stamp;
                 if (record.stale_until > record.expires)

@@ -28,15 +28,19 @@ Reason Middleware<Cache>::refuse(const Request& request, Gate& gate) const {
     const bool by_path =
         !options_.rules.empty() || !options_.include_paths.empty() || !options_.exclude_paths.empty();
     const std::string path = by_path ? rule_path(request.path) : std::string{};
+    const std::string merged = by_path ? merged_rule_path(path) : std::string{};
     gate.rule = options_.rules.match(path);
-    if (gate.rule != nullptr && gate.rule->bypass) return Reason::bypass;
+    for (const Rule* rule : {gate.rule, options_.rules.match(merged)})
+        if (rule != nullptr && rule->bypass) return Reason::bypass;
 
     const auto& methods =
         gate.rule != nullptr && gate.rule->methods ? *gate.rule->methods : options_.cache_methods;
     if (!detail::holds(methods, request.method)) return Reason::method;
-    if (!options_.include_paths.empty() && !detail::any_path_matches(options_.include_paths, path))
-        return Reason::not_included;
-    if (detail::any_path_matches(options_.exclude_paths, path)) return Reason::excluded;
+    for (const std::string& spelling : {path, merged})
+        if (!options_.include_paths.empty() && !detail::any_path_matches(options_.include_paths, spelling))
+            return Reason::not_included;
+    for (const std::string& spelling : {path, merged})
+        if (detail::any_path_matches(options_.exclude_paths, spelling)) return Reason::excluded;
     if (!request.body.empty() || request.headers.has("Transfer-Encoding") ||
         request.headers.value("Content-Length", "0") != "0")
         return Reason::request_body;

@@ -43,17 +43,24 @@ inline void RedisTier::read_many(std::span<const std::string_view> keys, FoundAt
     });
 }
 
-inline TierStatus RedisTier::contains(std::string_view key) {
-    // The whole record is read: `contains` must not promise what `read` then finds damaged.
+inline TierStatus RedisTier::peek(std::string_view key, Found found) {
     Fetched fetched;
     guarded({}, [&] {
         if (const detail::Failure failure = look({&key, 1}, {&fetched, 1}, deadline())) (void)failed(failure);
     });
     if (fetched.verdict == Verdict::unknown) return TierStatus::unavailable;
-    const RecordView& record = fetched.record;
-    const bool there =
-        fetched.verdict == Verdict::live && record.fresh_at(wall()) && !record.negative && !record.tombstone;
-    return there ? TierStatus::ok : TierStatus::miss;
+    if (fetched.verdict != Verdict::live) return TierStatus::miss;
+    found(fetched.record);  // no connection, no lock is held
+    return TierStatus::ok;
+}
+
+inline TierStatus RedisTier::contains(std::string_view key) {
+    // The whole record is read: `contains` must not promise what `read` then finds damaged.
+    bool there = false;
+    const TierStatus status = peek(key, [&](const RecordView& record) {
+        there = record.fresh_at(wall()) && !record.negative && !record.tombstone;
+    });
+    return status == TierStatus::ok && !there ? TierStatus::miss : status;
 }
 
 inline TierStatus RedisTier::count_read(const Fetched& fetched) noexcept {
