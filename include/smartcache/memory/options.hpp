@@ -16,7 +16,7 @@ struct MemoryOptions {
     /// Most entries that L1 holds, over all shards. At least 1; raising it costs memory only.
     std::size_t capacity = 10'000;
     /// Additional bound on the sum of entry weights (key + value + overhead), in bytes. nullopt: entries
-    /// alone are counted.
+    /// alone are counted. An entry heavier than a shard's part of it is refused.
     std::optional<std::size_t> capacity_bytes{};
     /// Initial hash buckets, at most one per entry; 0 = from capacity. The table still grows and shrinks as
     /// needed.

@@ -516,7 +516,11 @@ class Store {
         const std::size_t threads = std::max<std::size_t>(1, std::thread::hardware_concurrency());
         const std::size_t wanted = std::bit_ceil(threads * 4);
         const std::size_t useful = std::bit_floor(std::max<std::size_t>(1, options.capacity / 1024));
-        return std::min(wanted, useful);
+        // An entry lies in one shard, whose part of the bytes bounds it.
+        constexpr std::size_t least_bytes = std::size_t{1} << 20U;
+        const std::size_t roomy = std::bit_floor(
+            std::max<std::size_t>(1, options.capacity_bytes.value_or(~std::size_t{0}) / least_bytes));
+        return std::min({wanted, useful, roomy});
     }
 
     [[nodiscard]] std::uint64_t part(std::uint64_t total, std::size_t index) const noexcept {

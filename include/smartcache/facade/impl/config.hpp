@@ -184,8 +184,8 @@ void append_json_value(std::string& out, std::string_view name, const Field& fie
             out += std::to_string(field.count());
     } else if constexpr (std::is_enum_v<Field>) {
         std::string_view text = "unknown";
-        for (const auto& [choice, name] : choice_names<Field>)
-            if (field == choice) text = name;
+        for (const auto& [choice, spelling] : choice_names<Field>)
+            if (field == choice) text = spelling;
         append_json_string(out, text);
     } else {
         const auto& text = [&]() -> const std::string& {
