@@ -14,13 +14,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
-#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "l1_rivals.hpp"
@@ -31,32 +33,47 @@ constexpr std::size_t hot_keys = 1'000;
 constexpr std::size_t many_keys = 100'000;
 constexpr std::size_t zipf_keys = 1'000'000;
 constexpr std::size_t zipf_capacity = 100'000;
-constexpr std::size_t sequence_length = std::size_t{1} << 18U;
+constexpr std::size_t sequence_length = std::size_t{1} << 18U;  // of a measurement, unless its keys are few
 
-const std::vector<std::string>& keys() {
-    static const std::vector<std::string> list = [] {
-        std::vector<std::string> made;
-        made.reserve(zipf_keys);
-        char text[32];
-        for (std::size_t i = 0; i < zipf_keys; ++i) {
-            std::snprintf(text, sizeof(text), "key:%020zu", i);
-            made.emplace_back(text);
+/// The keys of a measurement in the order in which they are asked for, side by side in memory: fetching the next
+/// one must not cost more than asking a cache for it.
+class Sequence {
+  public:
+    template <class Next>
+    Sequence(std::size_t length, Next next) : text_(length * key_size) {
+        char key[key_size + 1];
+        for (std::size_t i = 0; i < length; ++i) {
+            write(key, next());
+            std::memcpy(&text_[i * key_size], key, key_size);
         }
-        return made;
-    }();
-    return list;
-}
+    }
+    [[nodiscard]] std::size_t size() const noexcept { return text_.size() / key_size; }
+    [[nodiscard]] std::string_view operator[](std::size_t index) const noexcept {
+        return {&text_[index * key_size], key_size};
+    }
+    [[nodiscard]] static std::string key(std::size_t number) {
+        char key[key_size + 1];
+        write(key, number);
+        return {key, key_size};
+    }
 
-std::vector<std::uint32_t> uniform(std::size_t range, unsigned seed) {
+  private:
+    static constexpr std::size_t key_size = 24;
+    static void write(char (&key)[key_size + 1], std::size_t number) {
+        std::snprintf(key, sizeof(key), "key:%020zu", number);
+    }
+    std::vector<char> text_;
+};
+
+Sequence uniform(std::size_t range, unsigned seed) {
     std::mt19937 random(seed);
-    std::uniform_int_distribution<std::uint32_t> pick(0, static_cast<std::uint32_t>(range - 1));
-    std::vector<std::uint32_t> sequence(sequence_length);
-    for (std::uint32_t& each : sequence) each = pick(random);
-    return sequence;
+    std::uniform_int_distribution<std::size_t> pick(0, range - 1);
+    // Few keys: a sequence that leaves the processor's caches to them.
+    return {std::min(sequence_length, 4 * range), [&] { return pick(random); }};
 }
 
 /// Zipf with exponent 0.99 over all keys, in an order that is not the keys' own.
-std::vector<std::uint32_t> make_zipf(unsigned seed) {
+Sequence make_zipf(unsigned seed) {
     static const std::vector<double> sums = [] {
         std::vector<double> list(zipf_keys);
         double sum = 0;
@@ -66,19 +83,27 @@ std::vector<std::uint32_t> make_zipf(unsigned seed) {
     }();
     std::mt19937_64 random(seed);
     std::uniform_real_distribution<double> pick(0, sums.back());
-    std::vector<std::uint32_t> sequence(sequence_length * 8);
-    for (std::uint32_t& each : sequence) {
-        const auto rank = static_cast<std::uint64_t>(
-            std::lower_bound(sums.begin(), sums.end(), pick(random)) - sums.begin());
-        each = static_cast<std::uint32_t>(rank * 2654435761U % zipf_keys);
-    }
-    return sequence;
+    return {sequence_length * 8, [&] {
+                const auto rank = static_cast<std::uint64_t>(
+                    std::lower_bound(sums.begin(), sums.end(), pick(random)) - sums.begin());
+                return static_cast<std::size_t>(rank * 2654435761U % zipf_keys);
+            }};
 }
 
 /// One sequence for each of two threads, made once: making one takes longer than a measurement.
-const std::vector<std::uint32_t>& zipf(int thread) {
-    static const std::array<std::vector<std::uint32_t>, 2> made{make_zipf(1), make_zipf(2)};
+const Sequence& zipf(int thread) {
+    static const std::array<Sequence, 2> made{make_zipf(1), make_zipf(2)};
     return made[static_cast<std::size_t>(thread) % made.size()];
+}
+
+const Sequence& uniform_for(std::size_t range, int thread) {
+    static std::map<std::pair<std::size_t, int>, Sequence> made;
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
+    const auto found = made.find({range, thread});
+    if (found != made.end()) return found->second;
+    return made.emplace(std::pair(range, thread), uniform(range, static_cast<unsigned>(thread + 1)))
+        .first->second;
 }
 
 const std::string value(bench::value_size, 'v');
@@ -92,26 +117,23 @@ void run(benchmark::State& state, Work work, std::size_t range, std::size_t capa
     if (state.thread_index() == 0) {
         cache = std::make_unique<Cache>(capacity);
         const std::size_t fill = work == Work::read_through ? 0 : range;
-        for (std::size_t i = 0; i < fill; ++i) cache->set(keys()[i], value);
+        for (std::size_t i = 0; i < fill; ++i) cache->set(Sequence::key(i), value);
     }
-    const std::vector<std::uint32_t> own =
-        work == Work::read_through ? std::vector<std::uint32_t>{}
-                                   : uniform(range, static_cast<unsigned>(state.thread_index() + 1));
-    const std::vector<std::uint32_t>& sequence =
-        work == Work::read_through ? zipf(state.thread_index()) : own;
+    const Sequence& sequence =
+        work == Work::read_through ? zipf(state.thread_index()) : uniform_for(range, state.thread_index());
     if (work == Work::read_through && state.thread_index() == 0) {
         char out[bench::value_size];
         // Warm: the figures are those of the steady state.
-        for (const std::uint32_t key : std::span(sequence).first(sequence.size() / 2))
-            if (!cache->get(keys()[key], out)) cache->set(keys()[key], value);
+        for (std::size_t i = 0; i < sequence.size() / 2; ++i)
+            if (!cache->get(sequence[i], out)) cache->set(sequence[i], value);
     }
     char out[bench::value_size];
     std::size_t at = 0;
     std::uint64_t hits = 0;
     std::uint64_t gets = 0;
     for (auto _ : state) {
-        const std::string& key = keys()[sequence[at]];
-        at = (at + 1) % sequence.size();
+        const std::string_view key = sequence[at];
+        if (++at == sequence.size()) at = 0;
         if (work == Work::set || (work == Work::mixed && at % 20 == 0)) {
             cache->set(key, value);
             continue;

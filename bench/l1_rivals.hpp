@@ -38,11 +38,11 @@ class Memory {
     static constexpr const char* name = "MemoryCache";
     static constexpr bool has_set = true;
     explicit Memory(std::size_t capacity) : cache_({.capacity = capacity}) {}
-    bool get(const std::string& key, char* out) {
+    bool get(std::string_view key, char* out) {
         return cache_.visit(key,
                             [out](const std::string& value) { std::memcpy(out, value.data(), value_size); });
     }
-    void set(const std::string& key, std::string_view value) { cache_.set(key, std::string(value)); }
+    void set(std::string_view key, std::string_view value) { cache_.set(key, std::string(value)); }
 
   private:
     smartcache::MemoryCache<std::string, std::string> cache_;
@@ -54,12 +54,12 @@ class Facade {
     static constexpr const char* name = "SmartCache";
     static constexpr bool has_set = true;
     explicit Facade(std::size_t capacity) : cache_({.memory = {.capacity = capacity}}) {}
-    bool get(const std::string& key, char* out) {
+    bool get(std::string_view key, char* out) {
         const auto hit = cache_.get<std::string_view>(key);
         if (hit) std::memcpy(out, hit->data(), value_size);
         return static_cast<bool>(hit);
     }
-    void set(const std::string& key, std::string_view value) { cache_.set(key, value); }
+    void set(std::string_view key, std::string_view value) { cache_.set(key, value); }
 
   private:
     smartcache::SmartCache<smartcache::BytesCodec> cache_;
@@ -71,7 +71,7 @@ class MutexLru {
     static constexpr const char* name = "mutex LRU";
     static constexpr bool has_set = true;
     explicit MutexLru(std::size_t capacity) : capacity_(capacity) { map_.reserve(capacity); }
-    bool get(const std::string& key, char* out) {
+    bool get(std::string_view key, char* out) {
         const std::lock_guard lock(mutex_);
         const auto found = map_.find(key);
         if (found == map_.end()) return false;
@@ -79,7 +79,7 @@ class MutexLru {
         std::memcpy(out, found->second->second.data(), value_size);
         return true;
     }
-    void set(const std::string& key, std::string_view value) {
+    void set(std::string_view key, std::string_view value) {
         const std::lock_guard lock(mutex_);
         const auto found = map_.find(key);
         if (found != map_.end()) {
@@ -110,13 +110,13 @@ class Tbb {
     static constexpr const char* name = "TBB concurrent_lru_cache";
     static constexpr bool has_set = false;
     explicit Tbb(std::size_t capacity) : cache_(&make, capacity) {}
-    bool get(const std::string& key, char* out) {
+    bool get(std::string_view key, char* out) {
         made_ = false;
-        auto handle = cache_[key];
+        auto handle = cache_[std::string(key)];
         std::memcpy(out, handle.value().data(), value_size);
         return !made_;
     }
-    void set(const std::string& key, std::string_view /*value*/) { (void)cache_[key]; }
+    void set(std::string_view key, std::string_view /*value*/) { (void)cache_[std::string(key)]; }
 
   private:
     static std::string make(std::string /*key*/) {
@@ -134,22 +134,23 @@ class LevelDb {
     static constexpr const char* name = "LevelDB LRU";
     static constexpr bool has_set = true;
     explicit LevelDb(std::size_t capacity) : cache_(leveldb::NewLRUCache(capacity)) {}
-    bool get(const std::string& key, char* out) {
-        leveldb::Cache::Handle* const handle = cache_->Lookup(key);
+    bool get(std::string_view key, char* out) {
+        leveldb::Cache::Handle* const handle = cache_->Lookup(slice(key));
         if (handle == nullptr) return false;
         std::memcpy(out, cache_->Value(handle), value_size);
         cache_->Release(handle);
         return true;
     }
-    void set(const std::string& key, std::string_view value) {
+    void set(std::string_view key, std::string_view value) {
         auto copy = std::make_unique<char[]>(value.size());
         std::memcpy(copy.get(), value.data(), value.size());
-        cache_->Release(cache_->Insert(key, copy.release(), 1, [](const leveldb::Slice&, void* old) {
+        cache_->Release(cache_->Insert(slice(key), copy.release(), 1, [](const leveldb::Slice&, void* old) {
             delete[] static_cast<char*>(old);
         }));
     }
 
   private:
+    static leveldb::Slice slice(std::string_view key) { return {key.data(), key.size()}; }
     std::unique_ptr<leveldb::Cache> cache_;
 };
 #endif
@@ -175,7 +176,7 @@ class RocksDb {
             cache_ = rocksdb::NewLRUCache(options);
         }
     }
-    bool get(const std::string& key, char* out) {
+    bool get(std::string_view key, char* out) {
         const smartcache::Digest128 digest = digest_of(key);
         rocksdb::Cache::Handle* const handle = cache_->Lookup(slice(key, digest));
         if (handle == nullptr) return false;
@@ -183,7 +184,7 @@ class RocksDb {
         cache_->Release(handle);
         return true;
     }
-    void set(const std::string& key, std::string_view value) {
+    void set(std::string_view key, std::string_view value) {
         auto copy = std::make_unique<char[]>(value.size());
         std::memcpy(copy.get(), value.data(), value.size());
         const smartcache::Digest128 digest = digest_of(key);
@@ -192,12 +193,12 @@ class RocksDb {
 
   private:
     static void drop(const rocksdb::Slice& /*key*/, void* old) { delete[] static_cast<char*>(old); }
-    static smartcache::Digest128 digest_of(const std::string& key) {
+    static smartcache::Digest128 digest_of(std::string_view key) {
         return Clock ? smartcache::digest128(smartcache::as_byte_view(key)) : smartcache::Digest128{};
     }
-    static rocksdb::Slice slice(const std::string& key, const smartcache::Digest128& digest) {
+    static rocksdb::Slice slice(std::string_view key, const smartcache::Digest128& digest) {
         return Clock ? rocksdb::Slice(reinterpret_cast<const char*>(&digest), sizeof(digest))
-                     : rocksdb::Slice(key);
+                     : rocksdb::Slice(key.data(), key.size());
     }
     std::shared_ptr<rocksdb::Cache> cache_;
 };

@@ -26,7 +26,7 @@ struct Item : sc::detail::EntryBase {
     static inline int alive = 0;
 
     static void destroy(Item* item) noexcept {
-        sc::detail::Arena* const home = item->arena;
+        sc::detail::Arena* const home = &item->home();
         item->~Item();
         --alive;
         home->deallocate(item, sizeof(Item), alignof(Item));
@@ -39,8 +39,7 @@ Store::Ref make(Store& store, std::uint64_t key, int value,
                 std::int64_t dead_at = sc::detail::EntryBase::never) {
     auto* const item = ::new (store.arena().allocate(sizeof(Item), alignof(Item))) Item();
     ++Item::alive;
-    item->arena = &store.arena();
-    item->bytes = sizeof(Item);
+    item->settle(store.arena(), sizeof(Item), alignof(Item), false);
     item->hash = hash_of(key);
     item->key = key;
     item->value = value;

@@ -15,7 +15,8 @@ namespace {
 class Bed {
   public:
     Bed(std::uint64_t capacity, Mode mode, std::size_t keys)
-        : capacity_(capacity), queues_(capacity, mode), nodes_(keys) {
+        : capacity_(capacity), queues_(capacity, mode, links_), nodes_(keys) {
+        links_.reserve(keys);
         for (std::size_t i = 0; i < keys; ++i) nodes_[i].hash = hash_of(i);
     }
     bool request(std::size_t key) {
@@ -36,6 +37,7 @@ class Bed {
 
   private:
     std::uint64_t capacity_;
+    policy::NodeLinks links_;
     policy::ModalQueues queues_;
     std::vector<policy::Node> nodes_;
 };

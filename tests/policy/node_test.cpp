@@ -4,7 +4,7 @@
 
 namespace policy = smartcache::policy;
 
-static_assert(sizeof(policy::Node) <= 32, "every entry of L1 carries one");
+static_assert(sizeof(policy::Node) <= 24, "every entry of L1 carries one");
 
 TEST_CASE("marks count hits and saturate at three", "[policy]") {
     policy::Node node;

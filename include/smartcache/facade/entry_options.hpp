@@ -60,6 +60,7 @@ class Jitter {
         return off <= 0 ? lifetime : Duration(std::max<std::int64_t>(1, lifetime.count() - off));
     }
 
+    [[nodiscard]] bool none() const noexcept { return most_ <= Duration::zero() && fraction_ <= 0; }
     [[nodiscard]] bool valid() const noexcept {
         return most_ >= Duration::zero() && fraction_ >= 0 && fraction_ <= 1;
     }

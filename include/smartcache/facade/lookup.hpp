@@ -79,14 +79,14 @@ class Lookup {
     [[nodiscard]] TierId tier() const noexcept { return tier_; }
     /// Whether the value had expired when it was given out (within its grace).
     [[nodiscard]] bool stale() const noexcept { return stale_; }
-    /// Time since the value was stored; 0 on a miss.
+    /// Time since the value was stored, to the second for one with a lifetime of more than 24 days; 0 on a miss.
     [[nodiscard]] Duration age() const noexcept {
-        return entry_ ? Duration(now() - entry_->created) : Duration::zero();
+        return entry_ ? Duration(std::max<std::int64_t>(0, now() - entry_->created())) : Duration::zero();
     }
     /// What remains of its lifetime: 0 on a miss or when expired, `Duration::max()` for ever.
     [[nodiscard]] Duration ttl() const noexcept {
         if (!entry_) return Duration::zero();
-        const std::int64_t end = entry_->fresh_until.load(std::memory_order_relaxed);
+        const std::int64_t end = entry_->fresh_until();
         if (end == detail::EntryBase::never) return Duration::max();
         return Duration(end > now() ? end - now() : 0);
     }

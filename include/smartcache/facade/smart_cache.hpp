@@ -278,43 +278,49 @@ class SmartCache {
     void count(Event event, std::uint64_t amount = 1) const noexcept {
         if (config_.stats.enabled) counters_.add(event, amount);
     }
-    void count_hit(TierId tier, bool stale) const noexcept;
+    [[gnu::always_inline]] inline void count_hit(TierId tier, bool stale) const noexcept;
     [[nodiscard]] Duration lifetime_in(TierId tier, Duration fallback,
                                        const EntryOptions& options) const noexcept;
     static void check(const EntryOptions& options);
+    /// Whether an entry of L1 that is stored with these options has an idle time.
+    [[nodiscard]] bool idles(const EntryOptions& options) const noexcept {
+        return options.idle.has_value() || config_.memory.idle.has_value();
+    }
     [[nodiscard]] static CopyOptions copy_options(const EntryOptions& options) {
         return {options.memory_ttl, options.redis_ttl, options.idle, options.weight};
     }
 
     // --- reading
-    [[nodiscard]] Found find_memory(std::string_view key, std::uint64_t hash, bool allow_stale,
-                                    bool touch = true) const;
     template <class T>
-    [[nodiscard]] LowerFound find_lower(std::string_view key, const ReadOptions& options,
-                                        bool counted = true) const;
+    [[nodiscard, gnu::noinline]] Lookup<T> get_below(std::string_view key, std::uint64_t hash,
+                                                     const ReadOptions& options);
+    [[nodiscard, gnu::always_inline]] inline Found find_memory(std::string_view key, std::uint64_t hash,
+                                                               bool allow_stale, bool touch = true) const;
+    template <class T>
+    [[nodiscard]] LowerFound find_lower(std::string_view key, const ReadOptions& options, bool counted = true,
+                                        bool idles = false) const;
     template <class T>
     void accept(std::string_view key, const RecordView& record, std::size_t index, WallTime now,
-                bool allow_stale, LowerFound& result) const;
+                bool allow_stale, bool idles, LowerFound& result) const;
     template <class T>
-    [[nodiscard]] Ref decode_record(std::string_view key, const RecordView& record) const;
-    [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes) const;
+    [[nodiscard]] Ref decode_record(std::string_view key, const RecordView& record, bool idles) const;
+    [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes, bool idles) const;
     void date_entry(Entry& entry, const RecordView& record) const noexcept;
-    static void copy_times(const Entry& from, Entry& to) noexcept;
     void promote(std::string_view key, std::uint64_t hash, LowerFound& result, const detail::Ticket& ticket,
                  const CopyOptions& own = {}) const;
     [[nodiscard]] bool usable(const RecordView& record, WallTime now, bool allow_stale) const noexcept;
     template <class T>
-    [[nodiscard]] Ref convert(const Entry& entry) const;
-    [[nodiscard]] Ref unpacked(const Entry& entry) const;
+    [[nodiscard, gnu::noinline]] Ref convert(const Entry& entry) const;
+    [[nodiscard, gnu::noinline]] Ref unpacked(const Entry& entry) const;
     template <class T>
-    [[nodiscard]] Lookup<T> present(Found found) const;
+    [[nodiscard, gnu::always_inline]] inline Lookup<T> present(Found found) const;
     template <class T>
-    [[nodiscard]] Lookup<T> answer(Found found) const;
+    [[nodiscard, gnu::always_inline]] inline Lookup<T> answer(Found found) const;
 
     // --- writing
     template <class T>
-    [[nodiscard]] detail::PreparedValue prepare(std::string_view key, T&& value) const;
-    [[nodiscard]] detail::PreparedValue prepare_negative(std::string_view key) const;
+    [[nodiscard]] detail::PreparedValue prepare(std::string_view key, T&& value, bool idles) const;
+    [[nodiscard]] detail::PreparedValue prepare_negative(std::string_view key, bool idles) const;
     void finish_record(detail::PreparedValue& value) const;
     /// Times in one tier. @return false when the tier is not to keep the value
     [[nodiscard]] bool date_record(const LowerTier& lower, detail::PreparedValue& value, WallTime now,

@@ -58,11 +58,27 @@ class Arena {
         if (jemalloc && &::mallocx != nullptr && &::sdallocx != nullptr && &::mallctl != nullptr) {
             unsigned index = 0;
             std::size_t size = sizeof(index);
-            if (::mallctl("arenas.create", &index, &size, nullptr, 0) == 0) return new Arena(index);
+            if (::mallctl("arenas.create", &index, &size, nullptr, 0) == 0) {
+                if (index < by_index_.size()) {
+                    auto* const arena = new Arena(index);
+                    // relaxed: who asks for it has a block of it, and so everything that came before.
+                    by_index_[index].store(arena, std::memory_order_relaxed);
+                    return arena;
+                }
+                destroy_arena(index);
+            }
         }
 #endif
-        static Arena& plain = *new Arena(no_arena);  // holds nothing, is never destroyed
-        return &plain;
+        return &plain();
+    }
+
+    /// By which a block finds its arena in two bytes; constant as long as the arena lives.
+    [[nodiscard]] std::uint16_t number() const noexcept {
+        return static_cast<std::uint16_t>(index_);
+    }
+    [[nodiscard]] static Arena& by_number(std::uint16_t number) noexcept {
+        if (number == static_cast<std::uint16_t>(no_arena)) return plain();
+        return *by_index_[number].load(std::memory_order_relaxed);
     }
 
     /// The cache lets go; blocks that are still in use keep the arena alive.
@@ -138,10 +154,13 @@ class Arena {
             if (stripe.has_cache)
                 (void)::mallctl("tcache.destroy", nullptr, nullptr, &stripe.cache, sizeof(stripe.cache));
         }
-        char name[32];
-        std::snprintf(name, sizeof(name), "arena.%u.destroy", index_);
-        (void)::mallctl(name, nullptr, nullptr, nullptr, 0);
+        destroy_arena(index_);
 #endif
+    }
+
+    [[nodiscard]] static Arena& plain() noexcept {
+        static Arena& arena = *new Arena(no_arena);  // holds nothing, is never destroyed
+        return arena;
     }
 
     [[nodiscard]] Stripe& own_stripe() noexcept {
@@ -149,6 +168,12 @@ class Arena {
     }
 
 #if SMARTCACHE_USE_JEMALLOC
+    static void destroy_arena(unsigned index) noexcept {
+        char name[32];
+        std::snprintf(name, sizeof(name), "arena.%u.destroy", index);
+        (void)::mallctl(name, nullptr, nullptr, nullptr, 0);
+    }
+
     /// The stripe's thread cache as a flag. jemalloc has some 4000; without one it goes slower.
     [[nodiscard]] static int cache_of(Stripe& stripe) noexcept {
         if (!stripe.asked) {
@@ -159,6 +184,8 @@ class Arena {
         return stripe.has_cache ? MALLOCX_TCACHE(stripe.cache) : MALLOCX_TCACHE_NONE;
     }
 #endif
+
+    static inline constinit std::array<std::atomic<Arena*>, 4096> by_index_{};  // jemalloc has no more
 
     const unsigned index_;
     std::array<Stripe, stripe_count> stripes_;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include <smartcache/core/clock.hpp>
@@ -25,52 +26,104 @@ enum class RemovalCause : std::uint8_t {
 
 namespace detail {
 
+/// The idle time of an entry that has one: lies right before the entry, in its block.
+struct IdleTime {
+    static constexpr std::int64_t longest = std::numeric_limits<std::int32_t>::max();
+
+    std::atomic<std::uint32_t> accessed_at{0};  ///< ms modulo 2^32
+    std::uint32_t length = 0;                   ///< ms, at most `longest`; 0: no idle time after all
+};
+
 /// What every entry of L1 has in common; key and value stand behind it in the same allocation.
 ///
 /// Immutable once published (R6), but for the atomics and what the shard's lock protects (`Node`, `cause`).
 struct EntryBase : policy::Node {
     static constexpr std::int64_t never = MonotonicTime::max().time_since_epoch().count();
-
-    static constexpr std::int64_t longest_idle = std::numeric_limits<std::int32_t>::max();
+    /// Times from here on are never reached.
+    static constexpr std::int64_t out_of_reach = std::int64_t{1} << 62U;
 
     RemovalCause cause = RemovalCause::erased;
-    std::uint32_t bytes = 0;                    ///< of the allocation, and what its value owns elsewhere
-    std::atomic<std::uint32_t> references{1};   ///< one for the table, one for each counted reference
-    std::atomic<std::uint32_t> accessed_at{0};  ///< ms modulo 2^32; kept up only when `idle` is set
-    std::uint32_t idle = 0;                     ///< ms, at most `longest_idle`; 0: no idle time
-    Arena* arena = nullptr;
+    bool idles = false;                        ///< an `IdleTime` lies before this entry
+    std::atomic<std::uint32_t> references{1};  ///< one for the table, one for each counted reference
     std::atomic<std::int64_t> dead_at{never};  ///< ms on the monotonic clock: not to be served from then on
+    std::uint32_t bytes = 0;                   ///< of the allocation, and what its value owns elsewhere
+    std::uint16_t arena = 0;                   ///< `Arena::number()` of the block's
+
+    /// Memory for an entry of `size` bytes, with room for an `IdleTime` before it if it is to have one.
+    /// Throws: std::bad_alloc.
+    [[nodiscard]] static void* allocate_block(Arena& arena, std::size_t size, std::size_t alignment,
+                                              bool idles) {
+        const std::size_t before = prefix(alignment, idles);
+        std::byte* const entry = static_cast<std::byte*>(arena.allocate(before + size, alignment)) + before;
+        if (idles) ::new (entry - sizeof(IdleTime)) IdleTime();
+        return entry;
+    }
+    static void free_block(Arena& arena, void* entry, std::size_t size, std::size_t alignment,
+                           bool idles) noexcept {
+        const std::size_t before = prefix(alignment, idles);
+        arena.deallocate(static_cast<std::byte*>(entry) - before, before + size, alignment);
+    }
+
+    /// Completes what `allocate_block` gave, after the constructor.
+    void settle(Arena& home, std::size_t size, std::size_t alignment, bool has_idle_time) noexcept {
+        arena = home.number();
+        idles = has_idle_time;
+        add_bytes(prefix(alignment, has_idle_time) + size);
+    }
+    [[nodiscard]] Arena& home() const noexcept { return Arena::by_number(arena); }
 
     [[nodiscard]] bool can_expire() const noexcept {
-        return dead_at.load(std::memory_order_relaxed) != never || idle != 0;
+        return idles || dead_at.load(std::memory_order_relaxed) < out_of_reach;
     }
 
     [[nodiscard]] bool dead(std::int64_t now) const noexcept {
         if (now >= dead_at.load(std::memory_order_relaxed)) return true;
-        if (idle == 0) return false;
+        if (!idles) return false;
+        const IdleTime& idle = idle_time();
         // Signed: a time of access by the coarse clock may be a little later than an exact `now`.
         const auto unused = static_cast<std::int32_t>(static_cast<std::uint32_t>(now) -
-                                                      accessed_at.load(std::memory_order_relaxed));
-        return unused >= static_cast<std::int32_t>(idle);
+                                                      idle.accessed_at.load(std::memory_order_relaxed));
+        return idle.length != 0 && unused >= static_cast<std::int32_t>(idle.length);
     }
 
-    /// Counts what the value owns outside the allocation. @param more  in bytes; far beyond 4 GiB all is one
+    /// Counts what the value owns outside the allocation. Beyond 4 GiB all is one.
     void add_bytes(std::size_t more) noexcept {
         constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
         bytes = static_cast<std::uint32_t>(bytes + std::min(more, most - bytes));
     }
 
-    /// @param length  ms; 0 or less: no idle time
+    /// Only for an entry that `idles`. @param length  ms; 0 or less: no idle time
     void set_idle(std::int64_t length, std::int64_t now) noexcept {
-        idle = static_cast<std::uint32_t>(std::clamp<std::int64_t>(length, 0, longest_idle));
-        accessed_at.store(static_cast<std::uint32_t>(now), std::memory_order_relaxed);
+        idle_time().length =
+            static_cast<std::uint32_t>(std::clamp<std::int64_t>(length, 0, IdleTime::longest));
+        idle_time().accessed_at.store(static_cast<std::uint32_t>(now), std::memory_order_relaxed);
     }
+    [[nodiscard]] std::int64_t idle_length() const noexcept { return idles ? idle_time().length : 0; }
 
     /// Writes only when that changes something.
     void accessed(std::int64_t now) noexcept {
         const auto short_now = static_cast<std::uint32_t>(now);
-        if (idle != 0 && accessed_at.load(std::memory_order_relaxed) != short_now)
-            accessed_at.store(short_now, std::memory_order_relaxed);
+        if (idles && idle_time().accessed_at.load(std::memory_order_relaxed) != short_now)
+            idle_time().accessed_at.store(short_now, std::memory_order_relaxed);
+    }
+
+    /// Chains entries that no policy holds any more, through fields that only policies use.
+    void chain(EntryBase* next) noexcept {
+        const auto bits = reinterpret_cast<std::uintptr_t>(next);
+        weight = static_cast<std::uint32_t>(bits);
+        link = static_cast<std::uint32_t>(std::uint64_t{bits} >> 32U);
+    }
+    [[nodiscard]] EntryBase* chained() const noexcept {
+        return reinterpret_cast<EntryBase*>(static_cast<std::uintptr_t>(std::uint64_t{link} << 32U | weight));
+    }
+
+  private:
+    [[nodiscard]] static constexpr std::size_t prefix(std::size_t alignment, bool idles) noexcept {
+        return idles ? std::max(sizeof(IdleTime), alignment) : 0;
+    }
+    [[nodiscard]] IdleTime& idle_time() noexcept { return *(reinterpret_cast<IdleTime*>(this) - 1); }
+    [[nodiscard]] const IdleTime& idle_time() const noexcept {
+        return *(reinterpret_cast<const IdleTime*>(this) - 1);
     }
 };
 

@@ -68,26 +68,27 @@ struct TypedEntry : EntryBase {
     }
 
     template <class V>
-    [[nodiscard]] static TypedEntry* create(Arena& arena, KeyView key, V&& value) {
+    [[nodiscard]] static TypedEntry* create(Arena& arena, KeyView key, V&& value, bool idles) {
         const std::size_t size = size_for(key);
-        void* const block = arena.allocate(size, alignof(TypedEntry));
+        void* const block = allocate_block(arena, size, alignof(TypedEntry), idles);
         try {
             auto* const entry = ::new (block) TypedEntry(key, std::forward<V>(value));
             if constexpr (text_key) std::memcpy(static_cast<void*>(entry + 1), key.data(), key.size());
-            entry->arena = &arena;
-            entry->add_bytes(size + owned_bytes(entry->value));
+            entry->settle(arena, size, alignof(TypedEntry), idles);
+            entry->add_bytes(owned_bytes(entry->value));
             return entry;
         } catch (...) {
-            arena.deallocate(block, size, alignof(TypedEntry));
+            free_block(arena, block, size, alignof(TypedEntry), idles);
             throw;
         }
     }
 
     static void destroy(TypedEntry* entry) noexcept {
-        Arena* const arena = entry->arena;
+        Arena& arena = entry->home();
         const std::size_t size = size_for(entry->key());
+        const bool idles = entry->idles;
         entry->~TypedEntry();
-        arena->deallocate(entry, size, alignof(TypedEntry));
+        free_block(arena, entry, size, alignof(TypedEntry), idles);
     }
 
     [[no_unique_address]] StoredKey stored_key;
@@ -194,9 +195,13 @@ class MemoryCache {
             erase(key);
             return false;
         }
-        Entry* const entry = Entry::create(store_.arena(), key, std::forward<V>(value));
+        const std::uint64_t hash = detail::hash_of<HashedKey>(key);
+        store_.prefetch_bucket(hash);  // what is there already is fetched while the value is built
+        Entry* const entry =
+            Entry::create(store_.arena(), key, std::forward<V>(value), options_.idle.has_value());
         Ref ref = Ref::adopt(entry);
-        entry->hash = detail::hash_of<HashedKey>(key);
+        store_.prefetch_entry(hash);
+        entry->hash = hash;
         entry->weight = weigh(*entry);
         if (ttl != Duration::max() || options_.idle) {
             const MonotonicTime now = store_.time().now();

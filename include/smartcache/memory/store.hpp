@@ -138,7 +138,8 @@ class Store {
     /// @param touch  whether this counts as an access for eviction and idle time
     /// @param now    set to the time, in ms, if it was read
     template <class Equal>
-    [[nodiscard]] Ref find(std::uint64_t hash, Equal equal, bool touch, std::int64_t& now) {
+    [[nodiscard, gnu::always_inline]] Ref find(std::uint64_t hash, Equal equal, bool touch,
+                                               std::int64_t& now) {
         Shard& shard = shard_of(hash);
         HazardSlot* const slot = domain_.free_slot();
         if (slot == nullptr) [[unlikely]]
@@ -190,19 +191,23 @@ class Store {
     /// Brings what a `find` of these hashes will read nearer to the processor, in two rounds: the buckets of all,
     /// then the entries of all. For batches that miss the processor's caches; a hint, without effect otherwise.
     void prefetch(std::span<const std::uint64_t> hashes) const noexcept {
-        for (const std::uint64_t hash : hashes)
-            __builtin_prefetch(&shard_of(hash).table.load(std::memory_order_acquire)->home(hash));
-        for (const std::uint64_t hash : hashes) {
-            const std::uint64_t tag = Table::tag_of(hash);
-            for (const auto& word : shard_of(hash).table.load(std::memory_order_acquire)->home(hash).words) {
-                const std::uint64_t value = word.load(std::memory_order_relaxed);
-                if (!Table::has_tag(value, tag)) continue;
-                const char* const entry = reinterpret_cast<const char*>(Table::entry_in(value));
-                __builtin_prefetch(entry);  // may be gone by now: prefetching any address is harmless
-                __builtin_prefetch(entry + cache_line);
-                __builtin_prefetch(entry + 2 * cache_line);
-                break;
-            }
+        for (const std::uint64_t hash : hashes) prefetch_bucket(hash);
+        for (const std::uint64_t hash : hashes) prefetch_entry(hash);
+    }
+    void prefetch_bucket(std::uint64_t hash) const noexcept {
+        __builtin_prefetch(&shard_of(hash).table.load(std::memory_order_acquire)->home(hash));
+    }
+    /// Waits for the bucket.
+    void prefetch_entry(std::uint64_t hash) const noexcept {
+        const std::uint64_t tag = Table::tag_of(hash);
+        for (const auto& word : shard_of(hash).table.load(std::memory_order_acquire)->home(hash).words) {
+            const std::uint64_t value = word.load(std::memory_order_relaxed);
+            if (!Table::has_tag(value, tag)) continue;
+            const char* const entry = reinterpret_cast<const char*>(Table::entry_in(value));
+            __builtin_prefetch(entry);  // may be gone by now: prefetching any address is harmless
+            __builtin_prefetch(entry + cache_line);
+            __builtin_prefetch(entry + 2 * cache_line);
+            return;
         }
     }
 
@@ -415,10 +420,10 @@ class Store {
         Removed(const Removed&) = delete;
         Removed& operator=(const Removed&) = delete;
 
-        /// The policy has let go of the entry: its links are free.
+        /// The policy has let go of the entry.
         void add(Entry* entry, RemovalCause cause) noexcept {
             entry->cause = cause;
-            entry->next = head_;
+            entry->chain(head_);
             head_ = entry;
         }
 
@@ -443,7 +448,7 @@ class Store {
     /// Counts and reports what was taken out, and gives up the table's references.
     void let_go(Shard& shard, Entry* head) noexcept {
         while (head != nullptr) {
-            Entry* const entry = std::exchange(head, static_cast<Entry*>(head->next));
+            Entry* const entry = std::exchange(head, static_cast<Entry*>(head->chained()));
             switch (entry->cause) {
                 case RemovalCause::evicted:
                     counters_.add(Event::evictions);

@@ -62,7 +62,7 @@ namespace smartcache::inline v0::policy {
 
 /// Watches the traffic and runs in the mode that suits it. Works on marks; wants the hits of a sample of the
 /// keys (`wants_hit`); where those are lost it judges by misses alone, and may choose a mode that is worse
-/// than the first. Cost: besides the node 8 to 16 bytes of sketch and 5 to 10 of ghost per entry, and at most
+/// than the first. Cost: besides the node and its link 8 to 16 bytes of sketch and 5 to 10 of ghost per entry, and at most
 /// 200 KiB of shadows per cache (not per shard, when the shards follow a leader); some 250 ns for a request
 /// of the sample, which is 1 in 2^k for the largest k that leaves a shadow 256 entries: all requests of a
 /// cache of 500, one in 4 of 1000 to 2000, one in 390 of 100 000.
@@ -73,14 +73,10 @@ class Adaptive final : public Policy {
     ///                keys are a hash sample of the cache's. Must outlive the last call. nullptr: chooses for
     ///                itself.
     explicit Adaptive(std::uint64_t capacity, const Adaptive* leader = nullptr) noexcept
-        : Policy(capacity, no_hit), queues_(capacity, modes.front()), leader_(leader) {}
+        : Policy(capacity, no_hit), queues_(capacity, modes.front(), links()), leader_(leader) {}
 
     /// The mode that runs now.
     [[nodiscard]] const Mode& mode() const noexcept { return queues_.mode(); }
-
-    [[nodiscard]] std::size_t memory_bytes() const noexcept override {
-        return sizeof(*this) + queues_.memory_bytes() + (selector_ ? selector_->memory_bytes() : 0);
-    }
 
     /// The modes there are; it begins with the first.
     static constexpr std::array<Mode, 5> modes{{
@@ -92,6 +88,10 @@ class Adaptive final : public Policy {
     }};
 
   private:
+    [[nodiscard]] std::size_t own_bytes() const noexcept override {
+        return queues_.memory_bytes() + (selector_ ? selector_->memory_bytes() : 0);
+    }
+
     static constexpr std::size_t shadow_entries = 256;  // a shadow has this many, or up to twice as many
     static constexpr unsigned sample_shift = 24;  // hash bits that neither shard nor bucket is chosen by
 

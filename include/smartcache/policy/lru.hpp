@@ -28,7 +28,7 @@ class Lru final : public Policy {
         return victim;
     }
 
-    IntrusiveList list_{1};
+    NodeList list_{1, links()};
 };
 
 }  // namespace smartcache::inline v0::policy

@@ -6,7 +6,7 @@
 
 #include <smartcache/policy/frequency_sketch.hpp>
 #include <smartcache/policy/ghost.hpp>
-#include <smartcache/policy/intrusive_list.hpp>
+#include <smartcache/policy/node_list.hpp>
 
 namespace smartcache::inline v0::policy {
 
@@ -30,7 +30,9 @@ struct Mode {
 /// queue moves for an entry that is never asked for.
 class ModalQueues {
   public:
-    ModalQueues(std::uint64_t capacity, Mode mode) noexcept : capacity_(capacity), mode_(mode) {}
+    /// @param links  has room for every node that will be here; outlives this object
+    ModalQueues(std::uint64_t capacity, Mode mode, NodeLinks& links) noexcept
+        : capacity_(capacity), mode_(mode), young_{1, links}, old_{2, links}, main_{3, links} {}
 
     [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
     void set_mode(const Mode& mode) noexcept { mode_ = mode; }
@@ -93,9 +95,8 @@ class ModalQueues {
     // Into the older half of the window. A hit so soon after the insert says little about the future (the
     // same request repeated, a page and its parts), so it does not count as a reason to keep the entry.
     void grow_old(Node& node) noexcept {
-        young_.erase(node);
         if (mode_.late) count_hits(node);
-        old_.push_front(node);
+        young_.move_to(old_, node);
     }
 
     // Takes the mark off the node and into the sketch: hits themselves never touch it.
@@ -107,10 +108,7 @@ class ModalQueues {
         return mark;
     }
 
-    void promote(Node& node) noexcept {
-        queue_of(node).erase(node);
-        main_.push_front(node);
-    }
+    void promote(Node& node) noexcept { queue_of(node).move_to(main_, node); }
 
     // nullptr: the candidate was promoted.
     Node* leave_by_ghost(Node& candidate) noexcept {
@@ -161,16 +159,16 @@ class ModalQueues {
         ghost_.push(node.hash);
     }
 
-    IntrusiveList& queue_of(const Node& node) noexcept {
+    NodeList& queue_of(const Node& node) noexcept {
         if (main_.contains(node)) return main_;
         return old_.contains(node) ? old_ : young_;
     }
 
     std::uint64_t capacity_;
     Mode mode_;
-    IntrusiveList young_{1};
-    IntrusiveList old_{2};
-    IntrusiveList main_{3};
+    NodeList young_;
+    NodeList old_;
+    NodeList main_;
     GhostQueue ghost_;
     FrequencySketch sketch_;
 };

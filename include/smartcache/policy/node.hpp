@@ -5,14 +5,14 @@
 
 namespace smartcache::inline v0::policy {
 
-/// What a policy knows of one entry; the entry derives from it, so nothing is allocated per entry.
+/// What a policy knows of one entry; the entry derives from it. Its place in the policy's queues lies elsewhere
+/// (`NodeLinks`), so that moving a neighbour does not write to the entry.
 ///
 /// Everything but `mark` belongs to whoever holds the shard's lock.
 struct Node {
-    Node* prev = nullptr;      ///< towards the newer end of its queue
-    Node* next = nullptr;      ///< towards the older end, where victims are taken
     std::uint64_t hash = 0;    ///< full 64-bit hash of the key; set before `insert`, constant afterwards
     std::uint32_t weight = 1;  ///< cost in the unit of the capacity; constant while the policy holds the node
+    std::uint32_t link = 0;    ///< where `NodeLinks` keeps its neighbours, while a queue holds it
     std::atomic<std::uint8_t> mark{0};  ///< hits since the policy last looked, saturating at `max_mark`
     std::uint8_t queue = 0;             ///< which queue of its policy holds the node; 0: none
 };

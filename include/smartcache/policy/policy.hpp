@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <smartcache/policy/intrusive_list.hpp>
 #include <smartcache/policy/node.hpp>
+#include <smartcache/policy/node_list.hpp>
 
 namespace smartcache::inline v0::policy {
 
@@ -36,6 +36,7 @@ class Policy {
     /// Throws: std::bad_alloc from a growing ghost or sketch, before anything has changed.
     void insert(Node& node) {
         assert(node.queue == 0);
+        links_.reserve(size_ + 1);
         prepare(node);
         ++size_;
         weight_ += node.weight;
@@ -55,6 +56,7 @@ class Policy {
         } else {
             unlink(node);
         }
+        if (size_ == 0) links_.trim();
     }
 
     /// Picks, unlinks and returns the next victim; nullptr when there is none. It may be the entry inserted
@@ -67,6 +69,7 @@ class Policy {
             victim = choose();
         }
         if (victim != nullptr) account_leave(*victim);
+        if (size_ == 0) links_.trim();
         return victim;
     }
 
@@ -115,8 +118,10 @@ class Policy {
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] std::uint64_t weight() const noexcept { return weight_; }
 
-    /// Bytes held besides the nodes: ghosts, sketches, shadows.
-    [[nodiscard]] virtual std::size_t memory_bytes() const noexcept { return sizeof(Policy); }
+    /// Bytes held besides the nodes: links, ghosts, sketches, shadows.
+    [[nodiscard]] std::size_t memory_bytes() const noexcept {
+        return sizeof(Policy) + links_.memory_bytes() + own_bytes();
+    }
 
   protected:
     static constexpr std::uint64_t every_hit = 0;
@@ -127,6 +132,9 @@ class Policy {
         : capacity_(capacity), hit_mask_(hit_mask) {}
 
     void report_hits(std::uint64_t mask) noexcept { hit_mask_.store(mask, std::memory_order_relaxed); }
+
+    /// For the lists of one policy.
+    [[nodiscard]] NodeLinks& links() noexcept { return links_; }
 
     /// A share of the capacity, at least one unit: a queue may be small, but not absent.
     [[nodiscard]] std::uint64_t share(double part) const noexcept {
@@ -142,6 +150,7 @@ class Policy {
     virtual void exchange(Node& old, Node& fresh) noexcept = 0;
     virtual void touch(Node& /*node*/) noexcept {}
     virtual void resized() noexcept {}
+    [[nodiscard]] virtual std::size_t own_bytes() const noexcept { return 0; }
 
     void account_leave(const Node& node) noexcept {
         assert(size_ > 0 && weight_ >= node.weight);
@@ -154,8 +163,8 @@ class Policy {
     std::size_t size_ = 0;
     // Read on every hit, written hardly ever: on a line of its own.
     alignas(64) std::atomic<std::uint64_t> hit_mask_;
-    alignas(64) IntrusiveList refused_{
-        255};  // heavier than the capacity: kept apart so that they displace nobody
+    alignas(64) NodeLinks links_;
+    NodeList refused_{255, links_};  // heavier than the capacity: kept apart so that they displace nobody
 };
 
 }  // namespace smartcache::inline v0::policy

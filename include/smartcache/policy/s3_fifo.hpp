@@ -23,11 +23,9 @@ class S3Fifo final : public Policy {
   public:
     explicit S3Fifo(std::uint64_t capacity) noexcept : Policy(capacity, no_hit) {}
 
-    [[nodiscard]] std::size_t memory_bytes() const noexcept override {
-        return sizeof(*this) + ghost_.memory_bytes();
-    }
-
   private:
+    [[nodiscard]] std::size_t own_bytes() const noexcept override { return ghost_.memory_bytes(); }
+
     static constexpr double small_share = 0.1;
     static constexpr std::uint8_t promote_at = 2;  // algorithm 1: "freq > 1"
 
@@ -56,18 +54,18 @@ class S3Fifo final : public Policy {
         for (std::size_t steps = 4 * (small_.size() + main_.size()) + 1; steps > 0; --steps) {
             const bool from_small =
                 !small_.empty() && (small_.weight() > share(small_share) || main_.empty());
-            IntrusiveList& queue = from_small ? small_ : main_;
+            NodeList& queue = from_small ? small_ : main_;
             Node* node = queue.back();
             if (node == nullptr) return nullptr;
             const std::uint8_t mark = node->mark.load(std::memory_order_relaxed);
-            queue.erase(*node);
             if (from_small ? mark < promote_at : (mark == 0 || steps == 1)) {
+                queue.erase(*node);
                 if (from_small) remember(*node);
                 return node;
             }
             node->mark.store(from_small ? std::uint8_t{0} : static_cast<std::uint8_t>(mark - 1),
                              std::memory_order_relaxed);
-            main_.push_front(*node);
+            queue.move_to(main_, *node);
         }
         return nullptr;
     }
@@ -77,8 +75,8 @@ class S3Fifo final : public Policy {
         ghost_.push(node.hash);
     }
 
-    IntrusiveList small_{1};
-    IntrusiveList main_{2};
+    NodeList small_{1, links()};
+    NodeList main_{2, links()};
     GhostQueue ghost_;
 };
 

@@ -22,10 +22,11 @@ class ShadowCache {
     /// At most `entries` entries, at most `capacity` of weight. Throws: std::bad_alloc.
     ShadowCache(std::size_t entries, std::uint64_t capacity, Mode mode)
         : capacity_(capacity),
-          queues_(capacity, mode),
+          queues_(capacity, mode, links_),
           pool_(entries + 1),
           slots_(std::bit_ceil(2 * (entries + 1)), none) {
         queues_.reserve(entries);
+        links_.reserve(entries + 1);
         free_.reserve(pool_.size());
         for (std::size_t i = pool_.size(); i > 0; --i) free_.push_back(static_cast<std::uint32_t>(i - 1));
     }
@@ -34,7 +35,7 @@ class ShadowCache {
     [[nodiscard]] std::size_t size() const noexcept { return queues_.size(); }
 
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
-        return queues_.memory_bytes() + pool_.capacity() * sizeof(Node) +
+        return queues_.memory_bytes() + links_.memory_bytes() + pool_.capacity() * sizeof(Node) +
                (slots_.capacity() + free_.capacity()) * sizeof(std::uint32_t);
     }
 
@@ -92,6 +93,7 @@ class ShadowCache {
     }
 
     std::uint64_t capacity_;
+    NodeLinks links_;
     ModalQueues queues_;
     std::vector<Node> pool_;
     std::vector<std::uint32_t> slots_;

@@ -50,10 +50,11 @@ class Sieve final : public Policy {
 
     // Where the hand goes from here; nullptr: back to the oldest.
     [[nodiscard]] Node* newer(const Node& node) const noexcept {
-        return node.prev != list_.front() ? node.prev : nullptr;
+        Node* const next = list_.newer(node);
+        return next != list_.front() ? next : nullptr;
     }
 
-    IntrusiveList list_{1};
+    NodeList list_{1, links()};
     Node* hand_ = nullptr;
 };
 

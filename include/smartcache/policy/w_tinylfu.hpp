@@ -28,14 +28,12 @@ class WTinyLfu final : public Policy {
     WTinyLfu(std::uint64_t capacity, std::uint64_t seed) noexcept
         : Policy(capacity, every_hit), random_(seed | 1U) {}
 
-    [[nodiscard]] std::size_t memory_bytes() const noexcept override {
-        return sizeof(*this) + sketch_.memory_bytes();
-    }
-
     /// The window's present share of the capacity.
     [[nodiscard]] double window_share() const noexcept { return window_share_; }
 
   private:
+    [[nodiscard]] std::size_t own_bytes() const noexcept override { return sketch_.memory_bytes(); }
+
     static constexpr double first_window = 0.01;
     static constexpr double protected_share = 0.8;  // of the main space
     static constexpr double largest_window = 0.8;
@@ -69,30 +67,30 @@ class WTinyLfu final : public Policy {
 
     void use(Node& node) noexcept {
         sketch_.increment(node.hash);
-        IntrusiveList& queue = queue_of(node);
+        NodeList& queue = queue_of(node);
         if (&queue != &probation_) {
             queue.move_to_front(node);
             return;
         }
-        probation_.erase(node);
-        protected_.push_front(node);
+        probation_.move_to(protected_, node);
         while (protected_.weight() > protected_bound() && protected_.back() != &node) {
             Node& oldest = *protected_.back();
-            protected_.erase(oldest);
-            probation_.push_front(oldest);
+            protected_.move_to(probation_, oldest);
         }
     }
 
     Node* choose() noexcept override {
         while (window_.weight() > share(window_share_) && window_.back() != nullptr) {
             Node* candidate = window_.back();
-            IntrusiveList& last = probation_.empty() ? protected_ : probation_;
+            NodeList& last = probation_.empty() ? protected_ : probation_;
             Node* victim = last.back();
             const std::uint64_t main_bound = capacity() - std::min(capacity(), share(window_share_));
             if (victim == nullptr || main_weight() + candidate->weight <= main_bound) {
-                window_.erase(*candidate);
-                if (weight() > capacity() && main_bound < candidate->weight) return candidate;
-                probation_.push_front(*candidate);
+                if (weight() > capacity() && main_bound < candidate->weight) {
+                    window_.erase(*candidate);
+                    return candidate;
+                }
+                window_.move_to(probation_, *candidate);
                 continue;
             }
             if (admit(*candidate, *victim)) {
@@ -102,7 +100,7 @@ class WTinyLfu final : public Policy {
             window_.erase(*candidate);
             return candidate;
         }
-        for (IntrusiveList* queue : {&probation_, &protected_, &window_}) {
+        for (NodeList* queue : {&probation_, &protected_, &window_}) {
             if (Node* victim = queue->back(); victim != nullptr) {
                 queue->erase(*victim);
                 return victim;
@@ -130,12 +128,11 @@ class WTinyLfu final : public Policy {
         step_ = std::abs(change) >= restart_at ? std::copysign(first_step, move) : move * step_decay;
         while (protected_.weight() > protected_bound()) {
             Node& oldest = *protected_.back();
-            protected_.erase(oldest);
-            probation_.push_front(oldest);
+            protected_.move_to(probation_, oldest);
         }
     }
 
-    IntrusiveList& queue_of(const Node& node) noexcept {
+    NodeList& queue_of(const Node& node) noexcept {
         if (window_.contains(node)) return window_;
         return probation_.contains(node) ? probation_ : protected_;
     }
@@ -152,9 +149,9 @@ class WTinyLfu final : public Policy {
         return random_;
     }
 
-    IntrusiveList window_{1};
-    IntrusiveList probation_{2};
-    IntrusiveList protected_{3};
+    NodeList window_{1, links()};
+    NodeList probation_{2, links()};
+    NodeList protected_{3, links()};
     FrequencySketch sketch_;
     double window_share_ = first_window;
     double step_ = first_step;

@@ -1,8 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <smartcache/core/bytes.hpp>
+#include <smartcache/core/clock.hpp>
+#include <smartcache/core/hash.hpp>
+#include <smartcache/facade/entry_options.hpp>
 #include <smartcache/facade/value_entry.hpp>
 #include <smartcache/record/record.hpp>
 
@@ -17,8 +21,14 @@ struct PreparedValue {
     ByteSink packed;
     bool goes_below = false;  // false: memory only, or the codec failed
     bool too_large = false;
-    std::size_t owned = 0;     // bytes that an object holds outside its entry
-    std::uint64_t random = 0;  // one draw for the jitter of all tiers
+    std::size_t owned = 0;                // bytes that an object holds outside its entry
+    std::optional<std::uint64_t> random;  // one draw for the jitter of all tiers
+
+    [[nodiscard]] Duration jittered(Duration lifetime, const Jitter& jitter) {
+        if (jitter.none()) return lifetime;
+        if (!random) random = random_stamp();
+        return jitter.apply(lifetime, *random);
+    }
 };
 
 }  // namespace smartcache::inline v0::detail

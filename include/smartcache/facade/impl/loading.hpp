@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <exception>
-#include <limits>
 #include <stdexcept>
 
 #include <smartcache/facade/smart_cache.hpp>
@@ -25,7 +24,7 @@ Lookup<loaded_t<F>> SmartCache<Codec>::get_or_compute(std::string_view key, F&& 
     }
     if (contains(options.read, TierId::memory)) {
         Found found = find_memory(key, hash, false);
-        if (found.entry && found.entry->negative) {
+        if (found.entry && found.entry->negative()) {
             if constexpr (detail::may_be_absent<F>) {
                 count_hit(TierId::memory, false);
                 return {};
@@ -102,9 +101,8 @@ Lookup<T> SmartCache<Codec>::load_shared(std::string_view key, std::uint64_t has
     count(Event::coalesced);  // whatever follows: it has waited instead of loading
     if (flight->error) std::rethrow_exception(flight->error);
     if (!flight->result) return {};
-    const std::int64_t until = flight->result->fresh_until.load(std::memory_order_relaxed);
-    const bool stale = until != Entry::never && now_ms() >= until;
-    if (flight->result->negative) {
+    const bool stale = !flight->result->fresh(now_ms());
+    if (flight->result->negative()) {
         if constexpr (detail::may_be_absent<F>) return {};
         return load_alone<T>(key, hash, load, options);
     }
@@ -130,7 +128,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
                              const detail::Ticket& ticket) -> Found {
     // A remembered absence is no answer for a loader that always has a value.
     const auto answers = [this](const Found& found) {
-        if (found.entry->negative) return detail::may_be_absent<F>;
+        if (found.entry->negative()) return detail::may_be_absent<F>;
         return static_cast<bool>(present<T>({Ref::share(found.entry.get()), found.tier, found.stale}));
     };
     if (contains(options.read, TierId::memory)) {
@@ -140,8 +138,8 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
     std::vector<WriteCondition> seen;
     if constexpr (readable_below<T>) {
         if (!lower_.empty()) {
-            LowerFound below = find_lower<T>(key, {.tiers = options.read});
-            if (below.found.entry && (detail::may_be_absent<F> || !below.found.entry->negative)) {
+            LowerFound below = find_lower<T>(key, {.tiers = options.read}, true, options.idle.has_value());
+            if (below.found.entry && (detail::may_be_absent<F> || !below.found.entry->negative())) {
                 if (contains(options.write, TierId::memory))
                     promote(key, hash, below, ticket, copy_options(options));
                 return std::move(below.found);
@@ -158,7 +156,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
         if constexpr (readable_below<T>) {
             if (!stale.entry) stale = find_lower<T>(key, {.tiers = options.read, .allow_stale = true}).found;
         }
-        if (!stale.entry || stale.entry->negative || !answers(stale) || fences_.marked(ticket)) throw;
+        if (!stale.entry || stale.entry->negative() || !answers(stale) || fences_.marked(ticket)) throw;
         return stale;
     }
 }
@@ -185,8 +183,6 @@ auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash,
 
     const auto keep = [&](detail::PreparedValue& prepared) {
         prepared.record.load_cost = cost;
-        prepared.entry->load_cost_us = static_cast<std::uint32_t>(
-            std::min<std::int64_t>(cost.count(), std::numeric_limits<std::uint32_t>::max()));
         if (prepared.too_large) count(Event::rejected);
         const bool wanted = !prepared.record.negative ||
                             context.options.negative_ttl.value_or(Duration::zero()) > Duration::zero();
@@ -198,13 +194,13 @@ auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash,
     };
     if constexpr (detail::is_optional<Result>) {
         if (!loaded->has_value()) {
-            detail::PreparedValue prepared = prepare_negative(key);
+            detail::PreparedValue prepared = prepare_negative(key, idles(context.options));
             return keep(prepared);
         }
-        detail::PreparedValue prepared = prepare(key, std::move(**loaded));
+        detail::PreparedValue prepared = prepare(key, std::move(**loaded), idles(context.options));
         return keep(prepared);
     } else {
-        detail::PreparedValue prepared = prepare(key, std::move(*loaded));
+        detail::PreparedValue prepared = prepare(key, std::move(*loaded), idles(context.options));
         return keep(prepared);
     }
 }

@@ -17,14 +17,12 @@ template <class Codec>
 auto SmartCache<Codec>::find_memory(std::string_view key, std::uint64_t hash, bool allow_stale,
                                     bool touch) const -> Found {
     if (!memory_) return {};
-    std::int64_t now = Entry::never;  // read by `find`, if the entry can die
+    std::int64_t now = 0;  // read by `find`, if the entry can die
     Ref entry = memory_->find(
         hash, [key](const Entry& other) { return equal_text(other.key(), key); }, touch, now);
     if (!entry) return {};
     // `now` may be a little ahead: only what is stale by it needs the exact time.
-    const bool stale = !entry->fresh(now) &&
-                       entry->fresh_until.load(std::memory_order_relaxed) != Entry::never &&
-                       !entry->fresh(now_ms());
+    const bool stale = entry->grace != 0 && !entry->fresh(now) && !entry->fresh(now_ms());
     if (stale && !allow_stale) return {};
     return {std::move(entry), TierId::memory, stale};
 }
@@ -46,29 +44,28 @@ void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record) const
     const Duration fresh_for = most > Duration::zero() ? std::min(left, most) : left;
     const Duration kept_for =
         fresh_for < left ? fresh_for : remaining(std::max(record.expires, record.stale_until), wall);
-    entry.created = (now - (wall - record.created)).time_since_epoch().count();
-    entry.fresh_until.store(saturating_add(now, fresh_for).time_since_epoch().count(),
-                            std::memory_order_relaxed);
-    entry.dead_at.store(saturating_add(now, kept_for).time_since_epoch().count(), std::memory_order_relaxed);
-    const Duration idle = record.copies.idle.value_or(config_.memory.idle.value_or(Duration::zero()));
-    entry.set_idle(idle.count(), now.time_since_epoch().count());
-    entry.stamp = record.stamp;
-    entry.load_cost_us = static_cast<std::uint32_t>(
-        std::min<std::int64_t>(record.load_cost.count(), std::numeric_limits<std::uint32_t>::max()));
+    entry.set_times((now - (wall - record.created)).time_since_epoch().count(),
+                    saturating_add(now, fresh_for).time_since_epoch().count(),
+                    kept_for == Duration::max() ? Entry::never : (kept_for - fresh_for).count());
+    if (entry.idles) {
+        const Duration idle = record.copies.idle.value_or(config_.memory.idle.value_or(Duration::zero()));
+        entry.set_idle(idle.count(), now.time_since_epoch().count());
+    }
 }
 
 /// The record's value as an entry of L1, or nothing when it cannot be read as T.
 template <class Codec>
 template <class T>
-auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& record) const -> Ref {
-    if (record.negative) return Entry::create_negative(arena(), key);
+auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& record, bool idles) const
+    -> Ref {
+    if (record.negative) return Entry::create_negative(arena(), key, idles);
     if (record.raw_size > config_.max_value_size || !unpackable(record)) {
         count(Event::corrupt);
         return {};
     }
     const auto size = static_cast<std::size_t>(record.raw_size);
     if (record.kind != ValueKind::coded) {
-        Ref entry = Entry::create_flat(arena(), key, record.kind, size);
+        Ref entry = Entry::create_flat(arena(), key, record.kind, size, idles);
         if (unpack_payload(record, static_cast<std::byte*>(entry->value()))) return entry;
         count(Event::corrupt);
         return {};
@@ -92,9 +89,10 @@ auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& re
         if (std::optional<Owned> value = codec_.template decode<Owned>(payload)) {
             if constexpr (detail::is_flat<Owned>)
                 return flat_entry(key, detail::is_text<Owned> ? ValueKind::text : ValueKind::bytes,
-                                  detail::flat_bytes(*value));
+                                  detail::flat_bytes(*value), idles);
             else
-                return Entry::template create_object<Codec, Owned, true>(arena(), key, std::move(*value));
+                return Entry::template create_object<Codec, Owned, true>(arena(), key, std::move(*value),
+                                                                         idles);
         }
     }
     count(Event::type_mismatches);
@@ -102,8 +100,9 @@ auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& re
 }
 
 template <class Codec>
-auto SmartCache<Codec>::flat_entry(std::string_view key, ValueKind kind, ByteView bytes) const -> Ref {
-    Ref entry = Entry::create_flat(arena(), key, kind, bytes.size());
+auto SmartCache<Codec>::flat_entry(std::string_view key, ValueKind kind, ByteView bytes, bool idles) const
+    -> Ref {
+    Ref entry = Entry::create_flat(arena(), key, kind, bytes.size(), idles);
     if (!bytes.empty()) std::memcpy(entry->value(), bytes.data(), bytes.size());
     return entry;
 }
@@ -111,8 +110,8 @@ auto SmartCache<Codec>::flat_entry(std::string_view key, ValueKind kind, ByteVie
 /// Asks the lower tiers in order, up to the first that has the value.
 template <class Codec>
 template <class T>
-auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& options, bool counted) const
-    -> LowerFound {
+auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& options, bool counted,
+                                   bool idles) const -> LowerFound {
     LowerFound result;
     const std::string physical = physical_key(config_.key_prefix, key);
     const WallTime now = time_.wall();
@@ -122,7 +121,7 @@ auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& opti
         Tier& tier = *lower_[i].tier;
         const auto found = [&](const RecordView& record) {
             result.seen.back() = WriteCondition::if_stamp(record.stamp);
-            accept<T>(key, record, i, now, options.allow_stale, result);
+            accept<T>(key, record, i, now, options.allow_stale, idles, result);
         };
         (void)(counted ? tier.read(physical, found) : tier.peek(physical, found));
         if (result.found.entry) break;
@@ -133,9 +132,9 @@ auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& opti
 template <class Codec>
 template <class T>
 void SmartCache<Codec>::accept(std::string_view key, const RecordView& record, std::size_t index,
-                               WallTime now, bool allow_stale, LowerFound& result) const {
+                               WallTime now, bool allow_stale, bool idles, LowerFound& result) const {
     if (!usable(record, now, allow_stale)) return;
-    Ref entry = decode_record<T>(key, record);
+    Ref entry = decode_record<T>(key, record, idles || record.copies.idle || config_.memory.idle);
     if (!entry) return;
     date_entry(*entry, record);
     result.found = {std::move(entry), lower_[index].id, !record.fresh_at(now)};
@@ -185,12 +184,9 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
     Entry& entry = *result.found.entry;
     if (own.memory_ttl) {
         const std::int64_t end = saturating_add(time_.now(), stay).time_since_epoch().count();
-        if (end < entry.fresh_until.load(std::memory_order_relaxed)) {
-            entry.fresh_until.store(end, std::memory_order_relaxed);
-            entry.dead_at.store(end, std::memory_order_relaxed);
-        }
+        if (end < entry.fresh_until()) entry.set_times(entry.created(), end, 0);
     }
-    if (own.idle) entry.set_idle(own.idle->count(), now_ms());
+    if (own.idle && entry.idles) entry.set_idle(own.idle->count(), now_ms());
     const std::optional<std::size_t> weight = own.weight ? own.weight : result.copies.weight;
     if (!memory_->fits(weight_of(entry, weight))) return;
     insert_memory(key, hash, Ref::share(&entry), weight);
@@ -199,22 +195,14 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
 
 template <class Codec>
 auto SmartCache<Codec>::unpacked(const Entry& entry) const -> Ref {
-    Ref copy = Entry::create_flat(arena(), entry.key(), entry.kind, entry.raw_size);
+    Ref copy = Entry::create_flat(arena(), entry.key(), entry.kind(), entry.raw_size(), false);
     RecordView packed;
     packed.compressed = true;
-    packed.raw_size = entry.raw_size;
+    packed.raw_size = entry.raw_size();
     packed.payload = entry.stored_bytes();
     if (!unpack_payload(packed, static_cast<std::byte*>(copy->value()))) return {};
-    copy_times(entry, *copy);
+    copy->copy_times(entry);
     return copy;
-}
-
-template <class Codec>
-void SmartCache<Codec>::copy_times(const Entry& from, Entry& to) noexcept {
-    to.created = from.created;
-    to.stamp = from.stamp;
-    to.fresh_until.store(from.fresh_until.load(std::memory_order_relaxed), std::memory_order_relaxed);
-    to.dead_at.store(from.dead_at.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
 /// The value under another type than it is kept as, through the codec; nothing when that would change it.
@@ -225,11 +213,11 @@ auto SmartCache<Codec>::convert(const Entry& entry) const -> Ref {
     if constexpr (CodecFor<Codec, Owned>) {
         ByteSink bytes;
         try {
-            if (entry.flat()) {
+            if (!entry.object()) {
                 // Text reads as the codec's own type for anything (a JSON string), and as nothing else.
                 if constexpr (std::same_as<T, default_type> && CodecFor<Codec, std::string>) {
-                    if (entry.kind != ValueKind::text) return {};
-                    if (entry.compressed) {
+                    if (entry.kind() != ValueKind::text) return {};
+                    if (entry.packed()) {
                         const Ref whole = unpacked(entry);
                         if (!whole) return {};
                         codec_.encode(std::string(as_text_view(whole->stored_bytes())), bytes);
@@ -254,11 +242,11 @@ auto SmartCache<Codec>::convert(const Entry& entry) const -> Ref {
         Ref converted;
         if constexpr (detail::is_flat<Owned>)
             converted = flat_entry(entry.key(), detail::is_text<Owned> ? ValueKind::text : ValueKind::bytes,
-                                   detail::flat_bytes(*value));
+                                   detail::flat_bytes(*value), false);
         else
-            converted =
-                Entry::template create_object<Codec, Owned, true>(arena(), entry.key(), std::move(*value));
-        copy_times(entry, *converted);
+            converted = Entry::template create_object<Codec, Owned, true>(arena(), entry.key(),
+                                                                          std::move(*value), false);
+        converted->copy_times(entry);
         return converted;
     } else {
         return {};
@@ -268,11 +256,11 @@ auto SmartCache<Codec>::convert(const Entry& entry) const -> Ref {
 template <class Codec>
 template <class T>
 Lookup<T> SmartCache<Codec>::present(Found found) const {
-    if (!found.entry || found.entry->negative) return {};
+    if (!found.entry || found.entry->negative()) return {};
     if constexpr (detail::is_flat<T>) {
-        Ref flat = !found.entry->flat()      ? convert<T>(*found.entry)
-                   : found.entry->compressed ? unpacked(*found.entry)
-                                             : std::move(found.entry);
+        Ref flat = found.entry->plain()    ? std::move(found.entry)
+                   : found.entry->packed() ? unpacked(*found.entry)
+                                           : convert<T>(*found.entry);
         if (!flat) return {};
         std::optional<T> value = detail::from_flat<T>(flat->stored_bytes());
         return Lookup<T>(std::move(flat), std::move(value), time_, found.tier, found.stale);
@@ -293,7 +281,7 @@ template <class T>
 Lookup<T> SmartCache<Codec>::answer(Found found) const {
     const TierId tier = found.tier;
     const bool stale = found.stale;
-    const bool there = found.entry && !found.entry->negative;
+    const bool there = found.entry && !found.entry->negative();
     Lookup<T> result = present<T>(std::move(found));
     if (result) {
         count_hit(tier, stale);
@@ -304,17 +292,26 @@ Lookup<T> SmartCache<Codec>::answer(Found found) const {
     return result;
 }
 
+// What a hit in L1 takes is inlined into one function, and everything else kept out of it: calls between them
+// cost as much as the lookup itself.
 template <class Codec>
 template <class T>
 Lookup<T> SmartCache<Codec>::get(std::string_view key, const ReadOptions& options) {
+    const std::uint64_t hash = hash_of(key);
+    if (contains(options.tiers, TierId::memory)) [[likely]] {
+        Found found = find_memory(key, hash, options.allow_stale);
+        if (found.entry) [[likely]]
+            return answer<T>(std::move(found));
+    }
+    return get_below<T>(key, hash, options);
+}
+
+template <class Codec>
+template <class T>
+Lookup<T> SmartCache<Codec>::get_below(std::string_view key, std::uint64_t hash, const ReadOptions& options) {
     if (key.size() > config_.max_key_size) {
         count(Event::rejected);
         return answer<T>({});
-    }
-    const std::uint64_t hash = hash_of(key);
-    if (contains(options.tiers, TierId::memory)) {
-        Found found = find_memory(key, hash, options.allow_stale);
-        if (found.entry) return answer<T>(std::move(found));
     }
     if constexpr (readable_below<T>) {
         if (!lower_.empty()) {
@@ -343,7 +340,7 @@ template <class Codec>
 bool SmartCache<Codec>::exists(std::string_view key) const {
     if (key.size() > config_.max_key_size) return false;
     if (const Found found = find_memory(key, hash_of(key), false, false); found.entry)
-        return !found.entry->negative;
+        return !found.entry->negative();
     if (lower_.empty()) return false;
     const std::string physical = physical_key(config_.key_prefix, key);
     const WallTime now = time_.wall();
@@ -419,7 +416,7 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
             lower_[i].tier->read_many(asked, [&](std::size_t index, const RecordView& record) {
                 Wanted& one = wanted[open[index]];
                 one.result.seen.back() = WriteCondition::if_stamp(record.stamp);
-                accept<T>(one.key(), record, i, now, false, one.result);
+                accept<T>(one.key(), record, i, now, false, false, one.result);
             });
         }
         for (std::size_t w = 0; w < wanted.size(); ++w) {

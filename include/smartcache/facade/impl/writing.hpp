@@ -14,25 +14,26 @@ namespace smartcache::inline v0 {
 /// Builds everything that storing `value` takes; no lock is held.
 template <class Codec>
 template <class T>
-detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value) const {
+detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value, bool idles) const {
     using Value = std::decay_t<T>;
     detail::PreparedValue prepared;
     if constexpr (detail::is_memory_only<Value>) {
         using Inner = typename detail::strip_memory_only<Value>::type;
         if constexpr (detail::is_flat<Inner>) {
             prepared.entry = flat_entry(key, detail::is_text<Inner> ? ValueKind::text : ValueKind::bytes,
-                                        detail::flat_bytes(value.value));
-            prepared.too_large = prepared.entry->raw_size > config_.max_value_size;
+                                        detail::flat_bytes(value.value), idles);
+            prepared.too_large = prepared.entry->value_size > config_.max_value_size;
         } else {
-            prepared.entry = Entry::template create_object<Codec, Inner, false>(arena(), key,
-                                                                                std::forward<T>(value).value);
+            prepared.entry = Entry::template create_object<Codec, Inner, false>(
+                arena(), key, std::forward<T>(value).value, idles);
             prepared.too_large = value_bytes(*prepared.entry) > config_.max_value_size;
         }
     } else if constexpr (detail::is_flat<Value>) {
         const Value& flat = value;  // an array becomes a pointer to its characters
         const ByteView bytes = detail::flat_bytes(flat);
-        prepared.entry = flat_entry(key, detail::is_text<Value> ? ValueKind::text : ValueKind::bytes, bytes);
-        prepared.record.kind = prepared.entry->kind;
+        prepared.entry =
+            flat_entry(key, detail::is_text<Value> ? ValueKind::text : ValueKind::bytes, bytes, idles);
+        prepared.record.kind = prepared.entry->kind();
         prepared.record.payload = prepared.entry->stored_bytes();
         prepared.too_large = bytes.size() > config_.max_value_size;
         prepared.goes_below = true;
@@ -55,7 +56,7 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
             }
         }
         prepared.entry =
-            Entry::template create_object<Codec, Value, true>(arena(), key, std::forward<T>(value));
+            Entry::template create_object<Codec, Value, true>(arena(), key, std::forward<T>(value), idles);
         prepared.record.kind = ValueKind::coded;
         prepared.record.codec = static_cast<std::uint8_t>(Codec::id);
         prepared.record.payload = prepared.encoded.view();
@@ -67,9 +68,9 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
 }
 
 template <class Codec>
-detail::PreparedValue SmartCache<Codec>::prepare_negative(std::string_view key) const {
+detail::PreparedValue SmartCache<Codec>::prepare_negative(std::string_view key, bool idles) const {
     detail::PreparedValue prepared;
-    prepared.entry = Entry::create_negative(arena(), key);
+    prepared.entry = Entry::create_negative(arena(), key, idles);
     prepared.record.negative = true;
     prepared.goes_below = true;
     finish_record(prepared);
@@ -80,8 +81,7 @@ template <class Codec>
 void SmartCache<Codec>::finish_record(detail::PreparedValue& value) const {
     RecordView& record = value.record;
     record.schema = config_.schema_version;
-    record.stamp = value.entry->stamp = random_stamp();
-    value.random = random_stamp();
+    if (!lower_.empty()) record.stamp = random_stamp();
     record.raw_size = record.payload.size();
     if (!lower_.empty() && value.goes_below && !value.too_large) {
         (void)compress_payload(record, config_.compression, value.packed);
@@ -98,7 +98,7 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
         value.record.negative ? *options.negative_ttl : lifetime_in(lower.id, lower.ttl, options);
     if (wanted <= Duration::zero()) return false;
     value.record.created = now;
-    value.record.expires = saturating_add(now, options.jitter.apply(wanted, value.random));
+    value.record.expires = saturating_add(now, value.jittered(wanted, options.jitter));
     value.record.stale_until = saturating_add(value.record.expires, options.grace);
     if (!value.record.negative) value.record.copies = copy_options(options);
     return true;
@@ -112,7 +112,7 @@ void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
                                                   : lifetime_in(TierId::memory, config_.memory.ttl, options);
     const MonotonicTime now = time_.now();
     Entry& entry = *value.entry;
-    entry.created = now.time_since_epoch().count();
+    entry.set_times(now.time_since_epoch().count(), Entry::never, 0);
     if (!memory_ || value.too_large || !contains(options.write, TierId::memory) ||
         wanted <= Duration::zero()) {
         (void)forget_memory(key, hash);
@@ -123,12 +123,12 @@ void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
         (void)forget_memory(key, hash);
         return;
     }
-    const MonotonicTime expires = saturating_add(now, options.jitter.apply(wanted, value.random));
-    entry.fresh_until.store(expires.time_since_epoch().count(), std::memory_order_relaxed);
-    entry.dead_at.store(saturating_add(expires, options.grace).time_since_epoch().count(),
-                        std::memory_order_relaxed);
-    entry.set_idle(options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count(),
-                   entry.created);
+    const MonotonicTime expires = saturating_add(now, value.jittered(wanted, options.jitter));
+    entry.set_times(now.time_since_epoch().count(), expires.time_since_epoch().count(),
+                    options.grace.count());
+    if (entry.idles)
+        entry.set_idle(options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count(),
+                       now.time_since_epoch().count());
     insert_memory(key, hash, packed_for_memory(Ref::share(&entry)), options.weight);
     count(Event::memory_sets);
     stored = true;
@@ -137,18 +137,17 @@ void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
 /// The same value LZ4-compressed, where the options ask for that and it pays; else the entry itself.
 template <class Codec>
 auto SmartCache<Codec>::packed_for_memory(Ref entry) const -> Ref {
-    if (!config_.memory.compression || !entry->flat()) return entry;
+    if (!config_.memory.compression || !entry->plain()) return entry;
     RecordView record;
     record.payload = entry->stored_bytes();
     record.raw_size = record.payload.size();
     ByteSink scratch;
     if (!compress_payload(record, {.enabled = true, .threshold = config_.compression.threshold}, scratch))
         return entry;
-    Ref packed = flat_entry(entry->key(), entry->kind, record.payload);
-    packed->raw_size = entry->raw_size;
-    packed->compressed = true;
-    packed->set_idle(entry->idle, entry->created);
-    copy_times(*entry, *packed);
+    Ref packed = Entry::create_packed(arena(), entry->key(), entry->kind(), entry->raw_size(), record.payload,
+                                      entry->idles);
+    if (entry->idles) packed->set_idle(entry->idle_length(), entry->created());
+    packed->copy_times(*entry);
     return packed;
 }
 
@@ -168,7 +167,7 @@ bool SmartCache<Codec>::forget_memory(std::string_view key, std::uint64_t hash) 
     (void)memory_->take_if(
         hash, [key](const Entry& other) { return other.key() == key; },
         [&](Entry& entry) {
-            value_was_there = !entry.dead(now) && !entry.negative;
+            value_was_there = !entry.dead(now) && !entry.negative();
             return true;
         });
     return value_was_there;
@@ -245,9 +244,13 @@ bool SmartCache<Codec>::set(std::string_view key, T&& value, const EntryOptions&
         count(Event::rejected);
         return false;
     }
-    detail::PreparedValue prepared = prepare(key, std::forward<T>(value));
+    // What is there already is fetched while the value is built.
+    const std::uint64_t hash = hash_of(key);
+    if (memory_) memory_->prefetch_bucket(hash);
+    detail::PreparedValue prepared = prepare(key, std::forward<T>(value), idles(options));
+    if (memory_) memory_->prefetch_entry(hash);
     if (prepared.too_large) count(Event::rejected);
-    return commit(key, hash_of(key), prepared, options);
+    return commit(key, hash, prepared, options);
 }
 
 template <class Codec>
@@ -272,7 +275,8 @@ std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& optio
             count(Event::rejected);
             continue;
         }
-        all.push_back({physical_key(config_.key_prefix, key), key.size(), hash_of(key), prepare(key, value)});
+        all.push_back({physical_key(config_.key_prefix, key), key.size(), hash_of(key),
+                       prepare(key, value, idles(options))});
         if (all.back().value.too_large) count(Event::rejected);
         hashes.push_back(all.back().hash);
     }
@@ -381,17 +385,9 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
     const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order(hash);
     bool changed = false;
-    if (const Found found = find_memory(key, hash, false, false); found.entry && !found.entry->negative) {
-        Entry& entry = *found.entry;
+    if (const Found found = find_memory(key, hash, false, false); found.entry && !found.entry->negative()) {
         const MonotonicTime expires = saturating_add(time_.now(), ttl.value_or(Duration::zero()));
-        const std::int64_t expired = entry.fresh_until.load(std::memory_order_relaxed);
-        const std::int64_t dead = entry.dead_at.load(std::memory_order_relaxed);
-        const Duration grace = dead == expired        ? Duration::zero()
-                               : dead == Entry::never ? Duration::max()
-                                                      : Duration(dead - expired);
-        entry.dead_at.store(saturating_add(expires, grace).time_since_epoch().count(),
-                            std::memory_order_relaxed);
-        entry.fresh_until.store(expires.time_since_epoch().count(), std::memory_order_relaxed);
+        found.entry->move_times(found.entry->created(), expires.time_since_epoch().count());
         changed = true;
     }
     if (!lower_.empty()) {

@@ -1,4 +1,4 @@
-#include <smartcache/policy/intrusive_list.hpp>
+#include <smartcache/policy/node_list.hpp>
 
 #include <deque>
 #include <random>
@@ -9,14 +9,15 @@
 namespace policy = smartcache::policy;
 
 namespace {
-std::vector<const policy::Node*> forwards(const policy::IntrusiveList& list) {
+std::vector<const policy::Node*> forwards(const policy::NodeList& list) {
     std::vector<const policy::Node*> nodes;
-    for (const policy::Node* node = list.front(); node != nullptr; node = node->next) nodes.push_back(node);
+    for (const policy::Node* node = list.front(); node != nullptr; node = list.older(*node))
+        nodes.push_back(node);
     return nodes;
 }
-std::vector<const policy::Node*> backwards(const policy::IntrusiveList& list) {
+std::vector<const policy::Node*> backwards(const policy::NodeList& list) {
     std::vector<const policy::Node*> nodes;
-    for (const policy::Node* node = list.back(); node != nullptr; node = node->prev)
+    for (const policy::Node* node = list.back(); node != nullptr; node = list.newer(*node))
         nodes.insert(nodes.begin(), node);
     return nodes;
 }
@@ -25,7 +26,10 @@ std::vector<const policy::Node*> backwards(const policy::IntrusiveList& list) {
 TEST_CASE("a list agrees with a deque under random pushes, erases, moves and replacements",
           "[policy][list]") {
     std::mt19937 random(7);
-    policy::IntrusiveList list{3};
+    policy::NodeLinks links;
+    links.reserve(40);
+    policy::NodeList list{3, links};
+    policy::NodeList other_list{4, links};
     std::deque<const policy::Node*> expected;
     std::vector<policy::Node> nodes(40);
     for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i].weight = static_cast<std::uint32_t>(i);
@@ -34,11 +38,11 @@ TEST_CASE("a list agrees with a deque under random pushes, erases, moves and rep
         if (node.queue == 0) {
             if (random() % 2 == 0) {
                 list.push_front(node);
-                expected.push_front(&node);
             } else {
-                list.push_back(node);
-                expected.push_back(&node);
+                other_list.push_front(node);
+                other_list.move_to(list, node);
             }
+            expected.push_front(&node);
         } else {
             const auto at = std::find(expected.begin(), expected.end(), &node);
             switch (random() % 3) {
@@ -72,17 +76,47 @@ TEST_CASE("a list agrees with a deque under random pushes, erases, moves and rep
 }
 
 TEST_CASE("a node knows the list it is in, and none after it left", "[policy][list]") {
-    policy::IntrusiveList one{1};
-    policy::IntrusiveList two{2};
+    policy::NodeLinks links;
+    links.reserve(1);
+    policy::NodeList one{1, links};
+    policy::NodeList two{2, links};
     policy::Node node;
     one.push_front(node);
     CHECK(one.contains(node));
     CHECK_FALSE(two.contains(node));
-    one.erase(node);
-    two.push_back(node);
+    one.move_to(two, node);
+    CHECK_FALSE(one.contains(node));
     CHECK(two.contains(node));
+    CHECK(one.empty());
     two.erase(node);
     CHECK(int{node.queue} == 0);
-    CHECK(node.prev == nullptr);
-    CHECK(node.next == nullptr);
+    CHECK(two.empty());
+}
+
+TEST_CASE("links are used again, stay where they are, and are given back on request", "[policy][list]") {
+    policy::NodeLinks links;
+    CHECK(links.memory_bytes() == 0);
+    policy::NodeList list{1, links};
+    std::vector<policy::Node> nodes(3000);
+    std::size_t most = 0;
+    for (int round = 0; round < 3; ++round) {
+        for (policy::Node& node : nodes) {
+            links.reserve(list.size() + 1);
+            list.push_front(node);
+        }
+        if (most == 0) most = links.memory_bytes();
+        CHECK(links.memory_bytes() == most);
+        CHECK(most >= nodes.size() * sizeof(policy::NodeLinks::Link));
+        CHECK(most <= nodes.size() * 20);
+        for (std::size_t i = 0; i < nodes.size(); i += 2) list.erase(nodes[i]);
+        for (std::size_t i = 0; i < nodes.size(); i += 2) list.push_front(nodes[i]);
+        CHECK(links.memory_bytes() == most);
+        CHECK(list.back() == &nodes[1]);
+        links.trim();
+        CHECK(links.memory_bytes() == most);
+        for (policy::Node& node : nodes) list.erase(node);
+        CHECK(links.memory_bytes() == most);
+        links.trim();
+        CHECK(links.memory_bytes() < most / 4);
+    }
 }
