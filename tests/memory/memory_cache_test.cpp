@@ -1,8 +1,11 @@
 #include <smartcache/memory/memory_cache.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -122,6 +125,47 @@ TEST_CASE("idle time is renewed by reads alone", "[memory][idle]") {
     CHECK(cache.contains("k"));  // does not count as a read
     clock.advance(1s);
     CHECK_FALSE(cache.get("k"));
+}
+
+TEST_CASE("what has expired goes before anything alive", "[memory][ttl][eviction]") {
+    for (const sc::EvictionPolicy policy :
+         {sc::EvictionPolicy::adaptive, sc::EvictionPolicy::lru, sc::EvictionPolicy::s3_fifo,
+          sc::EvictionPolicy::sieve, sc::EvictionPolicy::w_tinylfu}) {
+        CAPTURE(sc::to_string(policy));
+        sc::FakeClock clock;
+        std::map<sc::RemovalCause, int> causes;
+        sc::MemoryCache<int, int> cache(
+            {.capacity = 1000, .shards = 1, .policy = policy},
+            {.on_removal = [&](int, int, sc::RemovalCause cause) { ++causes[cause]; }, .clock = &clock});
+        std::mt19937 random(3);
+        for (int i = 0; i < 1000; ++i)
+            cache.set(i, i, i % 2 == 0 ? std::chrono::milliseconds(1000 + random() % 1000) : 1h);
+        for (int i = 0; i < 1000; i += 2) (void)cache.get(i);  // asked for, and yet first to go
+        clock.advance(2s);
+        for (int i = 1000; i < 1500; ++i) cache.set(i, i, 1h);
+        CHECK(causes[sc::RemovalCause::expired] == 500);
+        CHECK(causes[sc::RemovalCause::evicted] == 0);
+        for (int i = 1; i < 1000; i += 2) CHECK(cache.contains(i));
+        cache.set(1500, 1500, 1h);
+        CHECK(causes[sc::RemovalCause::evicted] == 1);
+    }
+}
+
+TEST_CASE("a sweep removes what is dead, by lifetime or for idleness, and nothing else",
+          "[memory][ttl][idle]") {
+    sc::FakeClock clock;
+    sc::MemoryCache<int, int> cache({.capacity = 10'000, .idle = 10s}, {.clock = &clock});
+    for (int i = 0; i < 3000; ++i) cache.set(i, i, i % 3 == 0 ? 5s : i % 3 == 1 ? 1h : sc::Duration::max());
+    clock.advance(5s);
+    CHECK(cache.run_maintenance() == 1000);
+    for (int i = 0; i < 3000; ++i)
+        if (i % 3 != 0 && i % 2 == 0) CHECK(cache.get(i));
+    clock.advance(5s);
+    CHECK(cache.run_maintenance() == 1000);  // the odd ones, not asked for since
+    CHECK(cache.size() == 1000);
+    for (int i = 0; i < 3000; ++i) cache.set(i, i, 1s);  // sooner than what was planned for these keys
+    clock.advance(1s);
+    CHECK(cache.run_maintenance() == 3000);
 }
 
 TEST_CASE("the bound on bytes holds, by size or by the weigher's word", "[memory][weight]") {

@@ -86,6 +86,15 @@ struct EntryBase : policy::Node {
         return idle.length != 0 && unused >= static_cast<std::int32_t>(idle.length);
     }
 
+    /// When it will be dead if nobody reads it, in ms. @param now  not before its last access
+    [[nodiscard]] std::int64_t due(std::int64_t now) const noexcept {
+        const std::int64_t end = dead_at.load(std::memory_order_relaxed);
+        if (!idles || idle_time().length == 0) return end < out_of_reach ? end : never;
+        const std::uint32_t unused =
+            static_cast<std::uint32_t>(now) - idle_time().accessed_at.load(std::memory_order_relaxed);
+        return std::min(end, now + idle_time().length - static_cast<std::int32_t>(unused));
+    }
+
     /// Counts what the value owns outside the allocation. Beyond 4 GiB all is one.
     void add_bytes(std::size_t more) noexcept {
         constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();

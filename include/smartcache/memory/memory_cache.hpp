@@ -278,7 +278,7 @@ class MemoryCache {
         store_.resize(capacity);
     }
 
-    /// Removes what has expired. O(entries). @return how many
+    /// Removes what has expired. O(expired). @return how many
     std::size_t run_maintenance() { return store_.sweep(); }
 
     [[nodiscard]] TierStats stats() const {

@@ -42,6 +42,7 @@
 #include <smartcache/memory/hit_buffer.hpp>
 #include <smartcache/memory/options.hpp>
 #include <smartcache/memory/table.hpp>
+#include <smartcache/memory/timer_wheel.hpp>
 #include <smartcache/policy/make_policy.hpp>
 
 namespace smartcache::inline v0::detail {
@@ -226,21 +227,23 @@ class Store {
             take_out(shard, place, RemovalCause::expired, removed);
             place = {};
         }
+        Entry& entry = *fresh;
         if (place) {
             if (only_if_absent) return false;
             Entry* const old = &entry_at(place);
-            shard.policy->replace(*old, *fresh);
-            shard.bytes += fresh->bytes;
+            shard.policy->replace(*old, entry);
+            shard.bytes += entry.bytes;
             shard.bytes -= old->bytes;
             Table::replace(place, fresh.release());
             removed.add(old, RemovalCause::replaced);
         } else {
             grow_if_full(shard);
-            shard.policy->insert(*fresh);
-            shard.bytes += fresh->bytes;
+            shard.policy->insert(entry);
+            shard.bytes += entry.bytes;
             table_of(shard).insert(fresh.release());
             ++shard.entries;
         }
+        if (entry.can_expire()) set_timer(shard, entry);
         if (++shard.writes % writes_per_clock_check == 0) CoarseClock::synchronise();
         evict_surplus(shard, removed);
         return true;
@@ -282,13 +285,28 @@ class Store {
             count += shard.entries;
             table_of(shard).for_each(
                 [&](const Table::Place& place) { take_out(shard, place, RemovalCause::cleared, removed); });
+            shard.timers.clear();
             shrink_if_sparse(shard);
         }
         flush_retired();
         return count;
     }
 
-    /// Removes what has expired. O(entries), one shard at a time.
+    /// Calls `change(entry)` under the lock, if there is a live entry: for its times, which readers read meanwhile.
+    /// @return whether there was one
+    template <class Equal, class Change>
+    bool change_times(std::uint64_t hash, Equal equal, Change change) {
+        Shard& shard = shard_of(hash);
+        const std::lock_guard lock(shard.mutex);
+        const Table::Place place = locate(shard, hash, equal);
+        if (!place || place.entry()->dead(now_ms())) return false;
+        Entry& entry = entry_at(place);
+        change(entry);
+        if (entry.can_expire()) set_timer(shard, entry);
+        return true;
+    }
+
+    /// Removes what has expired, one shard at a time. O(expired).
     std::size_t sweep() {
         CoarseClock::synchronise();
         std::size_t count = 0;
@@ -297,11 +315,7 @@ class Store {
             Removed removed(*this, shard);
             const std::lock_guard lock(shard.mutex);
             pass_hits_on(shard);
-            table_of(shard).for_each([&](const Table::Place& place) {
-                if (!place.entry()->dead(now)) return;
-                take_out(shard, place, RemovalCause::expired, removed);
-                ++count;
-            });
+            count += expire(shard, now, removed);
             shrink_if_sparse(shard);
         }
         flush_retired();
@@ -368,6 +382,7 @@ class Store {
         for (Shard& shard : shards()) {
             const std::lock_guard lock(shard.mutex);
             for (const auto& table : shard.tables) total += table->memory_bytes();
+            total += shard.timers.memory_bytes();
             total += shard.policy->memory_bytes();
         }
         return total;
@@ -405,6 +420,8 @@ class Store {
         std::uint64_t max_bytes = no_bound;
         std::unique_ptr<policy::Policy> policy;
         std::vector<std::unique_ptr<Table>> tables;  // every one there was, by size; see table.hpp
+
+        TimerWheel timers;  // numbered by `Node::link`
 
         HitBuffer hits;
 
@@ -639,13 +656,46 @@ class Store {
         unlink(shard, place, cause, removed);
     }
 
+    void set_timer(Shard& shard, const Entry& entry) noexcept {
+        // The coarse clock may lag behind an access by the exact one, which then counts as one of now.
+        const std::int64_t now = entry.idles ? now_ms() : 0;
+        shard.timers.schedule(entry.link, entry.due(now));
+    }
+
+    /// Takes out what is dead by now. @return how many
+    std::size_t expire(Shard& shard, std::int64_t now, Removed& removed) noexcept {
+        std::size_t count = 0;
+        if (shard.timers.quiet(now)) return 0;
+        shard.timers.advance(now, [&](std::uint32_t number) {
+            policy::Node* const node = shard.policy->holder(number);
+            if (node == nullptr) return TimerWheel::never;  // its entry has left another way
+            Entry& entry = static_cast<Entry&>(*node);
+            if (!entry.can_expire()) return TimerWheel::never;
+            if (!entry.dead(now)) return entry.due(now);
+            take_out(shard, place_of(shard, entry), RemovalCause::expired, removed);
+            ++count;
+            return TimerWheel::never;
+        });
+        if (shard.entries == 0) shard.timers.clear();
+        return count;
+    }
+
+    [[nodiscard]] static Table::Place place_of(Shard& shard, const policy::Node& node) noexcept {
+        return table_of(shard).locate(node.hash, [&node](const EntryBase& entry) { return &entry == &node; });
+    }
+
+    [[nodiscard]] bool surplus(const Shard& shard) const noexcept {
+        return shard.entries > shard.max_entries || (by_bytes_ && shard.policy->weight() > shard.max_bytes);
+    }
+
+    /// What has expired goes before anything that is alive.
     void evict_surplus(Shard& shard, Removed& removed) noexcept {
-        while (shard.entries > shard.max_entries || (by_bytes_ && shard.policy->weight() > shard.max_bytes)) {
+        if (!surplus(shard)) return;
+        (void)expire(shard, time_.coarse().time_since_epoch().count(), removed);
+        while (surplus(shard)) {
             policy::Node* const victim = shard.policy->evict();
             if (victim == nullptr) return;
-            const Table::Place place = table_of(shard).locate(
-                victim->hash, [victim](const EntryBase& entry) { return &entry == victim; });
-            unlink(shard, place, RemovalCause::evicted, removed);
+            unlink(shard, place_of(shard, *victim), RemovalCause::evicted, removed);
         }
     }
 

@@ -62,6 +62,7 @@ class NodeLinks {
 
     void give(std::uint32_t number) noexcept {
         --used_;
+        (*this)[number].node = nullptr;
         (*this)[number].older = free_;
         free_ = number;
     }
@@ -71,6 +72,11 @@ class NodeLinks {
     }
     [[nodiscard]] const Link& operator[](std::uint32_t number) const noexcept {
         return blocks_[number / block_size][number % block_size];
+    }
+
+    /// Who has taken this link now; nullptr: nobody.
+    [[nodiscard]] Node* holder(std::uint32_t number) const noexcept {
+        return number < fresh_ ? (*this)[number].node : nullptr;
     }
 
     [[nodiscard]] std::size_t memory_bytes() const noexcept {

@@ -97,6 +97,9 @@ class Policy {
         if (!refused_.contains(node)) touch(node);
     }
 
+    /// The node whose `Node::link` is `number`; nullptr when no node has it now.
+    [[nodiscard]] Node* holder(std::uint32_t number) const noexcept { return links_.holder(number); }
+
     /// Whether this policy wants to be told of hits of keys with this hash. Any thread, no lock: one load and
     /// a mask.
     [[nodiscard]] bool wants_hit(std::uint64_t hash) const noexcept {

@@ -385,10 +385,17 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
     const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order(hash);
     bool changed = false;
-    if (const Found found = find_memory(key, hash, false, false); found.entry && !found.entry->negative()) {
-        const MonotonicTime expires = saturating_add(time_.now(), ttl.value_or(Duration::zero()));
-        found.entry->move_times(found.entry->created(), expires.time_since_epoch().count());
-        changed = true;
+    if (memory_) {
+        const std::int64_t now = now_ms();
+        const std::int64_t end =
+            saturating_add(time_.now(), ttl.value_or(Duration::zero())).time_since_epoch().count();
+        (void)memory_->change_times(
+            hash, [key](const Entry& other) { return other.key() == key; },
+            [&](Entry& entry) {
+                if (entry.negative() || !entry.fresh(now)) return;
+                entry.move_times(entry.created(), end);
+                changed = true;
+            });
     }
     if (!lower_.empty()) {
         const std::string physical = physical_key(config_.key_prefix, key);
