@@ -90,7 +90,7 @@ class HazardDomain {
         {
             const std::lock_guard lock(mutex_);
             try {
-                waiting_.push_back({object, drop});
+                waiting_.push_back({reinterpret_cast<std::uintptr_t>(object), drop});
             } catch (...) {
                 // Out of memory for a note of 16 bytes: the object is never freed. Nothing else is safe.
                 return;
@@ -128,7 +128,7 @@ class HazardDomain {
         objects.clear();
     }
 
-    /// Frees of the waiting objects those that are no longer protected.
+    /// Frees of the waiting objects those that are no longer protected. O((slots + waiting) log waiting).
     void sweep() noexcept {
         std::vector<Waiting> ready;
         {
@@ -138,14 +138,15 @@ class HazardDomain {
             } catch (...) {
                 return;
             }
+            mark_waiting();
             std::erase_if(waiting_, [&](const Waiting& each) {
-                if (mark(each.object)) return false;
+                if (each.is_protected) return false;
                 ready.push_back(each);
                 return true;
             });
         }
         // Outside the lock: destructors of values are callers' code.
-        for (const Waiting& each : ready) each.drop(each.object);
+        for (const Waiting& each : ready) each.drop(reinterpret_cast<void*>(each.object));
     }
 
     /// Objects that were taken out and are still pinned.
@@ -178,8 +179,9 @@ class HazardDomain {
     static_assert(sizeof(Block) == block_bytes);
 
     struct Waiting {
-        void* object;
+        std::uintptr_t object;
         Drop drop;
+        bool is_protected = false;  // as of the last look at the slots
     };
 
     /// The slots this thread owns in the domain it used last.
@@ -274,17 +276,24 @@ class HazardDomain {
         return found;
     }
 
-    /// Asks those who protect `object` to sweep when they are done. @return whether anybody does
-    bool mark(const void* object) noexcept {
-        const auto address = reinterpret_cast<std::uintptr_t>(object);
-        bool found = false;
+    /// Finds out which of the waiting objects are protected, and asks those who do to sweep when they are done. The
+    /// caller holds the mutex.
+    void mark_waiting() noexcept {
+        std::sort(waiting_.begin(), waiting_.end(),
+                  [](const Waiting& a, const Waiting& b) { return a.object < b.object; });
+        for (Waiting& each : waiting_) each.is_protected = false;
         for_each_slot([&](HazardSlot& slot) {
             std::uintptr_t value = slot.load(std::memory_order_seq_cst);
-            if (value == (address | 1U)) found = true;
+            const std::uintptr_t object = value & ~std::uintptr_t{1};
+            if (object == 0) return;
+            const auto found = std::lower_bound(
+                waiting_.begin(), waiting_.end(), object,
+                [](const Waiting& each, std::uintptr_t wanted) { return each.object < wanted; });
+            if (found == waiting_.end() || found->object != object) return;
             // A failed exchange: it was cleared just now, and nobody can protect the object anew.
-            if (value == address && slot.compare_exchange_strong(value, address | 1U)) found = true;
+            if (value != object || slot.compare_exchange_strong(value, object | 1U))
+                found->is_protected = true;
         });
-        return found;
     }
 
     std::atomic<Block*> blocks_{nullptr};
