@@ -69,6 +69,6 @@ TEST_CASE("spellings of a path do not get around a rule", "[http][rules]") {
     for (const char* path : {"/admin/x", "//admin/x", "/admin%2fx", "/admin//%2F/x", "/x//../admin/x",
                              "%2fadmin/x", "/%2e%2fadmin/x"}) {
         CAPTURE(path);
-        CHECK(merged_rule_path(rule_path(path)) == "/admin/x");
+        CHECK(merged_rule_path(path) == "/admin/x");
     }
 }

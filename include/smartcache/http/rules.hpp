@@ -136,8 +136,9 @@ class Rules {
 
 /// The path as an origin may see it that takes "%2F" for a slash and several slashes for one. What must not be
 /// cached is looked for here too, so that "//admin" and "/admin%2Fx" do not get around a rule either.
-/// @param path  as `rule_path` gives it
 [[nodiscard]] inline std::string merged_rule_path(std::string_view path) {
+    const std::string spelt = normalise_percent_encoding(path);
+    path = spelt;
     std::string merged;
     merged.reserve(path.size());
     for (std::size_t i = 0; i < path.size(); ++i) {

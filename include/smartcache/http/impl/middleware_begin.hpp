@@ -28,7 +28,7 @@ Reason Middleware<Cache>::refuse(const Request& request, Gate& gate) const {
     const bool by_path =
         !options_.rules.empty() || !options_.include_paths.empty() || !options_.exclude_paths.empty();
     const std::string path = by_path ? rule_path(request.path) : std::string{};
-    const std::string merged = by_path ? merged_rule_path(path) : std::string{};
+    const std::string merged = by_path ? merged_rule_path(request.path) : std::string{};
     gate.rule = options_.rules.match(path);
     for (const Rule* rule : {gate.rule, options_.rules.match(merged)})
         if (rule != nullptr && rule->bypass) return Reason::bypass;
