@@ -135,8 +135,11 @@ TEST_CASE("deeply nested JSON is refused, not followed", "[config]") {
 }
 
 TEST_CASE("each field is given once, by its place", "[config]") {
-    CHECK(fields_refused(R"({"memory":{"capacity":1,"capacity":2}})") ==
-          std::vector<std::string>{"capacity"});
+    CHECK(fields_refused(R"({"memory":{"capacity":1,"capacity":2},"typo":1})") ==
+          std::vector<std::string>{"memory.capacity", "typo"});
+    CHECK(fields_refused(R"({"memroy":{}, "memory":{"capacity":{}}, "redis":{"breaker":{"x":{}}}, "":{}})") ==
+          std::vector<std::string>{"memory.capacity", "", "memroy", "redis.breaker.x"});
+    CHECK_NOTHROW(sc::Config::from_json(R"({"memory":{},"redis":{"breaker":{}}})"));
     CHECK(fields_refused(R"({"memory":{},"memory":{"capacity":2}})") == std::vector<std::string>{"memory"});
     CHECK(fields_refused(R"({"memory.capacity":2})") == std::vector<std::string>{"\"memory.capacity\""});
     CHECK_NOTHROW(sc::Config::from_json(R"({"memory":{"enabled":true},"disk":{"enabled":false}})"));

@@ -85,6 +85,19 @@ TEST_CASE("a promotion that began before a change is stored nowhere", "[facade][
     }
 }
 
+TEST_CASE("a promotion that read what a fill has replaced since is stored nowhere", "[facade][fence][R1]") {
+    World world;
+    world.cache->set("k", 1, {.write = sc::TierSet::disk});
+    world.tier->after_read = [&, done = false]() mutable {
+        if (done) return;
+        done = true;
+        CHECK(*world.cache->refresh("k", [] { return 2; }) == 2);
+    };
+    CHECK(*world.cache->get<int>("k") == 1);
+    world.tier->after_read = nullptr;
+    CHECK(*world.cache->get<int>("k") == 2);
+}
+
 TEST_CASE("a batch's promotions are fenced one by one", "[facade][fence][R1]") {
     World world;
     world.cache->set("k", 1, {.write = sc::TierSet::disk});

@@ -92,6 +92,55 @@ TEST_CASE("a copy in memory keeps the lifetime, idle time and weight that its wr
     CHECK(world.cache->get<int>("ttl").tier() == sc::TierId::disk);
 }
 
+TEST_CASE("a stale value is given out only where nothing fresh is", "[facade][grace]") {
+    World world;
+    world.cache->set("k", 1, {.ttl = 1h, .memory_ttl = 1s, .grace = 1h});
+    world.clock.advance(2s);
+    const auto peeked = world.cache->peek<int>("k");
+    CHECK(peeked.tier() == sc::TierId::disk);
+    CHECK_FALSE(peeked.stale());
+    const auto hit = world.cache->get<int>("k", {.allow_stale = true});
+    CHECK(hit.tier() == sc::TierId::disk);
+    CHECK_FALSE(hit.stale());
+    world.clock.advance(1h);
+    CHECK_FALSE(world.cache->get<int>("k"));
+    CHECK(world.cache->get<int>("k", {.allow_stale = true}).stale());
+    CHECK(world.cache->stats().stale_served == 1);
+}
+
+TEST_CASE("a value that no copy is made of has its whole lifetime", "[facade][ttl]") {
+    World world({.memory = {.enabled = false, .ttl = 1min}});
+    world.cache->set("k", 1, {.ttl = sc::Duration::max()});
+    CHECK(world.cache->get<int>("k").ttl() == sc::Duration::max());
+}
+
+TEST_CASE("a promotion may keep its copy longer than the tier's own lifetime", "[facade][ttl][promotion]") {
+    World world({.memory = {.ttl = 1min}});
+    world.cache->set("k", 1, {.ttl = 24h, .write = sc::TierSet::disk});
+    CHECK(*world.cache->get_or_compute("k", [] { return 2; }, {.memory_ttl = 10h}) == 1);
+    world.clock.advance(9h);
+    CHECK(world.cache->get<int>("k").tier() == sc::TierId::memory);
+}
+
+TEST_CASE("idle time has no upper bound, and idleness no end", "[facade][idle]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{
+        {.memory = {.ttl = sc::Duration::max()}, .background_threads = 0, .clock = &clock}};
+    cache.set("short", 1, {.idle = 5s});
+    cache.set("long", 1, {.idle = 24h * 60});
+    cache.set("for ever", 1, {.idle = sc::Duration::max()});
+    clock.advance(24h * 30);
+    CHECK_FALSE(cache.get<int>("short"));
+    clock.advance(24h * 29);
+    CHECK(cache.get<int>("long"));
+    clock.advance(24h * 59);
+    CHECK(cache.exists("long"));
+    clock.advance(24h);
+    CHECK(cache.run_maintenance() == 1);
+    CHECK_FALSE(cache.exists("long"));
+    CHECK(cache.get<int>("for ever"));
+}
+
 TEST_CASE("a copy in a tier between keeps the lifetime that its writer gave it there",
           "[facade][ttl][promotion]") {
     sc::FakeClock clock;

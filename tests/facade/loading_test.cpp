@@ -193,6 +193,60 @@ TEST_CASE("another process's newer value outlives an absence that was loaded bef
     CHECK(*cache.get<int>("k") == 1);
 }
 
+TEST_CASE("a load leaves nothing older in the tiers that it does not write", "[facade][load][R3]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    sc::SmartCache<> cache{{.max_value_size = 1000, .clock = &clock}, std::move(tiers)};
+    const auto two = [] { return 2; };
+    const auto gone = [&](const char* what) {
+        INFO(what);
+        cache.clear_memory();
+        CHECK_FALSE(cache.get<int>("k"));
+        CHECK_FALSE(cache.peek<int>("k"));
+    };
+    const auto fresh = [&] { cache.set("k", 1, {.ttl = 1h, .grace = 1h}); };
+    const auto stale = [&] {
+        cache.set("k", 1, {.ttl = 1s, .grace = 1h});
+        clock.advance(1s);
+    };
+    fresh();
+    CHECK(*cache.refresh("k", two, {.write = sc::TierSet::memory}) == 2);
+    CHECK(*cache.get<int>("k") == 2);
+    gone("refresh into memory");
+    fresh();
+    CHECK(*cache.refresh("k", two, {.ttl = 0s}) == 2);
+    gone("refresh for no time");
+    fresh();
+    CHECK(*cache.refresh("k", [] { return sc::memory_only(2); }) == 2);
+    gone("refresh of what stays in memory");
+    fresh();
+    CHECK(cache.refresh("k", [] { return std::string(2000, 'x'); }).has_value());
+    gone("refresh of what is too large");
+    fresh();
+    CHECK(*cache.refresh("k", two, {.redis_ttl = 0s}) == 2);
+    cache.clear_memory();
+    CHECK(cache.get<int>("k").tier() == sc::TierId::disk);
+    CHECK(*cache.get<int>("k") == 2);
+    stale();
+    CHECK(*cache.get_or_compute("k", two, {.write = sc::TierSet::memory}) == 2);
+    gone("load into memory");
+    stale();
+    CHECK(*cache.get_or_compute("k", [] { return sc::memory_only(2); }) == 2);
+    gone("load of what stays in memory");
+    fresh();
+    CHECK(*cache.get_or_compute("k", two, {.read = sc::TierSet::none}) == 2);
+    cache.clear_memory();
+    CHECK(*cache.get<int>("k") == 2);
+    fresh();
+    CHECK(*cache.refresh("k", [](sc::LoadContext& context) {
+        context.skip_store();
+        return 2;
+    }) == 2);
+    CHECK(*cache.get<int>("k") == 1);
+}
+
 TEST_CASE("a waiter that must load another type for itself is one request",
           "[facade][load][stats][threads]") {
     sc::SmartCache<> cache;

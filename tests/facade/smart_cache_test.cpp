@@ -315,6 +315,17 @@ TEST_CASE("exists means a value that get would give, in every tier", "[facade][n
     CHECK_FALSE(newer.exists("k"));
 }
 
+TEST_CASE("erase tells of a remembered absence, with lower tiers and without", "[facade][negative]") {
+    const auto absent = [] { return std::optional<int>(); };
+    Three three;
+    sc::SmartCache<> alone;
+    for (sc::SmartCache<>* cache : {three.cache.get(), &alone}) {
+        (void)cache->get_or_compute("k", absent, {.negative_ttl = 1h});
+        CHECK(cache->erase("k"));
+        CHECK_FALSE(cache->erase("k"));
+    }
+}
+
 TEST_CASE("looking without serving leaves the statistics of the tiers alone", "[facade][stats]") {
     Three three;
     three.cache->set("k", 1, {.write = sc::TierSet::disk});

@@ -128,7 +128,7 @@ class SmartCache {
     ///
     /// `load` is callable as `T()`, `std::optional<T>()` (nullopt is an absence, remembered for
     /// `negative_ttl`), or with a `LoadContext&`. What it throws reaches every waiter, unless a value within
-    /// its `grace` can be served. Values larger than the limits are returned and not stored. Throws: what the
+    /// the `grace` it was stored with can be served and this call has a `grace` of its own. Values larger than the limits are returned and not stored. Throws: what the
     /// loader throws; `std::logic_error` naming the key when the loader asks for its own key.
     template <class F>
     Lookup<loaded_t<F>> get_or_compute(std::string_view key, F&& load, const EntryOptions& options = {});
@@ -144,7 +144,7 @@ class SmartCache {
     Lookup<loaded_t<F>> refresh(std::string_view key, F&& load, const EntryOptions& options = {});
 
     /// Removes `key` from every tier; not even a load or promotion that is under way brings it back.
-    /// @return whether any tier had it
+    /// @return whether any tier had something under it, be it a remembered absence
     bool erase(std::string_view key);
 
     /// Whether a live value is stored. Promotes nothing and changes no statistics.
@@ -294,6 +294,8 @@ class SmartCache {
     template <class T>
     [[nodiscard, gnu::noinline]] Lookup<T> get_below(std::string_view key, std::uint64_t hash,
                                                      const ReadOptions& options);
+    template <class T>
+    [[nodiscard]] Found find_stale(std::string_view key, std::uint64_t hash, TierSet tiers) const;
     [[nodiscard, gnu::always_inline]] inline Found find_memory(std::string_view key, std::uint64_t hash,
                                                                bool allow_stale, bool touch = true) const;
     template <class T>
@@ -362,6 +364,8 @@ class SmartCache {
                                      const std::vector<WriteCondition>* seen);
     void end_older(std::string_view key, std::uint64_t hash, const detail::Ticket& ticket,
                    const std::vector<WriteCondition>& seen);
+    void end_older_below(std::size_t index, std::string_view physical, WallTime now,
+                         const std::vector<WriteCondition>* seen);
 
     Config config_;
     Codec codec_;

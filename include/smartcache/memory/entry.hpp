@@ -28,10 +28,8 @@ namespace detail {
 
 /// The idle time of an entry that has one: lies right before the entry, in its block.
 struct IdleTime {
-    static constexpr std::int64_t longest = std::numeric_limits<std::int32_t>::max();
-
-    std::atomic<std::uint32_t> accessed_at{0};  ///< ms modulo 2^32
-    std::uint32_t length = 0;                   ///< ms, at most `longest`; 0: no idle time after all
+    std::atomic<std::int64_t> accessed_at{0};  ///< ms on the monotonic clock
+    std::int64_t length = 0;                   ///< ms; 0: no idle time after all
 };
 
 /// What every entry of L1 has in common; key and value stand behind it in the same allocation.
@@ -80,19 +78,17 @@ struct EntryBase : policy::Node {
         if (now >= dead_at.load(std::memory_order_relaxed)) return true;
         if (!idles) return false;
         const IdleTime& idle = idle_time();
-        // Signed: a time of access by the coarse clock may be a little later than an exact `now`.
-        const auto unused = static_cast<std::int32_t>(static_cast<std::uint32_t>(now) -
-                                                      idle.accessed_at.load(std::memory_order_relaxed));
-        return idle.length != 0 && unused >= static_cast<std::int32_t>(idle.length);
+        return idle.length != 0 && now - idle.accessed_at.load(std::memory_order_relaxed) >= idle.length;
     }
 
-    /// When it will be dead if nobody reads it, in ms. @param now  not before its last access
-    [[nodiscard]] std::int64_t due(std::int64_t now) const noexcept {
+    /// When it will be dead if nobody reads it, in ms; `never` if it then lives on.
+    [[nodiscard]] std::int64_t due() const noexcept {
         const std::int64_t end = dead_at.load(std::memory_order_relaxed);
-        if (!idles || idle_time().length == 0) return end < out_of_reach ? end : never;
-        const std::uint32_t unused =
-            static_cast<std::uint32_t>(now) - idle_time().accessed_at.load(std::memory_order_relaxed);
-        return std::min(end, now + idle_time().length - static_cast<std::int32_t>(unused));
+        if (idles && idle_time().length != 0) {
+            const std::int64_t read = idle_time().accessed_at.load(std::memory_order_relaxed);
+            return std::min(end, idle_time().length < never - read ? read + idle_time().length : never);
+        }
+        return end < out_of_reach ? end : never;
     }
 
     /// Counts what the value owns outside the allocation. Beyond 4 GiB all is one.
@@ -103,17 +99,15 @@ struct EntryBase : policy::Node {
 
     /// Only for an entry that `idles`. @param length  ms; 0 or less: no idle time
     void set_idle(std::int64_t length, std::int64_t now) noexcept {
-        idle_time().length =
-            static_cast<std::uint32_t>(std::clamp<std::int64_t>(length, 0, IdleTime::longest));
-        idle_time().accessed_at.store(static_cast<std::uint32_t>(now), std::memory_order_relaxed);
+        idle_time().length = std::max<std::int64_t>(length, 0);
+        idle_time().accessed_at.store(now, std::memory_order_relaxed);
     }
     [[nodiscard]] std::int64_t idle_length() const noexcept { return idles ? idle_time().length : 0; }
 
     /// Writes only when that changes something.
     void accessed(std::int64_t now) noexcept {
-        const auto short_now = static_cast<std::uint32_t>(now);
-        if (idles && idle_time().accessed_at.load(std::memory_order_relaxed) != short_now)
-            idle_time().accessed_at.store(short_now, std::memory_order_relaxed);
+        if (idles && idle_time().accessed_at.load(std::memory_order_relaxed) != now)
+            idle_time().accessed_at.store(now, std::memory_order_relaxed);
     }
 
     /// Chains entries that no policy holds any more, through fields that only policies use.

@@ -26,7 +26,7 @@ struct MemoryOptions {
     std::optional<std::size_t> shards{};
     /// Lifetime in L1 of entries stored without one.
     Duration ttl = std::chrono::hours(1);
-    /// Time-to-idle, up to 24 days: an entry not read for so long expires. nullopt: reads do not matter.
+    /// Time-to-idle: an entry not read for so long expires. nullopt: reads do not matter.
     std::optional<Duration> idle{};
     /// Who goes when L1 is full. `adaptive` watches the workload and is the best choice unless you have
     /// measured.

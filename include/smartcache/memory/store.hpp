@@ -657,9 +657,7 @@ class Store {
     }
 
     void set_timer(Shard& shard, const Entry& entry) noexcept {
-        // The coarse clock may lag behind an access by the exact one, which then counts as one of now.
-        const std::int64_t now = entry.idles ? now_ms() : 0;
-        shard.timers.schedule(entry.link, entry.due(now));
+        shard.timers.schedule(entry.link, entry.due());
     }
 
     /// Takes out what is dead by now. @return how many
@@ -671,7 +669,7 @@ class Store {
             if (node == nullptr) return TimerWheel::never;  // its entry has left another way
             Entry& entry = static_cast<Entry&>(*node);
             if (!entry.can_expire()) return TimerWheel::never;
-            if (!entry.dead(now)) return entry.due(now);
+            if (!entry.dead(now)) return entry.due();
             take_out(shard, place_of(shard, entry), RemovalCause::expired, removed);
             ++count;
             return TimerWheel::never;

@@ -303,36 +303,44 @@ inline void flatten_json(const nlohmann::json& object, const std::string& prefix
     for (const auto& [name, value] : object.items()) {
         // A name that has dots of its own is no path.
         const std::string path = prefix + (name.find('.') == std::string::npos ? name : '"' + name + '"');
-        if (value.is_object())
+        if (value.is_object() && !value.empty())
             flatten_json(value, path + ".", leaves);
         else
             leaves.emplace(path, &value);
     }
 }
 
-/// Parses text that is not trusted to be well-meant: without recursion over its depth.
-/// @throws ConfigError for text that is not JSON, that is nested deeper than any field, or that names a member
-/// of an object twice
-[[nodiscard]] inline nlohmann::json parse_config_json(std::string_view text) {
+/// Parses text that is not trusted to be well-meant: without recursion over its depth. Members that are given twice
+/// are added to `problems`.
+/// @throws ConfigError for text that is not JSON, or that is nested deeper than any field
+[[nodiscard]] inline nlohmann::json parse_config_json(std::string_view text,
+                                                      std::vector<ConfigProblem>& problems) {
     constexpr int deepest = 4;
     bool too_deep = false;
-    std::string repeated;
-    std::vector<std::set<std::string>> names;
+    struct Level {
+        std::set<std::string> names;
+        std::string name;  // the one whose value is being read
+    };
+    std::vector<Level> levels;
     const auto watch = [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
         using Event = nlohmann::json::parse_event_t;
         const bool opens = event == Event::object_start || event == Event::array_start;
         if (opens && depth >= deepest) too_deep = true;
-        if (event == Event::object_start) names.emplace_back();
-        if (event == Event::object_end && !names.empty()) names.pop_back();
-        if (event == Event::key && !names.empty() && repeated.empty() &&
-            !names.back().insert(parsed.get<std::string>()).second)
-            repeated = parsed.get<std::string>();
+        if (event == Event::object_start) levels.emplace_back();
+        if (event == Event::object_end && !levels.empty()) levels.pop_back();
+        if (event == Event::key && !levels.empty()) {
+            levels.back().name = parsed.get<std::string>();
+            if (!levels.back().names.insert(levels.back().name).second) {
+                std::string path;
+                for (const Level& level : levels) path += (path.empty() ? "" : ".") + level.name;
+                problems.push_back({std::move(path), "given twice", "one value"});
+            }
+        }
         return !opens || depth < deepest;  // false: is read, not kept
     };
     nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end(), watch, false);
     if (too_deep) throw ConfigError("json", "deeply nested", "objects of at most three levels");
     if (parsed.is_discarded()) throw ConfigError("json", std::string(text.substr(0, 80)), "valid JSON");
-    if (!repeated.empty()) throw ConfigError(repeated, "given twice", "one value");
     if (!parsed.is_object()) throw ConfigError("json", std::string(parsed.type_name()), "an object");
     return parsed;
 }
@@ -348,10 +356,13 @@ inline void Config::validate() const {
 
 inline Config Config::from_json([[maybe_unused]] std::string_view text) {
 #if SMARTCACHE_HAS_JSON
-    const nlohmann::json parsed = detail::parse_config_json(text);
+    std::vector<ConfigProblem> repeated;
+    const nlohmann::json parsed = detail::parse_config_json(text, repeated);
     std::map<std::string, const nlohmann::json*> leaves;
     detail::flatten_json(parsed, "", leaves);
     detail::ConfigReader reader;
+    for (ConfigProblem& each : repeated)
+        reader.problem(std::move(each.field), std::move(each.value), std::move(each.allowed));
     std::set<std::string> objects;
     detail::for_each_field(reader.config, [&](const std::string& name, auto& field) {
         for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1))
@@ -364,8 +375,9 @@ inline Config Config::from_json([[maybe_unused]] std::string_view text) {
         leaves.erase(leaf);
     });
     for (const auto& [name, value] : leaves)
-        reader.problem(name, value->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-                       objects.contains(name) ? "an object" : "no such field");
+        if (!objects.contains(name) || !value->is_object())
+            reader.problem(name, value->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                           objects.contains(name) ? "an object" : "no such field");
     return reader.finish([](const std::string& name) { return name; });
 #else
     throw ConfigError("json", "text",

@@ -147,15 +147,20 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
             seen = std::move(below.seen);
         }
     }
+    // What is there in the tiers that were not asked is replaced all the same.
+    const std::size_t asked = seen.size();
+    seen.resize(lower_.size(), WriteCondition::if_absent());
+    for (std::size_t i = 0; i < lower_.size(); ++i)
+        if (i >= asked || !contains(options.read, lower_[i].id))
+            (void)lower_[i].tier->peek(physical_key(config_.key_prefix, key), [&](const RecordView& record) {
+                seen[i] = WriteCondition::if_stamp(record.stamp);
+            });
     try {
         return {load_and_store(key, hash, load, options, ticket, &seen), TierId::none, false};
     } catch (...) {
         // R5: an erase since then has killed the grace copy too.
         if (options.grace <= Duration::zero() || fences_.marked(ticket)) throw;
-        Found stale = find_memory(key, hash, true);
-        if constexpr (readable_below<T>) {
-            if (!stale.entry) stale = find_lower<T>(key, {.tiers = options.read, .allow_stale = true}).found;
-        }
+        Found stale = find_stale<T>(key, hash, options.read | TierSet::memory);
         if (!stale.entry || stale.entry->negative() || !answers(stale) || fences_.marked(ticket)) throw;
         return stale;
     }
@@ -186,9 +191,10 @@ auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash,
         if (prepared.too_large) count(Event::rejected);
         const bool wanted = !prepared.record.negative ||
                             context.options.negative_ttl.value_or(Duration::zero()) > Duration::zero();
+        if (!context.stores() || key.size() > config_.max_key_size) return std::move(prepared.entry);
         if (!wanted && seen != nullptr)
             end_older(key, hash, ticket, *seen);
-        else if (context.stores() && wanted && key.size() <= config_.max_key_size)
+        else if (wanted)
             commit_fill(key, hash, prepared, context.options, ticket, seen);
         return std::move(prepared.entry);
     };

@@ -33,20 +33,16 @@ bool SmartCache<Codec>::usable(const RecordView& record, WallTime now, bool allo
     return allow_stale || record.fresh_at(now);
 }
 
-/// What the clock of this process says of a record's times.
+/// What the clock of this process says of a record's times (I2: what remains of them).
 template <class Codec>
 void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record) const noexcept {
     const WallTime wall = time_.wall();
     const MonotonicTime now = time_.now();
     const Duration left = remaining(record.expires, wall);
-    // I2: what remains, capped by the lifetime that the writer, or else the tier, gives a copy in L1.
-    const Duration most = record.copies.memory_ttl.value_or(config_.memory.ttl);
-    const Duration fresh_for = most > Duration::zero() ? std::min(left, most) : left;
-    const Duration kept_for =
-        fresh_for < left ? fresh_for : remaining(std::max(record.expires, record.stale_until), wall);
+    const Duration kept_for = remaining(std::max(record.expires, record.stale_until), wall);
     entry.set_times((now - (wall - record.created)).time_since_epoch().count(),
-                    saturating_add(now, fresh_for).time_since_epoch().count(),
-                    kept_for == Duration::max() ? Entry::never : (kept_for - fresh_for).count());
+                    saturating_add(now, left).time_since_epoch().count(),
+                    kept_for == Duration::max() ? Entry::never : (kept_for - left).count());
     if (entry.idles) {
         const Duration idle = record.copies.idle.value_or(config_.memory.idle.value_or(Duration::zero()));
         entry.set_idle(idle.count(), now.time_since_epoch().count());
@@ -182,10 +178,9 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
     const Duration stay = longest(own.memory_ttl, result.copies.memory_ttl, config_.memory.ttl);
     if (!memory_ || !result.promotable || stay <= Duration::zero()) return;
     Entry& entry = *result.found.entry;
-    if (own.memory_ttl) {
-        const std::int64_t end = saturating_add(time_.now(), stay).time_since_epoch().count();
-        if (end < entry.fresh_until()) entry.set_times(entry.created(), end, 0);
-    }
+    // I2: what remains, capped by the longest stay in L1; a copy that ends there has no grace.
+    const std::int64_t end = saturating_add(time_.now(), stay).time_since_epoch().count();
+    if (end < entry.fresh_until()) entry.set_times(entry.created(), end, 0);
     if (own.idle && entry.idles) entry.set_idle(own.idle->count(), now_ms());
     const std::optional<std::size_t> weight = own.weight ? own.weight : result.copies.weight;
     if (!memory_->fits(weight_of(entry, weight))) return;
@@ -299,7 +294,7 @@ template <class T>
 Lookup<T> SmartCache<Codec>::get(std::string_view key, const ReadOptions& options) {
     const std::uint64_t hash = hash_of(key);
     if (contains(options.tiers, TierId::memory)) [[likely]] {
-        Found found = find_memory(key, hash, options.allow_stale);
+        Found found = find_memory(key, hash, false);
         if (found.entry) [[likely]]
             return answer<T>(std::move(found));
     }
@@ -316,23 +311,39 @@ Lookup<T> SmartCache<Codec>::get_below(std::string_view key, std::uint64_t hash,
     if constexpr (readable_below<T>) {
         if (!lower_.empty()) {
             detail::FillTicket ticket(fences_, key, hash);
-            LowerFound result = find_lower<T>(key, options);
+            LowerFound result = find_lower<T>(key, {.tiers = options.tiers});
             if (result.found.entry && contains(options.tiers, TierId::memory))
                 promote(key, hash, result, *ticket);
-            return answer<T>(std::move(result.found));
+            if (result.found.entry || !options.allow_stale) return answer<T>(std::move(result.found));
         }
     }
-    return answer<T>({});
+    return answer<T>(options.allow_stale ? find_stale<T>(key, hash, options.tiers) : Found{});
+}
+
+/// What has expired but is within its grace: for when nothing fresh was found.
+template <class Codec>
+template <class T>
+auto SmartCache<Codec>::find_stale(std::string_view key, std::uint64_t hash, TierSet tiers) const -> Found {
+    if (contains(tiers, TierId::memory)) {
+        Found found = find_memory(key, hash, true, false);
+        if (found.entry) return found;
+    }
+    if constexpr (readable_below<T>)
+        return find_lower<T>(key, {.tiers = tiers, .allow_stale = true}, false).found;
+    else
+        return {};
 }
 
 template <class Codec>
 template <class T>
 Lookup<T> SmartCache<Codec>::peek(std::string_view key) const {
     if (key.size() > config_.max_key_size) return {};
-    Found found = find_memory(key, hash_of(key), true, false);
+    const std::uint64_t hash = hash_of(key);
+    Found found = find_memory(key, hash, false, false);
     if constexpr (readable_below<T>) {
-        if (!found.entry) found = find_lower<T>(key, {.allow_stale = true}, false).found;
+        if (!found.entry) found = find_lower<T>(key, {}, false).found;
     }
+    if (!found.entry) found = find_stale<T>(key, hash, TierSet::all);
     return present<T>(std::move(found));
 }
 

@@ -167,7 +167,7 @@ bool SmartCache<Codec>::forget_memory(std::string_view key, std::uint64_t hash) 
     (void)memory_->take_if(
         hash, [key](const Entry& other) { return other.key() == key; },
         [&](Entry& entry) {
-            value_was_there = !entry.dead(now) && !entry.negative();
+            value_was_there = !entry.dead(now);
             return true;
         });
     return value_was_there;
@@ -207,13 +207,29 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
     if (fences_.marked(ticket)) return;
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
     for (std::size_t i = 0; i < lower_.size(); ++i) {
-        if (!date_record(lower_[i], value, now, options)) continue;
+        if (!date_record(lower_[i], value, now, options)) {
+            end_older_below(i, physical, now, seen);
+            continue;
+        }
         const WriteCondition condition =
             seen != nullptr && i < seen->size() ? (*seen)[i] : WriteCondition::if_absent();
         if (lower_[i].tier->write(value.record, condition) == TierStatus::refused) return;
     }
     bool stored = false;
     put_memory(key, hash, value, options, stored);
+    fences_.mark(key, hash);  // promotions under way have read what was there before
+}
+
+/// Ends the value that a tier had before a load whose result it does not keep: only the one that was seen (R7).
+template <class Codec>
+void SmartCache<Codec>::end_older_below(std::size_t index, std::string_view physical, WallTime now,
+                                        const std::vector<WriteCondition>* seen) {
+    if (seen == nullptr || index >= seen->size()) return;
+    const WriteCondition& condition = (*seen)[index];
+    Tier& tier = *lower_[index].tier;
+    if (condition.kind == WriteCondition::Kind::always) (void)tier.remove(physical);
+    if (condition.kind == WriteCondition::Kind::if_stamp)
+        (void)tier.change_lifetime(physical, condition.stamp, now, now);
 }
 
 /// A loader says that there is no value: none that is older outlives that, not even as a grace copy. Only what
@@ -226,12 +242,7 @@ void SmartCache<Codec>::end_older(std::string_view key, std::uint64_t hash, cons
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return;
     const WallTime now = time_.wall();
-    for (std::size_t i = 0; i < lower_.size() && i < seen.size(); ++i) {
-        Tier& tier = *lower_[i].tier;
-        if (seen[i].kind == WriteCondition::Kind::always) (void)tier.remove(physical);
-        if (seen[i].kind == WriteCondition::Kind::if_stamp)
-            (void)tier.change_lifetime(physical, seen[i].stamp, now, now);
-    }
+    for (std::size_t i = 0; i < lower_.size(); ++i) end_older_below(i, physical, now, &seen);
     (void)forget_memory(key, hash);
     fences_.mark(key, hash);  // promotions under way have read what has ended
 }
