@@ -50,7 +50,7 @@ namespace detail {
         start = end;
         if (segment == "/..") {
             const std::size_t slash = result.rfind('/');
-            result.resize(slash == std::string::npos ? 0 : slash);
+            result.erase(slash == std::string::npos ? 0 : slash);
             if (last) result += '/';
         } else if (segment == "/.") {
             if (last) result += '/';
