@@ -25,7 +25,7 @@ struct Url {
 [[nodiscard]] inline std::string normalised_host(std::string_view scheme, std::string_view host) {
     std::string result = detail::to_lower(host);
     const std::string_view port = detail::equal_ignoring_case(scheme, "https") ? ":443" : ":80";
-    if (result.ends_with(port)) result.resize(result.size() - port.size());
+    if (result.ends_with(port)) result.erase(result.size() - port.size());
     if (result.ends_with(':')) result.pop_back();
     return result;
 }
