@@ -90,6 +90,7 @@ struct Script : DiskFixture {
         tuning.retry = sc::Duration(0);
         name_space = "ns";
     }
+    ~Script() { close(); }  // the tier uses io, which goes before the fixture does
 
     void run() {
         if (!try_open()) return;
