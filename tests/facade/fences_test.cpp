@@ -200,6 +200,31 @@ TEST_CASE("marks reach the tickets of their key and no others", "[facade][fence]
     CHECK_FALSE(fences.marked(*same_stripe));
 }
 
+TEST_CASE("who changes all keys, many of them, or one excludes the others", "[facade][fence][stress]") {
+    sc::detail::Fences fences;
+    const std::vector<std::uint64_t> some{1, std::uint64_t{1} << 40U, std::uint64_t{3} << 40U};
+    std::vector<std::uint64_t> most;
+    for (std::uint64_t i = 0; i < 100; ++i) most.push_back(i << 40U);
+    int changes = 0;  // of the key with hash 1: a data race unless all exclude each other
+    std::vector<std::thread> threads;
+    const auto run = [&](auto lock) {
+        threads.emplace_back([&changes, lock] {
+            for (int i = 0; i < 2000; ++i) {
+                const auto order = lock();
+                ++changes;
+            }
+        });
+    };
+    for (int i = 0; i < 2; ++i) {
+        run([&] { return fences.order(1); });
+        run([&] { return fences.order_many(some); });
+    }
+    run([&] { return fences.order_many(most); });
+    run([&] { return fences.order_all(); });
+    for (std::thread& thread : threads) thread.join();
+    CHECK(changes == 6 * 2000);
+}
+
 TEST_CASE("under load from many threads no erased or overwritten value is ever seen again",
           "[facade][stress][I3]") {
     // Oracle: values of a key only grow. A writer publishes the floor after its set returned; a reader that

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -30,6 +31,38 @@ TEST_CASE("a block outlives the cache's hold on the arena", "[memory][arena][R30
     std::memset(block, 1, 100);
     CHECK(block[99] == 1);
     arena->deallocate(block, 100, 16);  // ends the arena; sanitizers see it if it does not
+}
+
+TEST_CASE("more threads than stripes give back what others took, also after the cache has let go",
+          "[memory][arena][stress][R30]") {
+    for (int round = 0; round < 20; ++round) {
+        sc::detail::Arena* const arena = sc::detail::Arena::create(true);
+        constexpr std::size_t threads = 30;
+        constexpr std::size_t each = 50;
+        std::vector<std::vector<char*>> blocks(threads);
+        std::vector<std::thread> takers;
+        for (auto& mine : blocks)
+            takers.emplace_back([&mine, arena] {
+                for (std::size_t i = 0; i < each; ++i) {
+                    mine.push_back(static_cast<char*>(arena->allocate(64 + i, 16)));
+                    std::memset(mine.back(), static_cast<int>(i), 64 + i);
+                }
+            });
+        for (std::thread& taker : takers) taker.join();
+        std::vector<std::thread> givers;
+        std::vector<int> wrong(threads);
+        for (std::size_t t = 0; t < threads; ++t)
+            givers.emplace_back([&blocks, &wrong, arena, t] {
+                for (std::size_t i = 0; i < each; ++i) {
+                    char* const block = blocks[(t + 1) % threads][i];
+                    wrong[t] += block[63 + i] != static_cast<char>(i);
+                    arena->deallocate(block, 64 + i, 16);
+                }
+            });
+        arena->release();  // while they give back
+        for (std::thread& giver : givers) giver.join();
+        CHECK(wrong == std::vector<int>(threads));
+    }
 }
 
 TEST_CASE("without jemalloc the arena says malloc", "[memory][arena]") {

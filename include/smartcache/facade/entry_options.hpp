@@ -109,6 +109,14 @@ struct EntryOptions {
     bool distributed_lock = false;
 };
 
+namespace detail {
+/// For calls that say nothing: made once, for it is large.
+[[nodiscard]] inline const EntryOptions& default_entry_options() {
+    static const EntryOptions options;
+    return options;
+}
+}  // namespace detail
+
 /// What one lookup may say.
 struct ReadOptions {
     /// Tiers asked.

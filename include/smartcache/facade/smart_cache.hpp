@@ -111,7 +111,7 @@ class SmartCache {
     /// are
     ///         impossible or not in this version.
     template <class T = default_type>
-    bool set(std::string_view key, T&& value, const EntryOptions& options = {});
+    bool set(std::string_view key, T&& value, const EntryOptions& options = detail::default_entry_options());
     template <class T = default_type, class Rep, class Period>
     bool set(std::string_view key, T&& value, std::chrono::duration<Rep, Period> ttl) {
         return set(key, std::forward<T>(value), EntryOptions{.ttl = saturating_duration(ttl)});
@@ -131,7 +131,8 @@ class SmartCache {
     /// the `grace` it was stored with can be served and this call has a `grace` of its own. Values larger than the limits are returned and not stored. Throws: what the
     /// loader throws; `std::logic_error` naming the key when the loader asks for its own key.
     template <class F>
-    Lookup<loaded_t<F>> get_or_compute(std::string_view key, F&& load, const EntryOptions& options = {});
+    Lookup<loaded_t<F>> get_or_compute(std::string_view key, F&& load,
+                                       const EntryOptions& options = detail::default_entry_options());
     template <class F, class Rep, class Period>
     Lookup<loaded_t<F>> get_or_compute(std::string_view key, F&& load,
                                        std::chrono::duration<Rep, Period> ttl) {
@@ -141,7 +142,8 @@ class SmartCache {
     /// Runs `load` now, whatever is stored, and stores what it returns, unless the key is written or erased
     /// meanwhile. Throws: what the loader throws; the old value then stays.
     template <class F>
-    Lookup<loaded_t<F>> refresh(std::string_view key, F&& load, const EntryOptions& options = {});
+    Lookup<loaded_t<F>> refresh(std::string_view key, F&& load,
+                                const EntryOptions& options = detail::default_entry_options());
 
     /// Removes `key` from every tier; not even a load or promotion that is under way brings it back.
     /// @return whether any tier had something under it, be it a remembered absence
@@ -174,10 +176,10 @@ class SmartCache {
 
     /// One `set` per pair, with one round trip per tier. @return how many were stored
     template <class Pairs>
-    std::size_t set_many(Pairs&& pairs, const EntryOptions& options = {});
+    std::size_t set_many(Pairs&& pairs, const EntryOptions& options = detail::default_entry_options());
     template <class T>
     std::size_t set_many(std::initializer_list<std::pair<std::string_view, T>> pairs,
-                         const EntryOptions& options = {}) {
+                         const EntryOptions& options = detail::default_entry_options()) {
         return set_many<std::initializer_list<std::pair<std::string_view, T>>&>(pairs, options);
     }
 

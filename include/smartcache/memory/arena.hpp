@@ -8,6 +8,7 @@
 #include <mutex>
 #include <new>
 #include <string_view>
+#include <utility>
 
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/features.hpp>
@@ -40,11 +41,13 @@ namespace smartcache::inline v0::detail {
 /// Where the entries of one cache live: a jemalloc arena of its own, or plain malloc.
 ///
 /// An arena without a thread cache takes jemalloc's locks for every block and is slower than plain malloc, so
-/// a few explicit thread caches stand before it, each under a lock of its own and chosen by thread: they belong
-/// to this arena alone, for one that serves two would mix their blocks (R30).
+/// explicit thread caches stand before it: one each for the first threads, which so need no lock, and a few that
+/// the others share, each under a lock. They belong to this arena alone, for one that serves two would mix their
+/// blocks (R30).
 ///
 /// A pinned entry may outlive the cache, and destroying an arena under it would crash (R30), so the arena
-/// goes with its last block.
+/// goes with its last block; or, if that block is given back in the very moment in which the cache lets go, when
+/// another arena is made or let go of.
 ///
 /// Thread safety: any thread.
 class Arena {
@@ -81,16 +84,14 @@ class Arena {
         return *by_index_[number].load(std::memory_order_relaxed);
     }
 
-    /// The cache lets go; blocks that are still in use keep the arena alive.
+    /// The cache lets go, and allocates no more; blocks that are still in use keep the arena alive.
     void release() noexcept {
         if (index_ == no_arena) return;
-        std::int64_t blocks = 0;
-        for (Stripe& stripe : stripes_) stripe.mutex.lock();
-        for (const Stripe& stripe : stripes_) blocks += stripe.blocks;
-        blocks_left_.store(blocks, std::memory_order_relaxed);
-        orphaned_ = true;
-        for (Stripe& stripe : stripes_) stripe.mutex.unlock();
-        if (blocks == 0) delete this;
+        Orphans& orphans = Orphans::instance();
+        const std::lock_guard lock(orphans.mutex);
+        next_orphan_ = std::exchange(orphans.first, this);
+        orphaned_.store(true, std::memory_order_relaxed);
+        orphans.collect();
     }
 
     /// Throws: std::bad_alloc.
@@ -99,9 +100,9 @@ class Arena {
 #if SMARTCACHE_USE_JEMALLOC
         if (index_ != no_arena) {
             Stripe& stripe = own_stripe();
-            const std::lock_guard lock(stripe.mutex);
+            const std::unique_lock lock = guard(stripe);
             block = ::mallocx(size, MALLOCX_ARENA(index_) | cache_of(stripe) | MALLOCX_ALIGN(alignment));
-            if (block != nullptr) ++stripe.blocks;
+            if (block != nullptr) stripe.count(1);
         } else
 #endif
             block = ::operator new(size, std::align_val_t(alignment), std::nothrow);
@@ -112,16 +113,15 @@ class Arena {
     void deallocate(void* block, [[maybe_unused]] std::size_t size, std::size_t alignment) noexcept {
 #if SMARTCACHE_USE_JEMALLOC
         if (index_ != no_arena) {
-            bool last = false;
-            {
-                Stripe& stripe = own_stripe();
-                const std::lock_guard lock(stripe.mutex);
-                ::sdallocx(block, size, cache_of(stripe) | MALLOCX_ALIGN(alignment));
-                --stripe.blocks;
-                // acq_rel: whoever destroys the arena does so after all other uses of it.
-                last = orphaned_ && blocks_left_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+            // Asked before the block is counted off: then the arena may go at any time.
+            if (orphaned_.load(std::memory_order_relaxed)) [[unlikely]] {
+                Orphans& orphans = Orphans::instance();
+                const std::lock_guard lock(orphans.mutex);
+                give_back(block, size, alignment);
+                orphans.collect();
+            } else {
+                give_back(block, size, alignment);
             }
-            if (last) delete this;
             return;
         }
 #endif
@@ -134,14 +134,44 @@ class Arena {
 
   private:
     static constexpr unsigned no_arena = ~0U;
-    static constexpr std::size_t stripe_count = 8;
+    static constexpr std::size_t own_stripes = 16;    // of the threads with the lowest numbers
+    static constexpr std::size_t shared_stripes = 4;  // of all others
+    static_assert(own_stripes <= exclusive_threads);
 
     struct alignas(cache_line) Stripe {
-        std::mutex mutex;
-        std::int64_t blocks = 0;  // allocated less given back here; may be negative
+        std::mutex mutex;                     // of a shared one
+        std::atomic<std::int64_t> blocks{0};  // allocated less given back here; may be negative
         unsigned cache = 0;
         bool has_cache = false;
         bool asked = false;
+
+        /// release: whoever destroys the arena because no block is left has seen the end of all of them.
+        void count(std::int64_t more) noexcept {
+            blocks.store(blocks.load(std::memory_order_relaxed) + more, std::memory_order_release);
+        }
+    };
+
+    /// Arenas whose caches have let go.
+    struct Orphans {
+        std::mutex mutex;
+        Arena* first = nullptr;
+
+        [[nodiscard]] static Orphans& instance() noexcept {
+            static Orphans& orphans = *new Orphans;  // blocks may be given back after static destructors
+            return orphans;
+        }
+        /// Destroys those without blocks. The caller holds the mutex.
+        void collect() noexcept {
+            for (Arena** at = &first; *at != nullptr;) {
+                if ((*at)->has_blocks()) {
+                    at = &(*at)->next_orphan_;
+                    continue;
+                }
+                Arena* const empty = *at;
+                *at = empty->next_orphan_;
+                delete empty;
+            }
+        }
     };
 
     explicit Arena(unsigned index) noexcept : index_(index) {}
@@ -150,7 +180,7 @@ class Arena {
 #if SMARTCACHE_USE_JEMALLOC
         for (Stripe& stripe : stripes_) {
             // A thread that gave its last block back may still be on its way out of the lock.
-            const std::lock_guard lock(stripe.mutex);
+            const std::unique_lock lock = guard(stripe);
             if (stripe.has_cache)
                 (void)::mallctl("tcache.destroy", nullptr, nullptr, &stripe.cache, sizeof(stripe.cache));
         }
@@ -158,16 +188,35 @@ class Arena {
 #endif
     }
 
+    /// Of an orphan: its blocks only become fewer, so a sum of 0 is no moment's error.
+    [[nodiscard]] bool has_blocks() const noexcept {
+        std::int64_t blocks = 0;
+        for (const Stripe& stripe : stripes_) blocks += stripe.blocks.load(std::memory_order_acquire);
+        return blocks != 0;
+    }
+
     [[nodiscard]] static Arena& plain() noexcept {
         static Arena& arena = *new Arena(no_arena);  // holds nothing, is never destroyed
         return arena;
     }
 
+#if SMARTCACHE_USE_JEMALLOC
     [[nodiscard]] Stripe& own_stripe() noexcept {
-        return stripes_[thread_index() % stripe_count];
+        const std::size_t index = thread_index();
+        return stripes_[index < own_stripes ? index : own_stripes + index % shared_stripes];
+    }
+    /// Excludes the others who use this stripe, where there may be any.
+    [[nodiscard]] std::unique_lock<std::mutex> guard(Stripe& stripe) noexcept {
+        return &stripe < &stripes_[own_stripes] ? std::unique_lock<std::mutex>()
+                                                : std::unique_lock(stripe.mutex);
+    }
+    void give_back(void* block, std::size_t size, std::size_t alignment) noexcept {
+        Stripe& stripe = own_stripe();
+        const std::unique_lock lock = guard(stripe);
+        ::sdallocx(block, size, cache_of(stripe) | MALLOCX_ALIGN(alignment));
+        stripe.count(-1);
     }
 
-#if SMARTCACHE_USE_JEMALLOC
     static void destroy_arena(unsigned index) noexcept {
         char name[32];
         std::snprintf(name, sizeof(name), "arena.%u.destroy", index);
@@ -188,9 +237,9 @@ class Arena {
     static inline constinit std::array<std::atomic<Arena*>, 4096> by_index_{};  // jemalloc has no more
 
     const unsigned index_;
-    std::array<Stripe, stripe_count> stripes_;
-    bool orphaned_ = false;  // under all of the stripes' locks
-    std::atomic<std::int64_t> blocks_left_{0};
+    std::array<Stripe, own_stripes + shared_stripes> stripes_;
+    std::atomic<bool> orphaned_{false};
+    Arena* next_orphan_ = nullptr;
 };
 
 }  // namespace smartcache::inline v0::detail

@@ -184,8 +184,11 @@ class EntryRef {
 
     /// Ends one counted reference; the last one ends the entry.
     static void drop_reference(Entry* entry) noexcept {
-        // acq_rel: the destroyer sees everything that others did with the entry before they let go.
-        if (entry->references.fetch_sub(1, std::memory_order_acq_rel) == 1) Entry::destroy(entry);
+        // acquire and acq_rel: the destroyer sees everything that others did with the entry before they let go. The
+        // only reference needs no read-modify-write: new ones come from others alone.
+        if (entry->references.load(std::memory_order_acquire) == 1 ||
+            entry->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            Entry::destroy(entry);
     }
 
   private:

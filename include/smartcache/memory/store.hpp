@@ -120,19 +120,21 @@ class Store {
         Later& operator=(const Later&) = delete;
         ~Later() {
             current_ = outer_;
-            for (const Batch& batch : batches_) batch.store->let_go(*batch.shard, batch.head);
+            if (first_.head != nullptr) first_.store->let_go(*first_.shard, first_.head);
+            for (const Batch& batch : more_) batch.store->let_go(*batch.shard, batch.head);
         }
 
       private:
         friend class Store;
         struct Batch {
-            Store* store;
-            Shard* shard;
-            Entry* head;
+            Store* store = nullptr;
+            Shard* shard = nullptr;
+            Entry* head = nullptr;
         };
         static inline constinit thread_local Later* current_ = nullptr;
         Later* outer_;
-        std::vector<Batch> batches_;
+        Batch first_;  // most often the only one
+        std::vector<Batch> more_;
     };
 
     /// Finds a live entry and pins it.
@@ -223,7 +225,8 @@ class Store {
         const std::lock_guard lock(shard.mutex);
         pass_hits_on(shard);
         Table::Place place = locate(shard, fresh->hash, equal);
-        if (place && place.entry()->can_expire() && place.entry()->dead(now_ms())) {
+        std::int64_t now = 0;
+        if (place && place.entry()->can_expire() && expired(entry_at(place), false, now)) {
             take_out(shard, place, RemovalCause::expired, removed);
             place = {};
         }
@@ -231,6 +234,8 @@ class Store {
         if (place) {
             if (only_if_absent) return false;
             Entry* const old = &entry_at(place);
+            shard.policy->prefetch(*old);
+            if (entry.can_expire()) shard.timers.prefetch(old->link);
             shard.policy->replace(*old, entry);
             shard.bytes += entry.bytes;
             shard.bytes -= old->bytes;
@@ -447,8 +452,12 @@ class Store {
         ~Removed() {
             if (head_ == nullptr) return;
             if (Later* const later = Later::current_) {
+                if (later->first_.head == nullptr) {
+                    later->first_ = {&store_, &shard_, head_};
+                    return;
+                }
                 try {
-                    later->batches_.push_back({&store_, &shard_, head_});
+                    later->more_.push_back({&store_, &shard_, head_});
                     return;
                 } catch (...) {  // no memory to wait with
                 }

@@ -49,6 +49,12 @@ class TimerWheel {
         next_ = std::min(next_, when);
     }
 
+    /// Brings what `schedule` of this number writes nearer to the processor.
+    void prefetch(std::uint32_t number) const noexcept {
+        const std::size_t block = number / block_size;
+        if (block < timers_.size()) __builtin_prefetch(&timers_[block][number % block_size], 1);
+    }
+
     /// Whether nothing rings by then.
     [[nodiscard]] bool quiet(std::int64_t now) const noexcept { return now < next_; }
 

@@ -191,12 +191,13 @@ auto SmartCache<Codec>::load_and_store(std::string_view key, std::uint64_t hash,
         if (prepared.too_large) count(Event::rejected);
         const bool wanted = !prepared.record.negative ||
                             context.options.negative_ttl.value_or(Duration::zero()) > Duration::zero();
-        if (!context.stores() || key.size() > config_.max_key_size) return std::move(prepared.entry);
+        Ref entry = Ref::share(prepared.entry.get());
+        if (!context.stores() || key.size() > config_.max_key_size) return entry;
         if (!wanted && seen != nullptr)
             end_older(key, hash, ticket, *seen);
         else if (wanted)
             commit_fill(key, hash, prepared, context.options, ticket, seen);
-        return std::move(prepared.entry);
+        return entry;
     };
     if constexpr (detail::is_optional<Result>) {
         if (!loaded->has_value()) {

@@ -158,6 +158,7 @@ Duration SmartCache<Codec>::lifetime_in(TierId tier, Duration fallback,
 
 template <class Codec>
 void SmartCache<Codec>::check(const EntryOptions& options) {
+    if (&options == &detail::default_entry_options()) return;
     std::vector<ConfigProblem> problems;
     const auto wrong = [&problems](const char* field, const char* value, const char* allowed) {
         problems.push_back({field, value, allowed});

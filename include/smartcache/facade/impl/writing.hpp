@@ -104,7 +104,7 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
     return true;
 }
 
-/// Stores in L1, or makes sure that nothing older stays there (R3).
+/// Stores in L1, which takes the value's entry, or makes sure that nothing older stays there (R3).
 template <class Codec>
 void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                                    const EntryOptions& options, bool& stored) {
@@ -129,7 +129,7 @@ void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
     if (entry.idles)
         entry.set_idle(options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count(),
                        now.time_since_epoch().count());
-    insert_memory(key, hash, packed_for_memory(Ref::share(&entry)), options.weight);
+    insert_memory(key, hash, packed_for_memory(std::move(value.entry)), options.weight);
     count(Event::memory_sets);
     stored = true;
 }
