@@ -47,7 +47,7 @@ namespace smartcache::inline v0::detail {
 ///
 /// A pinned entry may outlive the cache, and destroying an arena under it would crash (R30), so the arena
 /// goes with its last block; or, if that block is given back in the very moment in which the cache lets go, when
-/// another arena is made or let go of.
+/// another arena is let go of.
 ///
 /// Thread safety: any thread.
 class Arena {

@@ -18,8 +18,8 @@
 // the write has left (the two synchronise); or after it, and then the write sees that there is one.
 //
 // Locks: `order` is held across the tiers' I/O, `tickets` only for list work and always taken last. Who
-// changes all keys closes the stripes, one after the other, and holds none of them. Callers' code (codecs, loaders, destructors of values) runs
-// under neither.
+// changes all keys closes the stripes, one after the other, and holds none of them. Callers' code (codecs,
+// loaders, destructors of values) runs under neither.
 
 #include <array>
 #include <atomic>

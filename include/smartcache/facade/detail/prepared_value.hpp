@@ -21,7 +21,6 @@ struct PreparedValue {
     ByteSink packed;
     bool goes_below = false;  // false: memory only, or the codec failed
     bool too_large = false;
-    std::size_t owned = 0;                // bytes that an object holds outside its entry
     std::optional<std::uint64_t> random;  // one draw for the jitter of all tiers
 
     [[nodiscard]] Duration jittered(Duration lifetime, const Jitter& jitter) {
