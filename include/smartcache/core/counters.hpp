@@ -24,7 +24,7 @@ inline constexpr std::size_t cache_line = 64;
 template <class Event>
 class Counters {
   public:
-    void add(Event event, std::uint64_t amount = 1) noexcept {
+    [[gnu::always_inline]] void add(Event event, std::uint64_t amount = 1) noexcept {
         const std::size_t index = detail::thread_index();
         std::atomic<std::uint64_t>& value = stripes_[index].values[static_cast<std::size_t>(event)];
         // relaxed: counts are summed, they order nothing. Load and store suffice where one thread writes.

@@ -240,6 +240,14 @@ class SmartCache {
         bool stale = false;
     };
 
+    /// Whether an entry is that of a key.
+    struct KeyIs {
+        std::string_view key;
+        [[nodiscard, gnu::always_inline]] bool operator()(const Entry& entry) const noexcept {
+            return equal_text(entry.key(), key);
+        }
+    };
+
     struct LowerTier {
         std::unique_ptr<Tier> tier;
         TierId id;
@@ -280,7 +288,7 @@ class SmartCache {
     void count(Event event, std::uint64_t amount = 1) const noexcept {
         if (config_.stats.enabled) counters_.add(event, amount);
     }
-    [[gnu::always_inline]] inline void count_hit(TierId tier, bool stale) const noexcept;
+    void count_hit(TierId tier, bool stale) const noexcept;
     [[nodiscard]] Duration lifetime_in(TierId tier, Duration fallback,
                                        const EntryOptions& options) const noexcept;
     static void check(const EntryOptions& options);
@@ -298,8 +306,12 @@ class SmartCache {
                                                      const ReadOptions& options);
     template <class T>
     [[nodiscard]] Found find_stale(std::string_view key, std::uint64_t hash, TierSet tiers) const;
-    [[nodiscard, gnu::always_inline]] inline Found find_memory(std::string_view key, std::uint64_t hash,
-                                                               bool allow_stale, bool touch = true) const;
+    [[nodiscard]] Found find_memory(std::string_view key, std::uint64_t hash, bool allow_stale,
+                                    bool touch = true) const;
+    /// @param now  as `Store::find` read it: it may be a little ahead, so what is stale by it needs the exact time
+    [[nodiscard]] bool stale(const Entry& entry, std::int64_t now) const noexcept {
+        return entry.grace != 0 && !entry.fresh(now) && !entry.fresh(now_ms());
+    }
     template <class T>
     [[nodiscard]] LowerFound find_lower(std::string_view key, const ReadOptions& options, bool counted = true,
                                         bool idles = false) const;
@@ -317,9 +329,9 @@ class SmartCache {
     [[nodiscard, gnu::noinline]] Ref convert(const Entry& entry) const;
     [[nodiscard, gnu::noinline]] Ref unpacked(const Entry& entry) const;
     template <class T>
-    [[nodiscard, gnu::always_inline]] inline Lookup<T> present(Found found) const;
+    [[nodiscard]] Lookup<T> present(Found found) const;
     template <class T>
-    [[nodiscard, gnu::always_inline]] inline Lookup<T> answer(Found found) const;
+    [[nodiscard, gnu::noinline]] Lookup<T> answer(Found found) const;
 
     // --- writing
     template <class T>

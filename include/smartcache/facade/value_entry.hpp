@@ -119,6 +119,10 @@ struct ValueEntry : EntryBase {
         }
         return ValueKind::coded;
     }
+    /// Of a `plain` value.
+    [[nodiscard]] ByteView plain_bytes() const noexcept {
+        return {reinterpret_cast<const std::byte*>(this + 1) + key_size, value_size};
+    }
     /// Of a plain value: all of it; of a packed one: its LZ4 block.
     [[nodiscard]] ByteView stored_bytes() const noexcept {
         const ByteView all{static_cast<const std::byte*>(value()), value_size};

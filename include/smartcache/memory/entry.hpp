@@ -74,11 +74,8 @@ struct EntryBase : policy::Node {
         return idles || dead_at.load(std::memory_order_relaxed) < out_of_reach;
     }
 
-    [[nodiscard]] bool dead(std::int64_t now) const noexcept {
-        if (now >= dead_at.load(std::memory_order_relaxed)) return true;
-        if (!idles) return false;
-        const IdleTime& idle = idle_time();
-        return idle.length != 0 && now - idle.accessed_at.load(std::memory_order_relaxed) >= idle.length;
+    [[nodiscard, gnu::always_inline]] bool dead(std::int64_t now) const noexcept {
+        return now >= dead_at.load(std::memory_order_relaxed) || (idles && idle_too_long(now));
     }
 
     /// When it will be dead if nobody reads it, in ms; `never` if it then lives on.
@@ -124,6 +121,10 @@ struct EntryBase : policy::Node {
     [[nodiscard]] static constexpr std::size_t prefix(std::size_t alignment, bool idles) noexcept {
         return idles ? std::max(sizeof(IdleTime), alignment) : 0;
     }
+    [[nodiscard]] bool idle_too_long(std::int64_t now) const noexcept {
+        const IdleTime& idle = idle_time();
+        return idle.length != 0 && now - idle.accessed_at.load(std::memory_order_relaxed) >= idle.length;
+    }
     [[nodiscard]] IdleTime& idle_time() noexcept { return *(reinterpret_cast<IdleTime*>(this) - 1); }
     [[nodiscard]] const IdleTime& idle_time() const noexcept {
         return *(reinterpret_cast<const IdleTime*>(this) - 1);
@@ -152,7 +153,8 @@ class EntryRef {
         return EntryRef(entry, &slot);
     }
 
-    EntryRef(EntryRef&& other) noexcept
+    // Inlined everywhere: on the hit path what was moved from is known to be empty, and nothing is left of it.
+    [[gnu::always_inline]] EntryRef(EntryRef&& other) noexcept
         : entry_(std::exchange(other.entry_, nullptr)), slot_(std::exchange(other.slot_, nullptr)) {}
     EntryRef& operator=(EntryRef&& other) noexcept {
         EntryRef(std::move(other)).swap(*this);
@@ -160,13 +162,10 @@ class EntryRef {
     }
     EntryRef(const EntryRef&) = delete;
     EntryRef& operator=(const EntryRef&) = delete;
-    ~EntryRef() { reset(); }
+    [[gnu::always_inline]] ~EntryRef() { release_pin(); }
 
     void reset() noexcept {
-        if (slot_ != nullptr)
-            HazardDomain::clear(*slot_);
-        else if (entry_ != nullptr)
-            drop_reference(entry_);
+        release_pin();
         entry_ = nullptr;
         slot_ = nullptr;
     }
@@ -183,7 +182,7 @@ class EntryRef {
     [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
 
     /// Ends one counted reference; the last one ends the entry.
-    static void drop_reference(Entry* entry) noexcept {
+    [[gnu::noinline]] static void drop_reference(Entry* entry) noexcept {
         // acquire and acq_rel: the destroyer sees everything that others did with the entry before they let go. The
         // only reference needs no read-modify-write: new ones come from others alone.
         if (entry->references.load(std::memory_order_acquire) == 1 ||
@@ -193,6 +192,13 @@ class EntryRef {
 
   private:
     EntryRef(Entry* entry, HazardSlot* slot) noexcept : entry_(entry), slot_(slot) {}
+
+    [[gnu::always_inline]] void release_pin() noexcept {
+        if (slot_ != nullptr)
+            HazardDomain::clear(*slot_);
+        else if (entry_ != nullptr)
+            drop_reference(entry_);
+    }
 
     Entry* entry_ = nullptr;
     HazardSlot* slot_ = nullptr;  // null: the reference is counted

@@ -35,14 +35,14 @@ inline constexpr bool is_string_key = std::same_as<T, std::string> || std::same_
 /// Seeded hash of any hashable key: text and integers directly, the rest through `std::hash`, mixed with the
 /// seed.
 template <class Key>
-[[nodiscard]] std::uint64_t hash_of(const Key& key) {
+[[nodiscard, gnu::always_inline]] inline std::uint64_t hash_of(const KeyHash& hash, const Key& key) {
     if constexpr (is_string_key<Key>) {
-        return KeyHash{}(key);
+        return hash(key);
     } else if constexpr (std::integral<Key> || std::is_enum_v<Key>) {
-        return KeyHash{}({reinterpret_cast<const char*>(&key), sizeof(key)});
+        return hash({reinterpret_cast<const char*>(&key), sizeof(key)});
     } else {
         const std::size_t plain = std::hash<Key>{}(key);
-        return KeyHash{}({reinterpret_cast<const char*>(&plain), sizeof(plain)});
+        return hash({reinterpret_cast<const char*>(&plain), sizeof(plain)});
     }
 }
 
@@ -195,7 +195,7 @@ class MemoryCache {
             erase(key);
             return false;
         }
-        const std::uint64_t hash = detail::hash_of<HashedKey>(key);
+        const std::uint64_t hash = detail::hash_of<HashedKey>(hash_, key);
         store_.prefetch_bucket(hash);  // what is there already is fetched while the value is built
         Entry* const entry =
             Entry::create(store_.arena(), key, std::forward<V>(value), options_.idle.has_value());
@@ -244,7 +244,7 @@ class MemoryCache {
         for (auto at = std::begin(keys); at != std::end(keys);) {
             std::size_t count = 0;
             for (auto each = at; each != std::end(keys) && count < batch; ++each)
-                hashes[count++] = detail::hash_of<HashedKey>(KeyView(*each));
+                hashes[count++] = detail::hash_of<HashedKey>(hash_, KeyView(*each));
             store_.prefetch({hashes.data(), count});
             for (std::size_t i = 0; i < count; ++i, ++at) {
                 auto&& each = *at;  // may be a temporary that has to last
@@ -259,7 +259,7 @@ class MemoryCache {
 
     /// @return whether a live value was there
     bool erase(KeyView key) {
-        return store_.erase(detail::hash_of<HashedKey>(key),
+        return store_.erase(detail::hash_of<HashedKey>(hash_, key),
                             [&key](const Entry& other) { return other.key() == key; });
     }
 
@@ -335,11 +335,13 @@ class MemoryCache {
             return entry.key() == key;
     }
 
-    [[nodiscard]] Ref lookup(KeyView key, bool touch = true) const {
+    [[nodiscard, gnu::always_inline]] Ref lookup(KeyView key, bool touch = true) const {
         return store_.find(
-            detail::hash_of<HashedKey>(key), [&key](const Entry& other) { return same(other, key); }, touch);
+            detail::hash_of<HashedKey>(hash_, key), [&key](const Entry& other) { return same(other, key); },
+            touch);
     }
 
+    KeyHash hash_;
     MemoryOptions options_;
     std::function<std::size_t(KeyView, const Value&)> weigher_;
     mutable Store store_;

@@ -147,46 +147,34 @@ class Store {
         HazardSlot* const slot = domain_.free_slot();
         if (slot == nullptr) [[unlikely]]
             return find_counted(shard, hash, equal, touch, now);
-        const std::uint64_t tag = Table::tag_of(hash);
-        const Table* table = shard.table.load(std::memory_order_acquire);
-        Table::Bucket* bucket = &table->home(hash);
-        Table::Bucket* first = bucket;
-        for (;;) {
-            for (unsigned mask = Table::matches(*bucket, tag); mask != 0; mask &= mask - 1) {
-                std::atomic<std::uint64_t>& word =
-                    bucket->words[static_cast<unsigned>(std::countr_zero(mask))];
-                Entry* const entry = protect(*slot, word, tag);
-                if (entry == nullptr || entry->hash != hash || !equal(static_cast<const Entry&>(*entry)))
-                    continue;
-                if (entry->can_expire() && expired(*entry, touch, now)) {
-                    HazardDomain::clear(*slot);
-                    remove_expired(shard, hash, equal);
-                    return {};
-                }
-                if (touch) {
-                    policy::mark_hit(*entry);
-                    // relaxed, as in Policy::wants_hit.
-                    if ((hash & shard.hit_mask->load(std::memory_order_relaxed)) == 0) [[unlikely]]
-                        report_hit(shard, hash);
-                }
-                return Ref::pinned(entry, *slot);
-            }
-            const std::uint64_t passed = bucket->passed.load(std::memory_order_acquire);
-            if (passed == 0) break;
-            if ((passed & Table::moved) != 0) {
-                table = shard.table.load(std::memory_order_acquire);
-                first = bucket = &table->home(hash);
-            } else {
-                bucket = &table->after(*bucket);
-                if (bucket == first) break;
+        // Nearly always the entry is in its home bucket, or nowhere.
+        Table::Bucket& bucket = shard.table.load(std::memory_order_acquire)->home(hash);
+        Entry* entry = find_in(bucket, hash, equal, *slot);
+        if (entry == nullptr) {
+            // After the words: one that was empty may have been emptied by a move.
+            if ((bucket.control.load(std::memory_order_acquire) & (Table::passed | Table::moved)) != 0)
+                entry = find_farther(shard, hash, equal, *slot);
+            if (entry == nullptr) {
+                // A slot left over from an entry of another key protects it for nothing.
+                HazardDomain::clear(*slot);
+                return {};
             }
         }
-        // A slot left over from an entry of another key protects it for nothing.
-        HazardDomain::clear(*slot);
-        return {};
+        if (entry->can_expire() && expired(*entry, touch, now)) [[unlikely]] {
+            HazardDomain::clear(*slot);
+            remove_expired(shard, hash, equal);
+            return {};
+        }
+        if (touch) {
+            policy::mark_hit(*entry);
+            // relaxed, as in Policy::wants_hit.
+            if ((hash & shard.hit_mask->load(std::memory_order_relaxed)) == 0) [[unlikely]]
+                report_hit(shard, hash);
+        }
+        return Ref::pinned(entry, *slot);
     }
     template <class Equal>
-    [[nodiscard]] Ref find(std::uint64_t hash, Equal equal, bool touch = true) {
+    [[nodiscard, gnu::always_inline]] Ref find(std::uint64_t hash, Equal equal, bool touch = true) {
         std::int64_t now = 0;
         return find(hash, std::move(equal), touch, now);
     }
@@ -202,16 +190,14 @@ class Store {
     }
     /// Waits for the bucket.
     void prefetch_entry(std::uint64_t hash) const noexcept {
-        const std::uint64_t tag = Table::tag_of(hash);
-        for (const auto& word : shard_of(hash).table.load(std::memory_order_acquire)->home(hash).words) {
-            const std::uint64_t value = word.load(std::memory_order_relaxed);
-            if (!Table::has_tag(value, tag)) continue;
-            const char* const entry = reinterpret_cast<const char*>(Table::entry_in(value));
-            __builtin_prefetch(entry);  // may be gone by now: prefetching any address is harmless
-            __builtin_prefetch(entry + cache_line);
-            __builtin_prefetch(entry + 2 * cache_line);
-            return;
-        }
+        const Table::Bucket& bucket = shard_of(hash).table.load(std::memory_order_acquire)->home(hash);
+        const Table::Matches at(bucket.control.load(std::memory_order_relaxed), Table::pattern_of(hash));
+        if (!at) return;
+        const std::uint64_t word = bucket.words[at.index()].load(std::memory_order_relaxed);
+        const char* const entry = reinterpret_cast<const char*>(Table::entry_in(word));
+        __builtin_prefetch(entry);  // may be gone by now: prefetching any address is harmless
+        __builtin_prefetch(entry + cache_line);
+        __builtin_prefetch(entry + 2 * cache_line);
     }
 
     /// Puts `fresh` in, in the place of any entry of the same key. Consumes the reference; keep another to go
@@ -407,7 +393,7 @@ class Store {
 
   private:
     static constexpr std::uint64_t no_bound = std::numeric_limits<std::uint64_t>::max();
-    static constexpr std::size_t initial_entries = 1024;  // per shard, unless the options say otherwise
+    static constexpr std::size_t initial_entries = 64;  // per shard, unless the options say otherwise
     static constexpr std::size_t writes_per_clock_check = 64;
     static constexpr std::size_t few_threads = 4;
     static constexpr std::uint64_t most_retired_bytes = 256 * 1024;
@@ -574,8 +560,9 @@ class Store {
     }
 
     /// Protects the entry that the word names, if it has the tag. @return nullptr when it has not (any more)
-    [[nodiscard]] static Entry* protect(HazardSlot& slot, const std::atomic<std::uint64_t>& word,
-                                        std::uint64_t tag) noexcept {
+    [[nodiscard, gnu::always_inline]] static Entry* protect(HazardSlot& slot,
+                                                            const std::atomic<std::uint64_t>& word,
+                                                            std::uint64_t tag) noexcept {
         std::uint64_t value = word.load(std::memory_order_acquire);
         while (Table::has_tag(value, tag)) {
             auto* const entry = static_cast<Entry*>(Table::entry_in(value));
@@ -587,8 +574,41 @@ class Store {
         return nullptr;
     }
 
+    /// The entry of this hash and key in the bucket, protected by the slot; nullptr when it is not there.
+    template <class Equal>
+    [[nodiscard, gnu::always_inline]] static Entry* find_in(Table::Bucket& bucket, std::uint64_t hash,
+                                                            Equal& equal, HazardSlot& slot) {
+        const std::uint64_t control = bucket.control.load(std::memory_order_acquire);
+        for (Table::Matches at(control, Table::pattern_of(hash)); at; at.next()) {
+            Entry* const entry = protect(slot, bucket.words[at.index()], Table::tag_of(hash));
+            if (entry != nullptr && entry->hash == hash && equal(static_cast<const Entry&>(*entry)))
+                return entry;
+        }
+        return nullptr;
+    }
+
+    /// Beyond the home bucket, or in a table that took this one's place.
+    template <class Equal>
+    [[nodiscard, gnu::noinline]] static Entry* find_farther(Shard& shard, std::uint64_t hash, Equal& equal,
+                                                            HazardSlot& slot) {
+        for (;;) {
+            const Table& table = *shard.table.load(std::memory_order_acquire);
+            Table::Bucket* const first = &table.home(hash);
+            Table::Bucket* bucket = first;
+            for (;;) {
+                if (Entry* const entry = find_in(*bucket, hash, equal, slot)) return entry;
+                const std::uint64_t control = bucket->control.load(std::memory_order_acquire);
+                if ((control & Table::moved) != 0) break;
+                if ((control & Table::passed) == 0) return nullptr;
+                bucket = &table.after(*bucket);
+                if (bucket == first) return nullptr;
+            }
+        }
+    }
+
     /// Whether the entry is dead, by the coarse clock where that can tell; brings its time of access up to date.
-    [[nodiscard]] bool expired(Entry& entry, bool touch, std::int64_t& now) const noexcept {
+    [[nodiscard, gnu::always_inline]] bool expired(Entry& entry, bool touch,
+                                                   std::int64_t& now) const noexcept {
         now = time_.coarse().time_since_epoch().count();
         if (entry.dead(now)) {  // near its end: exactly
             now = now_ms();

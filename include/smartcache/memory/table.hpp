@@ -13,18 +13,23 @@
 
 // The hash table of one shard: buckets of one cache line, read without a lock.
 //
-// A bucket holds seven words, each a 48-bit address of an entry under 16 bits of its hash, and one word that
-// says how many entries found their bucket full and went on to a later one. A lookup so reads one line, then
-// the line of the one entry whose 16 bits agree.
+// A bucket is eight words. The first is its control word: seven tags of eight bits, one for each of the other
+// words, 0 for a free one, and in the eighth byte how many entries found the bucket full and went on to a later
+// one. The others hold each the 48-bit address of an entry under 16 more bits of its hash. So a lookup compares
+// all tags at once in one register, reads one of the words, all in one line, and then the line of the one entry
+// whose 23 bits agree.
 //
-// Writers hold the shard's lock. Within one table an entry never moves: it is stored into a free word, replaced
-// in its word, and its word is zeroed. So a reader that finds nothing has met, for every key, a moment at which
-// it was not there, and needs no sequence number.
+// Writers hold the shard's lock. Within one table an entry never moves: it is stored into a free word, and only
+// then its tag is set; replaced in its word; and its word is zeroed before its tag. Two facts make a reader that
+// finds nothing right, without a sequence number: the control word it read did not show the key, so at that
+// moment the key was not there (or not yet: its insert had not returned); or it did, but the word was another's
+// by then, so the key has been taken out meanwhile.
 //
 // Growing and shrinking (R28): the new table is filled and published, then every bucket of the old one is
-// marked moved, then emptied, all under the lock. A reader that is still in the old table either reads a word
-// from before (the entry is alive in the new table too, and protected like any other), or reads an emptied word
-// (stored with release, loaded with acquire), then sees the mark and starts again in the new table.
+// marked moved, then emptied, all under the lock. A reader that is still in the old table either finds the
+// entry by a control word from before (it is alive in the new table too, and protected like any other), or reads
+// an emptied word (stored with release, loaded with acquire), then sees the mark in the control word, which it
+// reads again before it gives up, and starts again in the new table.
 //
 // An old array stays allocated while the cache lives, for a reader may be in it at any time, and is used again
 // when the table comes back to its size. Until it has been filled and published again its buckets stay marked,
@@ -37,11 +42,14 @@ class Table {
     static constexpr std::size_t words_per_bucket = 7;
 
     struct alignas(cache_line) Bucket {
+        std::atomic<std::uint64_t> control{0};
         std::array<std::atomic<std::uint64_t>, words_per_bucket> words{};
-        /// Entries that passed this bucket by because it was full; with `moved` set, look in the shard's table.
-        std::atomic<std::uint64_t> passed{0};
     };
+    // Of the control word: look in the shard's table; how many entries passed the bucket by. A count that reaches
+    // its end stays there until the bucket is emptied: lookups then go on for nothing, and never stop too early.
     static constexpr std::uint64_t moved = std::uint64_t{1} << 63U;
+    static constexpr std::uint64_t one_passed = std::uint64_t{1} << 56U;
+    static constexpr std::uint64_t passed = std::uint64_t{127} << 56U;
 
     /// Throws: std::bad_alloc.
     explicit Table(std::size_t buckets)
@@ -65,8 +73,8 @@ class Table {
     }
     [[nodiscard]] Bucket& at(std::size_t index) const noexcept { return buckets_[index]; }
 
-    // The low half of the hash chooses the bucket, the middle the tag, the top the shard.
-    // A tag is never 0, which is that of a free word.
+    // The low half of the hash chooses the bucket, the middle is the word's tag, the top chooses the shard and is
+    // the control word's tag. No tag is 0, so a free word has nobody's.
     [[nodiscard]] static std::uint64_t tag_of(std::uint64_t hash) noexcept {
         return ((hash >> 32U) & 0xFFFFU) | 1U;
     }
@@ -82,15 +90,28 @@ class Table {
         return reinterpret_cast<EntryBase*>(static_cast<std::uintptr_t>(word << 16U >> 16U));
     }
 
-    /// Which words of the bucket have this tag, one bit each. Free of branches: where in its bucket an entry
-    /// stands cannot be predicted.
-    [[nodiscard]] static unsigned matches(const Bucket& bucket, std::uint64_t tag) noexcept {
-        unsigned mask = 0;
-#pragma GCC unroll 7
-        for (unsigned i = 0; i < words_per_bucket; ++i)
-            // acquire: an emptied word must come before the mark that sends readers away.
-            mask |= static_cast<unsigned>(bucket.words[i].load(std::memory_order_acquire) >> 48U == tag) << i;
-        return mask;
+    /// The words of a bucket whose tags in the control word agree, and now and then one more.
+    class Matches {
+      public:
+        /// @param pattern  `pattern_of` the hash
+        Matches(std::uint64_t control, std::uint64_t pattern) noexcept {
+            // A byte of `other` is 0 where the tags agree. Subtracting 1 from each sets the highest bit of those, and
+            // by its borrow perhaps of the next one above, for which the caller's look at the word is.
+            const std::uint64_t other = control ^ pattern;
+            bits_ = (other - each_byte) & ~other & highest_bits;
+        }
+        [[nodiscard]] explicit operator bool() const noexcept { return bits_ != 0; }
+        [[nodiscard]] unsigned index() const noexcept {
+            return static_cast<unsigned>(std::countr_zero(bits_)) / 8;
+        }
+        void next() noexcept { bits_ &= bits_ - 1; }
+
+      private:
+        static constexpr std::uint64_t highest_bits = 0x0080'8080'8080'8080U;
+        std::uint64_t bits_;
+    };
+    [[nodiscard]] static std::uint64_t pattern_of(std::uint64_t hash) noexcept {
+        return control_tag(hash) * each_byte;
     }
 
     // --- What follows needs the shard's lock.
@@ -98,16 +119,19 @@ class Table {
     /// Puts an entry in; there is room somewhere, for the table grows in time.
     void insert(const EntryBase* entry) noexcept {
         Bucket* bucket = &home(entry->hash);
-        for (;;) {
-            for (auto& word : bucket->words)
-                if (word.load(std::memory_order_relaxed) == 0) {
-                    // release: publishes the entry to readers, which load the word with acquire.
-                    word.store(make_word(entry), std::memory_order_release);
-                    return;
-                }
-            bucket->passed.store(bucket->passed.load(std::memory_order_relaxed) + 1,
-                                 std::memory_order_release);
-            bucket = &after(*bucket);
+        for (;; bucket = &after(*bucket)) {
+            const std::uint64_t control = bucket->control.load(std::memory_order_relaxed);
+            const Matches free(control, 0);
+            if (free) {
+                // The lowest match is always a true one: nothing was borrowed yet. release, twice: publishes the entry to
+                // readers, which load word and control word with acquire.
+                bucket->words[free.index()].store(make_word(entry), std::memory_order_release);
+                bucket->control.store(control | control_tag(entry->hash) << (8 * free.index()),
+                                      std::memory_order_release);
+                return;
+            }
+            if ((control & passed) != passed)
+                bucket->control.store(control + one_passed, std::memory_order_release);
         }
     }
 
@@ -124,14 +148,17 @@ class Table {
     template <class Accept>
     [[nodiscard]] Place locate(std::uint64_t hash, Accept accept) const noexcept {
         const std::uint64_t tag = tag_of(hash);
+        const std::uint64_t pattern = pattern_of(hash);
         Bucket* const first = &home(hash);
         Bucket* bucket = first;
         do {
-            for (auto& word : bucket->words) {
+            const std::uint64_t control = bucket->control.load(std::memory_order_relaxed);
+            for (Matches at(control, pattern); at; at.next()) {
+                auto& word = bucket->words[at.index()];
                 const std::uint64_t value = word.load(std::memory_order_relaxed);
                 if (has_tag(value, tag) && accept(*entry_in(value))) return {bucket, &word};
             }
-            if (bucket->passed.load(std::memory_order_relaxed) == 0) break;
+            if ((control & passed) == 0) break;
             bucket = &after(*bucket);
         } while (bucket != first);  // in a small table every bucket may have been passed
         return {};
@@ -146,9 +173,16 @@ class Table {
     void erase(const Place& place) noexcept {
         const EntryBase* const entry = place.entry();
         place.word->store(0, std::memory_order_seq_cst);  // the unlink, see hazard.hpp
-        for (Bucket* bucket = &home(entry->hash); bucket != place.bucket; bucket = &after(*bucket))
-            bucket->passed.store(bucket->passed.load(std::memory_order_relaxed) - 1,
-                                 std::memory_order_relaxed);
+        const auto index = static_cast<unsigned>(place.word - place.bucket->words.data());
+        // relaxed: nothing is published, and a reader that still sees the tag looks at the word.
+        const std::uint64_t control = place.bucket->control.load(std::memory_order_relaxed);
+        place.bucket->control.store(control & ~(std::uint64_t{0xFF} << (8 * index)),
+                                    std::memory_order_relaxed);
+        for (Bucket* bucket = &home(entry->hash); bucket != place.bucket; bucket = &after(*bucket)) {
+            const std::uint64_t before = bucket->control.load(std::memory_order_relaxed);
+            if ((before & passed) != passed)
+                bucket->control.store(before - one_passed, std::memory_order_relaxed);
+        }
     }
 
     /// Calls `visit(place)` for every entry; it may erase that one.
@@ -162,7 +196,7 @@ class Table {
     /// Sends readers away and empties itself; the new table has been published.
     void mark_moved() noexcept {
         for (std::size_t i = 0; i < count_; ++i) {
-            buckets_[i].passed.store(moved, std::memory_order_release);
+            buckets_[i].control.store(moved, std::memory_order_release);
             // seq_cst: from here on a protection that is based on this word fails, see hazard.hpp.
             for (auto& word : buckets_[i].words)
                 if (word.load(std::memory_order_relaxed) != 0) word.store(0, std::memory_order_seq_cst);
@@ -172,12 +206,17 @@ class Table {
     /// Ends that state; the table is filled and published again.
     void mark_open() noexcept {
         for (std::size_t i = 0; i < count_; ++i)
-            buckets_[i].passed.store(buckets_[i].passed.load(std::memory_order_relaxed) & ~moved,
-                                     std::memory_order_release);
+            buckets_[i].control.store(buckets_[i].control.load(std::memory_order_relaxed) & ~moved,
+                                      std::memory_order_release);
     }
 
   private:
     static constexpr std::size_t most_buckets = std::size_t{1} << 31U;
+    static constexpr std::uint64_t each_byte = 0x0101'0101'0101'0101U;
+
+    [[nodiscard]] static std::uint64_t control_tag(std::uint64_t hash) noexcept {
+        return std::max<std::uint64_t>(hash >> 56U, 1);
+    }
 
     [[nodiscard]] std::size_t home_index(std::uint64_t hash) const noexcept {
         return static_cast<std::size_t>(((hash & 0xFFFFFFFFU) * count_) >> 32U);

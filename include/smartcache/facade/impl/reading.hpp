@@ -18,13 +18,11 @@ auto SmartCache<Codec>::find_memory(std::string_view key, std::uint64_t hash, bo
                                     bool touch) const -> Found {
     if (!memory_) return {};
     std::int64_t now = 0;  // read by `find`, if the entry can die
-    Ref entry = memory_->find(
-        hash, [key](const Entry& other) { return equal_text(other.key(), key); }, touch, now);
+    Ref entry = memory_->find(hash, KeyIs{key}, touch, now);
     if (!entry) return {};
-    // `now` may be a little ahead: only what is stale by it needs the exact time.
-    const bool stale = entry->grace != 0 && !entry->fresh(now) && !entry->fresh(now_ms());
-    if (stale && !allow_stale) return {};
-    return {std::move(entry), TierId::memory, stale};
+    const bool is_stale = stale(*entry, now);
+    if (is_stale && !allow_stale) return {};
+    return {std::move(entry), TierId::memory, is_stale};
 }
 
 template <class Codec>
@@ -293,10 +291,25 @@ template <class Codec>
 template <class T>
 Lookup<T> SmartCache<Codec>::get(std::string_view key, const ReadOptions& options) {
     const std::uint64_t hash = hash_of(key);
-    if (contains(options.tiers, TierId::memory)) [[likely]] {
-        Found found = find_memory(key, hash, false);
-        if (found.entry) [[likely]]
-            return answer<T>(std::move(found));
+    if (memory_ && contains(options.tiers, TierId::memory)) [[likely]] {
+        std::int64_t now = 0;
+        Ref entry = memory_->find(hash, KeyIs{key}, true, now);
+        if (entry && !stale(*entry, now)) [[likely]] {
+            if constexpr (detail::is_flat<T>) {
+                if (entry->plain()) [[likely]] {
+                    if (auto value = detail::from_flat<T>(entry->plain_bytes())) [[likely]] {
+                        count(Event::memory_hits);
+                        return Lookup<T>(std::move(entry), std::move(value), time_, TierId::memory, false);
+                    }
+                }
+            } else {
+                if (const T* const value = entry->template as<T>()) [[likely]] {
+                    count(Event::memory_hits);
+                    return Lookup<T>(std::move(entry), value, time_, TierId::memory, false);
+                }
+            }
+            return answer<T>({std::move(entry), TierId::memory, false});
+        }
     }
     return get_below<T>(key, hash, options);
 }
