@@ -248,6 +248,21 @@ class SmartCache {
         }
     };
 
+    /// Ties a change of L1 to the fills of its key: asked and told under the lock of the shard (R1).
+    struct FenceTerms {
+        detail::Fences& fences;
+        std::string_view key;
+        std::uint64_t hash;
+        const detail::Ticket* ticket;  // of the fill that this is; null: a caller's write
+        bool marks = true;             // promotions under way have read what was there before
+        [[nodiscard]] bool accept(const Entry* /*present*/) const {
+            return ticket == nullptr || !fences.marked(*ticket);
+        }
+        void done() const {
+            if (marks) fences.mark(key, hash);
+        }
+    };
+
     struct LowerTier {
         std::unique_ptr<Tier> tier;
         TierId id;
@@ -341,12 +356,12 @@ class SmartCache {
     /// Times in one tier. @return false when the tier is not to keep the value
     [[nodiscard]] bool date_record(const LowerTier& lower, detail::PreparedValue& value, WallTime now,
                                    const EntryOptions& options) const;
-    void put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
-                    const EntryOptions& options, bool& stored);
+    bool put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                    const EntryOptions& options, const detail::Ticket* ticket, bool ordered);
     [[nodiscard]] Ref packed_for_memory(Ref entry) const;
     /// @param weight  the caller's own, which counts instead
-    void insert_memory(std::string_view key, std::uint64_t hash, Ref entry,
-                       std::optional<std::size_t> weight) const;
+    bool insert_memory(std::string_view key, std::uint64_t hash, Ref entry, std::optional<std::size_t> weight,
+                       const FenceTerms& terms) const;
     /// The value alone: in place, and what it owns.
     [[nodiscard]] static std::size_t value_bytes(const Entry& entry) noexcept {
         return entry.bytes - (sizeof(Entry) + entry.key_size);

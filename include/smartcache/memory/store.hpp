@@ -90,6 +90,7 @@ class Store {
                         ? std::min(options.bucket_count / count, shard.max_entries)
                         : Table::buckets_for(std::min<std::size_t>(shard.max_entries, initial_entries));
                 shard.tables.push_back(std::make_unique<Table>(wanted));
+                shard.tables.back()->make_open();
                 shard.table.store(shard.tables.back().get(), std::memory_order_release);
             }
         } catch (...) {
@@ -152,7 +153,8 @@ class Store {
         Entry* entry = find_in(bucket, hash, equal, *slot);
         if (entry == nullptr) {
             // After the words: one that was empty may have been emptied by a move.
-            if ((bucket.control.load(std::memory_order_acquire) & (Table::passed | Table::moved)) != 0)
+            if ((bucket.control.load(std::memory_order_acquire) & (Table::passed | Table::open)) !=
+                Table::open)
                 entry = find_farther(shard, hash, equal, *slot);
             if (entry == nullptr) {
                 // A slot left over from an entry of another key protects it for nothing.
@@ -200,12 +202,20 @@ class Store {
         __builtin_prefetch(entry + 2 * cache_line);
     }
 
+    /// What `insert` asks and tells under the shard's lock.
+    struct NoTerms {
+        [[nodiscard]] static bool accept(const Entry* /*present*/) noexcept { return true; }
+        static void done() noexcept {}
+    };
+
     /// Puts `fresh` in, in the place of any entry of the same key. Consumes the reference; keep another to go
     /// on using it.
-    /// @return false when `only_if_absent` and a live entry is there; then nothing changed
+    /// @param terms  `accept(entry)` is asked before anything changes, with the live entry of the key or nullptr;
+    ///               `done()` is told when it has; neither throws, and both are short
+    /// @return false when it was not accepted
     /// Throws: std::bad_alloc, before anything has changed.
-    template <class Equal>
-    bool insert(Ref fresh, Equal equal, bool only_if_absent = false) {
+    template <class Equal, class Terms = NoTerms>
+    bool insert(Ref fresh, Equal equal, Terms terms = {}) {
         Shard& shard = shard_of(fresh->hash);
         Removed removed(*this, shard);
         const std::lock_guard lock(shard.mutex);
@@ -216,13 +226,17 @@ class Store {
             take_out(shard, place, RemovalCause::expired, removed);
             place = {};
         }
+        if (!terms.accept(place ? &entry_at(place) : nullptr)) return false;
         Entry& entry = *fresh;
+        bool needs_timer = entry.can_expire();
         if (place) {
-            if (only_if_absent) return false;
             Entry* const old = &entry_at(place);
+            // A timer rings when its entry dies, or earlier. Where the fresh one lives longer, that is early enough.
+            needs_timer = needs_timer && !(old->can_expire() && old->due() <= entry.due());
             shard.policy->prefetch(*old);
-            if (entry.can_expire()) shard.timers.prefetch(old->link);
+            if (needs_timer) shard.timers.prefetch(old->link);
             shard.policy->replace(*old, entry);
+            if (entry.link != old->link) needs_timer = entry.can_expire();
             shard.bytes += entry.bytes;
             shard.bytes -= old->bytes;
             Table::replace(place, fresh.release());
@@ -234,7 +248,8 @@ class Store {
             table_of(shard).insert(fresh.release());
             ++shard.entries;
         }
-        if (entry.can_expire()) set_timer(shard, entry);
+        terms.done();
+        if (needs_timer) set_timer(shard, entry);
         if (++shard.writes % writes_per_clock_check == 0) CoarseClock::synchronise();
         evict_surplus(shard, removed);
         return true;
@@ -598,7 +613,7 @@ class Store {
             for (;;) {
                 if (Entry* const entry = find_in(*bucket, hash, equal, slot)) return entry;
                 const std::uint64_t control = bucket->control.load(std::memory_order_acquire);
-                if ((control & Table::moved) != 0) break;
+                if ((control & Table::open) == 0) break;
                 if ((control & Table::passed) == 0) return nullptr;
                 bucket = &table.after(*bucket);
                 if (bucket == first) return nullptr;
@@ -765,10 +780,10 @@ class Store {
         Table& old = table_of(shard);
         Table& fresh = **at;
         old.for_each([&](const Table::Place& place) { fresh.insert(place.entry()); });
+        fresh.make_open();
         // release: readers who see the pointer see the table's contents.
         shard.table.store(&fresh, std::memory_order_release);
-        fresh.mark_open();
-        old.mark_moved();
+        old.close();
     }
 
     TimeSource time_;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -8,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <span>
 
 #include <smartcache/memory/entry.hpp>
 
@@ -25,16 +29,17 @@
 // moment the key was not there (or not yet: its insert had not returned); or it did, but the word was another's
 // by then, so the key has been taken out meanwhile.
 //
-// Growing and shrinking (R28): the new table is filled and published, then every bucket of the old one is
-// marked moved, then emptied, all under the lock. A reader that is still in the old table either finds the
-// entry by a control word from before (it is alive in the new table too, and protected like any other), or reads
-// an emptied word (stored with release, loaded with acquire), then sees the mark in the control word, which it
-// reads again before it gives up, and starts again in the new table.
+// Growing and shrinking (R28): the new table is filled, opened and published, then every bucket of the old one is
+// closed and emptied, all under the lock. A reader that is still in the old table either finds the entry by a
+// control word from before (it is alive in the new table too, and protected like any other), or reads an emptied
+// word (stored with release, loaded with acquire), then sees in the control word, which it reads again before it
+// gives up, that the bucket is closed, and starts again in the new table.
 //
 // An old array stays allocated while the cache lives, for a reader may be in it at any time, and is used again
-// when the table comes back to its size. Until it has been filled and published again its buckets stay marked,
-// so that such a reader cannot miss in a table half full. Sizes double, so all arrays together are smaller
-// than twice the largest.
+// when the table comes back to its size. Its buckets stay closed until it has been filled, so that such a reader
+// cannot miss in a table half full; from then on it finds there what it would find in the other. A closed bucket
+// is all zeros: so the memory behind a large old array goes back to the system, which gives zeros to whoever still
+// reads there.
 namespace smartcache::inline v0::detail {
 
 class Table {
@@ -45,15 +50,16 @@ class Table {
         std::atomic<std::uint64_t> control{0};
         std::array<std::atomic<std::uint64_t>, words_per_bucket> words{};
     };
-    // Of the control word: look in the shard's table; how many entries passed the bucket by. A count that reaches
-    // its end stays there until the bucket is emptied: lookups then go on for nothing, and never stop too early.
-    static constexpr std::uint64_t moved = std::uint64_t{1} << 63U;
+    // Of the control word: the bucket is in use, else look in the shard's table; how many entries passed it by. A count
+    // that reaches its end stays there until the bucket is emptied: lookups then go on for nothing, and never stop too
+    // early.
+    static constexpr std::uint64_t open = std::uint64_t{1} << 63U;
     static constexpr std::uint64_t one_passed = std::uint64_t{1} << 56U;
     static constexpr std::uint64_t passed = std::uint64_t{127} << 56U;
 
-    /// Throws: std::bad_alloc.
+    /// Closed. Throws: std::bad_alloc.
     explicit Table(std::size_t buckets)
-        : count_(std::clamp<std::size_t>(buckets, 1, most_buckets)), buckets_(new Bucket[count_]) {}
+        : count_(std::clamp<std::size_t>(buckets, 1, most_buckets)), buckets_(count_) {}
 
     /// Buckets for so many entries, two thirds full: then one in five is passed by somebody.
     [[nodiscard]] static std::size_t buckets_for(std::size_t entries) noexcept {
@@ -63,15 +69,17 @@ class Table {
     [[nodiscard]] std::size_t comfortable() const noexcept { return count_ * 9 / 2; }
     [[nodiscard]] std::size_t buckets() const noexcept { return count_; }
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
-        return sizeof(*this) + count_ * sizeof(Bucket);
+        return sizeof(*this) + (given_back_ ? 0 : count_ * sizeof(Bucket));
     }
 
-    [[nodiscard]] Bucket& home(std::uint64_t hash) const noexcept { return buckets_[home_index(hash)]; }
-    [[nodiscard]] Bucket& after(const Bucket& bucket) const noexcept {
-        const auto index = static_cast<std::size_t>(&bucket - buckets_.get()) + 1;
-        return buckets_[index == count_ ? 0 : index];
+    [[nodiscard]] Bucket& home(std::uint64_t hash) const noexcept {
+        return buckets_.first()[home_index(hash)];
     }
-    [[nodiscard]] Bucket& at(std::size_t index) const noexcept { return buckets_[index]; }
+    [[nodiscard]] Bucket& after(const Bucket& bucket) const noexcept {
+        const auto index = static_cast<std::size_t>(&bucket - buckets_.first()) + 1;
+        return buckets_.first()[index == count_ ? 0 : index];
+    }
+    [[nodiscard]] Bucket& at(std::size_t index) const noexcept { return buckets_.first()[index]; }
 
     // The low half of the hash chooses the bucket, the middle is the word's tag, the top chooses the shard and is
     // the control word's tag. No tag is 0, so a free word has nobody's.
@@ -188,29 +196,79 @@ class Table {
     /// Calls `visit(place)` for every entry; it may erase that one.
     template <class Visit>
     void for_each(Visit visit) noexcept {
-        for (std::size_t i = 0; i < count_; ++i)
-            for (auto& word : buckets_[i].words)
-                if (word.load(std::memory_order_relaxed) != 0) visit(Place{&buckets_[i], &word});
+        for (Bucket& bucket : all())
+            for (auto& word : bucket.words)
+                if (word.load(std::memory_order_relaxed) != 0) visit(Place{&bucket, &word});
     }
 
-    /// Sends readers away and empties itself; the new table has been published.
-    void mark_moved() noexcept {
-        for (std::size_t i = 0; i < count_; ++i) {
-            buckets_[i].control.store(moved, std::memory_order_release);
+    /// Sends readers away and empties itself; the new table has been published and opened.
+    void close() noexcept {
+        for (Bucket& bucket : all()) {
+            bucket.control.store(0, std::memory_order_release);
             // seq_cst: from here on a protection that is based on this word fails, see hazard.hpp.
-            for (auto& word : buckets_[i].words)
+            for (auto& word : bucket.words)
                 if (word.load(std::memory_order_relaxed) != 0) word.store(0, std::memory_order_seq_cst);
         }
+        given_back_ = buckets_.give_back();
     }
 
-    /// Ends that state; the table is filled and published again.
-    void mark_open() noexcept {
-        for (std::size_t i = 0; i < count_; ++i)
-            buckets_[i].control.store(buckets_[i].control.load(std::memory_order_relaxed) & ~moved,
-                                      std::memory_order_release);
+    /// Makes it usable for readers, those too who are in it already. It is filled, and about to be published.
+    void make_open() noexcept {
+        for (Bucket& bucket : all())
+            bucket.control.store(bucket.control.load(std::memory_order_relaxed) | open,
+                                 std::memory_order_release);
+        given_back_ = false;
     }
 
   private:
+    /// An array of closed buckets: zeroed pages of the system's where it is large, so that they can be given back.
+    class Array {
+      public:
+        explicit Array(std::size_t count) : bytes_(count * sizeof(Bucket)) {
+            if (!mapped()) {
+                first_ = new Bucket[count];
+                return;
+            }
+            void* const pages =
+                ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (pages == MAP_FAILED) throw std::bad_alloc();
+            first_ = static_cast<Bucket*>(pages);
+            // Pages of zeros are what these constructors would make of them, and compilers know it or not.
+            for (std::size_t i = 0; i < count; ++i) std::construct_at(first_ + i);
+        }
+        Array(const Array&) = delete;
+        Array& operator=(const Array&) = delete;
+        ~Array() {
+            if (mapped())
+                (void)::munmap(first_, bytes_);
+            else
+                delete[] first_;
+        }
+
+        [[nodiscard]] Bucket* first() const noexcept { return first_; }
+        /// The memory, not the addresses, of an array of zeros. @return whether the system took it
+        [[nodiscard]] bool give_back() noexcept {
+#if defined(__linux__)
+            return mapped() && ::madvise(first_, bytes_, MADV_DONTNEED) == 0;
+#else
+            return false;  // elsewhere this call need not leave zeros
+#endif
+        }
+
+      private:
+        static constexpr std::size_t least_mapped = std::size_t{64} << 10U;
+        [[nodiscard]] bool mapped() const noexcept {
+            return bytes_ >= least_mapped;
+        }
+
+        std::size_t bytes_;
+        Bucket* first_ = nullptr;
+    };
+
+    [[nodiscard]] std::span<Bucket> all() const noexcept {
+        return {buckets_.first(), count_};
+    }
+
     static constexpr std::size_t most_buckets = std::size_t{1} << 31U;
     static constexpr std::uint64_t each_byte = 0x0101'0101'0101'0101U;
 
@@ -223,7 +281,8 @@ class Table {
     }
 
     std::size_t count_;
-    std::unique_ptr<Bucket[]> buckets_;
+    Array buckets_;
+    bool given_back_ = false;
 };
 
 }  // namespace smartcache::inline v0::detail

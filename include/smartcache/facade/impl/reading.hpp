@@ -182,8 +182,8 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
     if (own.idle && entry.idles) entry.set_idle(own.idle->count(), now_ms());
     const std::optional<std::size_t> weight = own.weight ? own.weight : result.copies.weight;
     if (!memory_->fits(weight_of(entry, weight))) return;
-    insert_memory(key, hash, Ref::share(&entry), weight);
-    count(Event::promotions);
+    if (insert_memory(key, hash, Ref::share(&entry), weight, {fences_, key, hash, &ticket, false}))
+        count(Event::promotions);
 }
 
 template <class Codec>

@@ -104,24 +104,31 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
     return true;
 }
 
-/// Stores in L1, which takes the value's entry, or makes sure that nothing older stays there (R3).
+/// Stores in L1, which takes the value's entry, or makes sure that nothing older stays there (R3); then marks the
+/// fills of the key. Both are one step to fills, whose last look at their ticket is under the same lock, so without
+/// lower tiers a caller's write needs no order.
+/// @param ticket  of a fill, which stores only if it is unmarked (R1)
+/// @param ordered  whether the caller holds the key's order
+/// @return whether L1 has the value now
 template <class Codec>
-void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
-                                   const EntryOptions& options, bool& stored) {
+bool SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                                   const EntryOptions& options, const detail::Ticket* ticket, bool ordered) {
     const Duration wanted = value.record.negative ? *options.negative_ttl
                                                   : lifetime_in(TierId::memory, config_.memory.ttl, options);
     const MonotonicTime now = time_.now();
     Entry& entry = *value.entry;
     entry.set_times(now.time_since_epoch().count(), Entry::never, 0);
-    if (!memory_ || value.too_large || !contains(options.write, TierId::memory) ||
-        wanted <= Duration::zero()) {
-        (void)forget_memory(key, hash);
-        return;
-    }
-    if (!memory_->fits(weight_of(entry, options.weight))) {
+    bool kept =
+        memory_ && !value.too_large && contains(options.write, TierId::memory) && wanted > Duration::zero();
+    if (kept && !memory_->fits(weight_of(entry, options.weight))) {
         count(Event::rejected);
+        kept = false;
+    }
+    if (!kept) {
+        const auto order = ordered ? detail::Fences::Order() : fences_.order(hash);
         (void)forget_memory(key, hash);
-        return;
+        fences_.mark(key, hash);
+        return false;
     }
     const MonotonicTime expires = saturating_add(now, value.jittered(wanted, options.jitter));
     entry.set_times(now.time_since_epoch().count(), expires.time_since_epoch().count(),
@@ -129,9 +136,11 @@ void SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
     if (entry.idles)
         entry.set_idle(options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count(),
                        now.time_since_epoch().count());
-    insert_memory(key, hash, packed_for_memory(std::move(value.entry)), options.weight);
+    if (!insert_memory(key, hash, packed_for_memory(std::move(value.entry)), options.weight,
+                       {fences_, key, hash, ticket}))
+        return false;
     count(Event::memory_sets);
-    stored = true;
+    return true;
 }
 
 /// The same value LZ4-compressed, where the options ask for that and it pays; else the entry itself.
@@ -152,11 +161,11 @@ auto SmartCache<Codec>::packed_for_memory(Ref entry) const -> Ref {
 }
 
 template <class Codec>
-void SmartCache<Codec>::insert_memory(std::string_view key, std::uint64_t hash, Ref entry,
-                                      std::optional<std::size_t> weight) const {
+bool SmartCache<Codec>::insert_memory(std::string_view key, std::uint64_t hash, Ref entry,
+                                      std::optional<std::size_t> weight, const FenceTerms& terms) const {
     entry->hash = hash;
     entry->weight = memory_->by_bytes() ? weight_of(*entry, weight) : 1;
-    (void)memory_->insert(std::move(entry), [key](const Entry& other) { return other.key() == key; });
+    return memory_->insert(std::move(entry), KeyIs{key}, terms);
 }
 
 template <class Codec>
@@ -164,12 +173,10 @@ bool SmartCache<Codec>::forget_memory(std::string_view key, std::uint64_t hash) 
     bool value_was_there = false;
     if (!memory_) return false;
     const std::int64_t now = now_ms();
-    (void)memory_->take_if(
-        hash, [key](const Entry& other) { return other.key() == key; },
-        [&](Entry& entry) {
-            value_was_there = !entry.dead(now);
-            return true;
-        });
+    (void)memory_->take_if(hash, KeyIs{key}, [&](Entry& entry) {
+        value_was_there = !entry.dead(now);
+        return true;
+    });
     return value_was_there;
 }
 
@@ -177,21 +184,20 @@ bool SmartCache<Codec>::forget_memory(std::string_view key, std::uint64_t hash) 
 template <class Codec>
 bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                                const EntryOptions& options) {
+    if (lower_.empty()) return put_memory(key, hash, value, options, nullptr, false);
     bool stored = false;
-    const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
+    const std::string physical = physical_key(config_.key_prefix, key);
     value.record.key = physical;
     const typename detail::Store<Entry>::Later later;  // values end when the order is released
     const auto order = fences_.order(hash);
-    const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
+    const WallTime now = time_.wall();
     for (LowerTier& lower : lower_) {
         if (date_record(lower, value, now, options))
             stored = lower.tier->write(value.record) == TierStatus::ok || stored;
         else
             (void)lower.tier->remove(physical);
     }
-    put_memory(key, hash, value, options, stored);
-    fences_.mark(key, hash);
-    return stored;
+    return put_memory(key, hash, value, options, nullptr, true) || stored;
 }
 
 /// A fill: only while nobody has written the key since the ticket was taken, and only over what was seen then
@@ -215,9 +221,7 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
             seen != nullptr && i < seen->size() ? (*seen)[i] : WriteCondition::if_absent();
         if (lower_[i].tier->write(value.record, condition) == TierStatus::refused) return;
     }
-    bool stored = false;
-    put_memory(key, hash, value, options, stored);
-    fences_.mark(key, hash);  // promotions under way have read what was there before
+    (void)put_memory(key, hash, value, options, &ticket, true);
 }
 
 /// Ends the value that a tier had before a load whose result it does not keep: only the one that was seen (R7).
@@ -315,9 +319,7 @@ std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& optio
     }
     std::size_t stored = 0;
     for (One& one : all) {
-        put_memory(one.key(), one.hash, one.value, options, one.stored);
-        fences_.mark(one.key(), one.hash);
-        if (one.stored) ++stored;
+        if (put_memory(one.key(), one.hash, one.value, options, nullptr, true) || one.stored) ++stored;
     }
     return stored;
 }
@@ -400,13 +402,11 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
         const std::int64_t now = now_ms();
         const std::int64_t end =
             saturating_add(time_.now(), ttl.value_or(Duration::zero())).time_since_epoch().count();
-        (void)memory_->change_times(
-            hash, [key](const Entry& other) { return other.key() == key; },
-            [&](Entry& entry) {
-                if (entry.negative() || !entry.fresh(now)) return;
-                entry.move_times(entry.created(), end);
-                changed = true;
-            });
+        (void)memory_->change_times(hash, KeyIs{key}, [&](Entry& entry) {
+            if (entry.negative() || !entry.fresh(now)) return;
+            entry.move_times(entry.created(), end);
+            changed = true;
+        });
     }
     if (!lower_.empty()) {
         const std::string physical = physical_key(config_.key_prefix, key);
