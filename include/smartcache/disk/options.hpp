@@ -18,8 +18,10 @@ enum class Durability {
 
 /// What goes to disk.
 enum class DiskFill {
-    on_set,    ///< every value that is set or filled
-    on_evict,  ///< only what L1 evicts (demotion)
+    on_set,  ///< every value that is set or filled
+    /// Only what L1 evicts, or refuses because it is too heavy, with what remains of its lifetime (demotion). What L1
+    /// holds when the cache ends is not written.
+    on_evict,
 };
 
 /// How records are read.

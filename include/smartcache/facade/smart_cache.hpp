@@ -16,6 +16,7 @@
 #include <string_view>
 #include <thread>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -59,6 +60,7 @@ enum class CacheEvent {
     coalesced,
     stale_served,
     promotions,
+    demotions,
     type_mismatches,
     encode_errors,
     corrupt,
@@ -267,6 +269,19 @@ class SmartCache {
         std::unique_ptr<Tier> tier;
         TierId id;
         Duration ttl;
+        bool on_evict = false;  // written to by demotion alone
+    };
+
+    /// An entry on its way out of L1.
+    struct Demotion {
+        std::unique_ptr<detail::FillTicket> ticket;
+        std::optional<std::size_t> weight;  // the writer's own
+    };
+    struct DemotedRecord {
+        RecordView record;
+        std::string key;
+        ByteSink encoded;
+        ByteSink packed;
     };
 
     struct StartFailure {
@@ -379,6 +394,15 @@ class SmartCache {
                      const std::vector<WriteCondition>* seen);
     bool change_lifetime(std::string_view key, std::optional<Duration> ttl);
 
+    // --- demotion
+    void add_lower(std::unique_ptr<Tier> tier, TierId id, Duration ttl);
+    void begin_demotion(Entry& entry) noexcept;
+    void finish_demotion(Entry& entry);
+    bool demote(const Entry& entry, std::optional<std::size_t> weight);
+    [[nodiscard]] const LowerTier* demotion_target() const noexcept;
+    [[nodiscard]] bool make_demoted(const Entry& entry, std::optional<std::size_t> weight,
+                                    const LowerTier& lower, DemotedRecord& out) const;
+
     // --- loading
     template <class T, class F>
     Lookup<T> load_shared(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options);
@@ -406,7 +430,11 @@ class SmartCache {
     detail::Arena* arena_ = nullptr;  // memory_'s, or one of its own reference
     bool owns_arena_ = false;
     std::vector<LowerTier> lower_;
+    bool writes_below_ = false;  // a lower tier takes what is set
+    bool evicts_below_ = false;  // one takes what L1 evicts
     mutable detail::Fences fences_;
+    std::mutex demotions_mutex_;
+    std::unordered_map<const Entry*, Demotion> demotions_;  // begun, not finished
     mutable Counters<Event> counters_;
     MonotonicTime started_;
 

@@ -41,7 +41,8 @@ struct EntryBase : policy::Node {
     static constexpr std::int64_t out_of_reach = std::int64_t{1} << 62U;
 
     RemovalCause cause = RemovalCause::erased;
-    bool idles = false;                        ///< an `IdleTime` lies before this entry
+    bool idles : 1 = false;                    ///< an `IdleTime` lies before this entry
+    bool demotes : 1 = false;                  ///< goes to a lower tier when it is evicted
     std::atomic<std::uint32_t> references{1};  ///< one for the table, one for each counted reference
     std::atomic<std::int64_t> dead_at{never};  ///< ms on the monotonic clock: not to be served from then on
     std::uint32_t bytes = 0;                   ///< of the allocation, and what its value owns elsewhere

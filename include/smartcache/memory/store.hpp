@@ -60,6 +60,9 @@ class Store {
     using Ref = EntryRef<Entry>;
     /// Told of every entry that left, outside locks, before it is destroyed.
     using RemovalHook = std::function<void(Entry&, RemovalCause)>;
+    /// Told under the shard's lock of every entry that is about to be evicted, before it is unlinked. Short, throws
+    /// nothing, and does not call the store.
+    using EvictionHook = std::function<void(Entry&)>;
 
     struct Usage {
         std::uint64_t entries = 0;
@@ -68,9 +71,11 @@ class Store {
 
     enum class Event { evictions, expirations, replacements, count_ };
 
-    Store(const MemoryOptions& options, TimeSource time, RemovalHook on_removal = {})
+    Store(const MemoryOptions& options, TimeSource time, RemovalHook on_removal = {},
+          EvictionHook before_eviction = {})
         : time_(time),
           on_removal_(std::move(on_removal)),
+          before_eviction_(std::move(before_eviction)),
           by_bytes_(options.capacity_bytes.has_value()),
           domain_(HazardDomain::process()),
           arena_(Arena::create(options.jemalloc)) {
@@ -737,6 +742,7 @@ class Store {
         while (surplus(shard)) {
             policy::Node* const victim = shard.policy->evict();
             if (victim == nullptr) return;
+            if (before_eviction_) before_eviction_(static_cast<Entry&>(*victim));
             unlink(shard, place_of(shard, *victim), RemovalCause::evicted, removed);
         }
     }
@@ -788,6 +794,7 @@ class Store {
 
     TimeSource time_;
     RemovalHook on_removal_;
+    EvictionHook before_eviction_;
     bool by_bytes_;
     HazardDomain& domain_;
     Arena* arena_;

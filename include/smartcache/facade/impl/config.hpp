@@ -216,8 +216,8 @@ inline void collect_problems(const Config& config, std::vector<ConfigProblem>& p
     if (config.disk.enabled && SMARTCACHE_HAS_DISK == 0)
         wrong("disk.enabled", "true", "false: this build has no disk tier (component disk)");
     smartcache::validate(config.disk, problems);
-    if (config.disk.fill != DiskFill::on_set)
-        wrong("disk.fill", "on_evict", "on_set: demotion is not in this version");
+    if (config.disk.fill == DiskFill::on_evict && !config.memory.enabled)
+        wrong("disk.fill", "on_evict", "on_set without L1: nothing would be evicted");
     constexpr std::size_t lz4_limit = 0x7E000000;
     if (config.max_value_size == 0 || config.max_value_size > lz4_limit)
         wrong("max_value_size", std::to_string(config.max_value_size), "1 to 2113929216 bytes");

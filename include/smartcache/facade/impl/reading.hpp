@@ -180,6 +180,7 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
     const std::int64_t end = saturating_add(time_.now(), stay).time_since_epoch().count();
     if (end < entry.fresh_until()) entry.set_times(entry.created(), end, 0);
     if (own.idle && entry.idles) entry.set_idle(own.idle->count(), now_ms());
+    entry.demotes = evicts_below_;
     const std::optional<std::size_t> weight = own.weight ? own.weight : result.copies.weight;
     if (!memory_->fits(weight_of(entry, weight))) return;
     if (insert_memory(key, hash, Ref::share(&entry), weight, {fences_, key, hash, &ticket, false}))

@@ -28,7 +28,7 @@ SmartCache<Codec>::SmartCache(Config config, std::vector<std::unique_ptr<Tier>> 
         const Duration ttl = id == TierId::redis  ? config_.redis.ttl
                              : id == TierId::disk ? config_.disk.ttl
                                                   : Duration::max();
-        lower_.push_back({std::move(tier), id, ttl});
+        add_lower(std::move(tier), id, ttl);
     }
     start_maintenance();
 }
@@ -42,7 +42,17 @@ SmartCache<Codec>::SmartCache(Config config, Codec codec, ReadyTag)
       started_(time_.now()),
       rate_{started_, 0, 0, false} {
     if (config_.memory.enabled) {
-        memory_ = std::make_unique<detail::Store<Entry>>(config_.memory, time_);
+        using Store = detail::Store<Entry>;
+        typename Store::RemovalHook on_removal;
+        typename Store::EvictionHook before_eviction;
+        if (config_.disk.fill == DiskFill::on_evict) {
+            before_eviction = [this](Entry& entry) { begin_demotion(entry); };
+            on_removal = [this](Entry& entry, RemovalCause cause) {
+                if (cause == RemovalCause::evicted) finish_demotion(entry);
+            };
+        }
+        memory_ =
+            std::make_unique<Store>(config_.memory, time_, std::move(on_removal), std::move(before_eviction));
         arena_ = &memory_->arena();
     } else {
         arena_ = detail::Arena::create(config_.memory.jemalloc);
@@ -62,6 +72,13 @@ SmartCache<Codec>::~SmartCache() {
 }
 
 template <class Codec>
+void SmartCache<Codec>::add_lower(std::unique_ptr<Tier> tier, TierId id, Duration ttl) {
+    const bool on_evict = id == TierId::disk && config_.disk.fill == DiskFill::on_evict;
+    lower_.push_back({std::move(tier), id, ttl, on_evict});
+    (on_evict ? evicts_below_ : writes_below_) = true;
+}
+
+template <class Codec>
 void SmartCache<Codec>::start_lower_tiers() {
     const TierContext context{
         .limits = {.max_key_size = config_.max_key_size + config_.key_prefix.size() + 32,
@@ -72,7 +89,7 @@ void SmartCache<Codec>::start_lower_tiers() {
         .background = config_.background_threads != 0};
     const auto start = [&](TierId id, Duration ttl, auto make) {
         try {
-            lower_.push_back({make(), id, ttl});
+            add_lower(make(), id, ttl);
         } catch (const Error& error) {
             if (config_.tier_required)
                 throw ConfigError(std::string(to_string(id)), error.what(),
@@ -255,6 +272,7 @@ Stats SmartCache<Codec>::stats() const {
     stats.coalesced = sum(Event::coalesced);
     stats.stale_served = sum(Event::stale_served);
     stats.promotions = sum(Event::promotions);
+    stats.demotions = sum(Event::demotions);
     stats.type_mismatches = sum(Event::type_mismatches);
     stats.encode_errors = sum(Event::encode_errors);
     stats.corrupt = sum(Event::corrupt);
@@ -300,6 +318,7 @@ void SmartCache<Codec>::reset_stats() {
 
 }  // namespace smartcache::inline v0
 
-#include <smartcache/facade/impl/loading.hpp>  // IWYU pragma: export
-#include <smartcache/facade/impl/reading.hpp>  // IWYU pragma: export
-#include <smartcache/facade/impl/writing.hpp>  // IWYU pragma: export
+#include <smartcache/facade/impl/demotion.hpp>  // IWYU pragma: export
+#include <smartcache/facade/impl/loading.hpp>   // IWYU pragma: export
+#include <smartcache/facade/impl/reading.hpp>   // IWYU pragma: export
+#include <smartcache/facade/impl/writing.hpp>   // IWYU pragma: export

@@ -43,7 +43,8 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
             "smartcache: the cache's codec cannot encode this type. JsonCodec needs to_json/from_json for it "
             "(nlohmann_json), BinaryCodec a type it lists; or store it as sc::memory_only(value), or bring a "
             "codec that models CodecFor<Codec, T>");
-        if (!lower_.empty()) {
+        prepared.goes_below = evicts_below_ && !writes_below_;  // encoded when it goes
+        if (writes_below_) {
             try {
                 codec_.encode(value, prepared.encoded);
                 prepared.goes_below = true;
@@ -81,9 +82,9 @@ template <class Codec>
 void SmartCache<Codec>::finish_record(detail::PreparedValue& value) const {
     RecordView& record = value.record;
     record.schema = config_.schema_version;
-    if (!lower_.empty()) record.stamp = random_stamp();
+    if (writes_below_) record.stamp = random_stamp();
     record.raw_size = record.payload.size();
-    if (!lower_.empty() && value.goes_below && !value.too_large) {
+    if (writes_below_ && value.goes_below && !value.too_large) {
         (void)compress_payload(record, config_.compression, value.packed);
         count(Event::raw_bytes, record.raw_size);
         count(Event::packed_bytes, record.payload.size());
@@ -93,7 +94,8 @@ void SmartCache<Codec>::finish_record(detail::PreparedValue& value) const {
 template <class Codec>
 bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValue& value, WallTime now,
                                     const EntryOptions& options) const {
-    if (!value.goes_below || value.too_large || !contains(options.write, lower.id)) return false;
+    if (lower.on_evict || !value.goes_below || value.too_large || !contains(options.write, lower.id))
+        return false;
     const Duration wanted =
         value.record.negative ? *options.negative_ttl : lifetime_in(lower.id, lower.ttl, options);
     if (wanted <= Duration::zero()) return false;
@@ -118,24 +120,25 @@ bool SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
     const MonotonicTime now = time_.now();
     Entry& entry = *value.entry;
     entry.set_times(now.time_since_epoch().count(), Entry::never, 0);
-    bool kept =
+    const bool wanted_here =
         memory_ && !value.too_large && contains(options.write, TierId::memory) && wanted > Duration::zero();
-    if (kept && !memory_->fits(weight_of(entry, options.weight))) {
-        count(Event::rejected);
-        kept = false;
+    if (wanted_here) {
+        const MonotonicTime expires = saturating_add(now, value.jittered(wanted, options.jitter));
+        entry.set_times(now.time_since_epoch().count(), expires.time_since_epoch().count(),
+                        options.grace.count());
+        if (entry.idles)
+            entry.set_idle(options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count(),
+                           now.time_since_epoch().count());
+        entry.demotes = evicts_below_ && value.goes_below && contains(options.write, TierId::disk);
     }
-    if (!kept) {
+    if (!wanted_here || !memory_->fits(weight_of(entry, options.weight))) {
+        if (wanted_here) count(Event::rejected);
         const auto order = ordered ? detail::Fences::Order() : fences_.order(hash);
         (void)forget_memory(key, hash);
         fences_.mark(key, hash);
-        return false;
+        // What is too heavy for L1 is as if evicted at once.
+        return wanted_here && entry.demotes && demote(entry, options.weight);
     }
-    const MonotonicTime expires = saturating_add(now, value.jittered(wanted, options.jitter));
-    entry.set_times(now.time_since_epoch().count(), expires.time_since_epoch().count(),
-                    options.grace.count());
-    if (entry.idles)
-        entry.set_idle(options.idle.value_or(config_.memory.idle.value_or(Duration::zero())).count(),
-                       now.time_since_epoch().count());
     if (!insert_memory(key, hash, packed_for_memory(std::move(value.entry)), options.weight,
                        {fences_, key, hash, ticket}))
         return false;
@@ -156,6 +159,7 @@ auto SmartCache<Codec>::packed_for_memory(Ref entry) const -> Ref {
     Ref packed = Entry::create_packed(arena(), entry->key(), entry->kind(), entry->raw_size(), record.payload,
                                       entry->idles);
     if (entry->idles) packed->set_idle(entry->idle_length(), entry->created());
+    packed->demotes = entry->demotes;
     packed->copy_times(*entry);
     return packed;
 }
