@@ -286,8 +286,8 @@ class MemoryCache {
         stats.hits = counters_.sum(Event::hits);
         stats.misses = counters_.sum(Event::misses);
         stats.sets = counters_.sum(Event::sets);
-        stats.evictions = store_.counters().sum(Store::Event::evictions);
-        stats.expirations = store_.counters().sum(Store::Event::expirations);
+        stats.evictions = store_.counters().sum(detail::RemovalEvent::evictions);
+        stats.expirations = store_.counters().sum(detail::RemovalEvent::expirations);
         const auto usage = store_.usage();
         stats.entries = usage.entries;
         stats.bytes = usage.bytes;

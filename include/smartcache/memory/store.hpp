@@ -41,6 +41,7 @@
 #include <smartcache/memory/hazard.hpp>
 #include <smartcache/memory/hit_buffer.hpp>
 #include <smartcache/memory/options.hpp>
+#include <smartcache/memory/retirement.hpp>
 #include <smartcache/memory/table.hpp>
 #include <smartcache/memory/timer_wheel.hpp>
 #include <smartcache/policy/make_policy.hpp>
@@ -58,8 +59,8 @@ class Store {
 
   public:
     using Ref = EntryRef<Entry>;
-    /// Told of every entry that left, outside locks, before it is destroyed.
-    using RemovalHook = std::function<void(Entry&, RemovalCause)>;
+    using Later = typename Retirement<Entry>::Later;
+    using RemovalHook = typename Retirement<Entry>::Hook;
     /// Told under the shard's lock of every entry that is about to be evicted, before it is unlinked. Short, throws
     /// nothing, and does not call the store.
     using EvictionHook = std::function<void(Entry&)>;
@@ -69,15 +70,13 @@ class Store {
         std::uint64_t bytes = 0;  ///< of live entries
     };
 
-    enum class Event { evictions, expirations, replacements, count_ };
-
     Store(const MemoryOptions& options, TimeSource time, RemovalHook on_removal = {},
           EvictionHook before_eviction = {})
         : time_(time),
-          on_removal_(std::move(on_removal)),
           before_eviction_(std::move(before_eviction)),
           by_bytes_(options.capacity_bytes.has_value()),
           domain_(HazardDomain::process()),
+          retirement_(domain_, std::move(on_removal)),
           arena_(Arena::create(options.jemalloc)) {
         const std::size_t count = shard_count(options);
         shard_mask_ = count - 1;
@@ -87,6 +86,7 @@ class Store {
                 Shard& shard = shards_[i];
                 shard.max_entries = part(options.capacity, i);
                 shard.max_bytes = by_bytes_ ? part(*options.capacity_bytes, i) : no_bound;
+                shard.retired.most_bytes = std::min(shard.retired.most_bytes, shard.max_bytes / 64);
                 shard.policy = policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
                                                    i == 0 ? nullptr : shards_[0].policy.get());
                 shard.hit_mask = &shard.policy->hit_mask();
@@ -114,34 +114,6 @@ class Store {
         domain_.sweep();
         arena_->release();
     }
-
-    /// While one exists, what this thread takes out of any store of this type waits; its end lets it go.
-    ///
-    /// For callers with locks of their own: made before they lock and so ended after they unlock, it keeps
-    /// listeners and destructors of values, which are callers' code, out of those locks.
-    class Later {
-      public:
-        Later() noexcept : outer_(std::exchange(current_, this)) {}
-        Later(const Later&) = delete;
-        Later& operator=(const Later&) = delete;
-        ~Later() {
-            current_ = outer_;
-            if (first_.head != nullptr) first_.store->let_go(*first_.shard, first_.head);
-            for (const Batch& batch : more_) batch.store->let_go(*batch.shard, batch.head);
-        }
-
-      private:
-        friend class Store;
-        struct Batch {
-            Store* store = nullptr;
-            Shard* shard = nullptr;
-            Entry* head = nullptr;
-        };
-        static inline constinit thread_local Later* current_ = nullptr;
-        Later* outer_;
-        Batch first_;  // most often the only one
-        std::vector<Batch> more_;
-    };
 
     /// Finds a live entry and pins it.
     /// @param touch  whether this counts as an access for eviction and idle time
@@ -222,7 +194,7 @@ class Store {
     template <class Equal, class Terms = NoTerms>
     bool insert(Ref fresh, Equal equal, Terms terms = {}) {
         Shard& shard = shard_of(fresh->hash);
-        Removed removed(*this, shard);
+        Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
         pass_hits_on(shard);
         Table::Place place = locate(shard, fresh->hash, equal);
@@ -266,7 +238,7 @@ class Store {
     template <class Equal, class Accept>
     Ref take_if(std::uint64_t hash, Equal equal, Accept accept, RemovalCause cause = RemovalCause::erased) {
         Shard& shard = shard_of(hash);
-        Removed removed(*this, shard);
+        Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
         const Table::Place place = locate(shard, hash, equal);
         if (!place || !accept(entry_at(place))) return {};
@@ -291,7 +263,7 @@ class Store {
     std::size_t clear() {
         std::size_t count = 0;
         for (Shard& shard : shards()) {
-            Removed removed(*this, shard);
+            Removed removed(retirement_, shard.retired);
             const std::lock_guard lock(shard.mutex);
             count += shard.entries;
             table_of(shard).for_each(
@@ -323,7 +295,7 @@ class Store {
         std::size_t count = 0;
         const std::int64_t now = now_ms();
         for (Shard& shard : shards()) {
-            Removed removed(*this, shard);
+            Removed removed(retirement_, shard.retired);
             const std::lock_guard lock(shard.mutex);
             pass_hits_on(shard);
             count += expire(shard, now, removed);
@@ -338,7 +310,7 @@ class Store {
     void resize(std::size_t capacity) {
         for (std::size_t i = 0; i <= shard_mask_; ++i) {
             Shard& shard = shards_[i];
-            Removed removed(*this, shard);
+            Removed removed(retirement_, shard.retired);
             const std::lock_guard lock(shard.mutex);
             shard.max_entries = part(capacity, i);
             shard.policy->set_capacity(policy_capacity(shard));
@@ -406,8 +378,8 @@ class Store {
 
     [[nodiscard]] Arena& arena() const noexcept { return *arena_; }
     [[nodiscard]] bool by_bytes() const noexcept { return by_bytes_; }
-    [[nodiscard]] const Counters<Event>& counters() const noexcept { return counters_; }
-    void reset_counters() noexcept { counters_.reset(); }
+    [[nodiscard]] const Counters<RemovalEvent>& counters() const noexcept { return retirement_.counters(); }
+    void reset_counters() noexcept { retirement_.reset_counters(); }
     [[nodiscard]] const TimeSource& time() const noexcept { return time_; }
     [[nodiscard]] std::int64_t now_ms() const noexcept { return time_.now().time_since_epoch().count(); }
 
@@ -415,8 +387,7 @@ class Store {
     static constexpr std::uint64_t no_bound = std::numeric_limits<std::uint64_t>::max();
     static constexpr std::size_t initial_entries = 64;  // per shard, unless the options say otherwise
     static constexpr std::size_t writes_per_clock_check = 64;
-    static constexpr std::size_t few_threads = 4;
-    static constexpr std::uint64_t most_retired_bytes = 256 * 1024;
+    using Removed = typename Retirement<Entry>::Removed;
 
     struct alignas(cache_line) Shard {
         // What readers read, on a line that is written only when the table is replaced.
@@ -436,115 +407,11 @@ class Store {
 
         HitBuffer hits;
 
-        alignas(cache_line) std::mutex retired_mutex;
-        std::vector<Entry*> retired;  // taken out, freed in batches
-        std::size_t retired_bytes = 0;
+        typename Retirement<Entry>::Waiting retired;
     };
-
-    /// Collects what was taken out under a lock; its destructor runs after the lock's, and lets it go.
-    class Removed {
-      public:
-        Removed(Store& store, Shard& shard) noexcept : store_(store), shard_(shard) {}
-        Removed(const Removed&) = delete;
-        Removed& operator=(const Removed&) = delete;
-
-        /// The policy has let go of the entry.
-        void add(Entry* entry, RemovalCause cause) noexcept {
-            entry->cause = cause;
-            entry->chain(head_);
-            head_ = entry;
-        }
-
-        ~Removed() {
-            if (head_ == nullptr) return;
-            if (Later* const later = Later::current_) {
-                if (later->first_.head == nullptr) {
-                    later->first_ = {&store_, &shard_, head_};
-                    return;
-                }
-                try {
-                    later->more_.push_back({&store_, &shard_, head_});
-                    return;
-                } catch (...) {  // no memory to wait with
-                }
-            }
-            store_.let_go(shard_, head_);
-        }
-
-      private:
-        Store& store_;
-        Shard& shard_;
-        Entry* head_ = nullptr;
-    };
-
-    /// Counts and reports what was taken out, and gives up the table's references.
-    void let_go(Shard& shard, Entry* head) noexcept {
-        while (head != nullptr) {
-            Entry* const entry = std::exchange(head, static_cast<Entry*>(head->chained()));
-            switch (entry->cause) {
-                case RemovalCause::evicted:
-                    counters_.add(Event::evictions);
-                    break;
-                case RemovalCause::expired:
-                    counters_.add(Event::expirations);
-                    break;
-                case RemovalCause::replaced:
-                    counters_.add(Event::replacements);
-                    break;
-                case RemovalCause::erased:
-                case RemovalCause::cleared:
-                    break;
-            }
-            if (on_removal_) {
-                try {
-                    on_removal_(*entry, entry->cause);
-                } catch (...) {  // a listener's exception has nobody to go to
-                }
-            }
-            retire(shard, entry);
-        }
-    }
-
-    static void drop(void* entry) noexcept { Ref::drop_reference(static_cast<Entry*>(entry)); }
-
-    /// Gives up the table's reference to an entry, once no reader can be about to take one of its own.
-    /// At once where the caller asked for the removal, or threads are few. A scan costs a cache miss or two for
-    /// each thread, so with many threads one scan serves many entries that were evicted or replaced.
-    void retire(Shard& shard, Entry* entry) noexcept {
-        const std::size_t blocks = domain_.blocks();
-        if (blocks <= few_threads || entry->cause == RemovalCause::erased) {
-            domain_.retire(entry, &drop);
-            return;
-        }
-        std::vector<Entry*> batch;
-        {
-            const std::lock_guard lock(shard.retired_mutex);
-            try {
-                shard.retired.push_back(entry);
-            } catch (...) {
-                domain_.retire(entry, &drop);
-                return;
-            }
-            shard.retired_bytes += entry->bytes;
-            // Retired bytes count towards the bound on bytes (R27): with one, they are few.
-            const std::uint64_t most = std::min<std::uint64_t>(most_retired_bytes, shard.max_bytes / 64);
-            if (shard.retired.size() < blocks * 8 && shard.retired_bytes <= most) return;
-            batch.swap(shard.retired);
-            shard.retired_bytes = 0;
-        }
-        domain_.retire_all(batch, &drop);
-    }
 
     void flush_retired() noexcept {
-        for (Shard& shard : shards()) {
-            std::vector<Entry*> batch;
-            {
-                const std::lock_guard lock(shard.retired_mutex);
-                batch.swap(shard.retired);
-                shard.retired_bytes = 0;
-            }
-            if (!batch.empty()) domain_.retire_all(batch, &drop);
-        }
+        for (Shard& shard : shards()) retirement_.flush(shard.retired);
     }
 
     static std::size_t shard_count(const MemoryOptions& options) {
@@ -640,7 +507,7 @@ class Store {
 
     template <class Equal>
     [[gnu::noinline, gnu::cold]] void remove_expired(Shard& shard, std::uint64_t hash, Equal& equal) {
-        Removed removed(*this, shard);
+        Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
         const Table::Place place = locate(shard, hash, equal);
         if (place && place.entry()->dead(now_ms())) take_out(shard, place, RemovalCause::expired, removed);
@@ -650,7 +517,7 @@ class Store {
     template <class Equal>
     [[gnu::noinline]] Ref find_counted(Shard& shard, std::uint64_t hash, Equal& equal, bool touch,
                                        std::int64_t& now) {
-        Removed removed(*this, shard);
+        Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
         const Table::Place place = locate(shard, hash, equal);
         if (!place) return {};
@@ -793,14 +660,13 @@ class Store {
     }
 
     TimeSource time_;
-    RemovalHook on_removal_;
     EvictionHook before_eviction_;
     bool by_bytes_;
     HazardDomain& domain_;
+    Retirement<Entry> retirement_;
     Arena* arena_;
     std::size_t shard_mask_ = 0;
     std::unique_ptr<Shard[]> shards_;
-    Counters<Event> counters_;
 };
 
 }  // namespace smartcache::inline v0::detail

@@ -277,7 +277,7 @@ Stats SmartCache<Codec>::stats() const {
     stats.encode_errors = sum(Event::encode_errors);
     stats.corrupt = sum(Event::corrupt);
     if (memory_) {
-        using StoreEvent = typename detail::Store<Entry>::Event;
+        using StoreEvent = detail::RemovalEvent;
         const auto usage = memory_->usage();
         stats.memory.entries = stats.size = usage.entries;
         stats.memory.bytes = stats.memory_usage = usage.bytes;
