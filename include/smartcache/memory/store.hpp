@@ -82,8 +82,9 @@ class Store {
                 Shard& shard = shards_[i];
                 shard.max_entries = part(options.capacity, i);
                 shard.max_bytes = by_bytes_ ? part(*options.capacity_bytes, i) : no_bound;
-                shard.policy = policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
-                                                   i == 0 ? nullptr : shards_[0].policy.get());
+                shard.policy =
+                    policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
+                                        i == 0 ? nullptr : shards_[0].policy.get(), options.objective);
                 shard.hit_mask = &shard.policy->hit_mask();
                 const std::size_t wanted =
                     options.bucket_count != 0
