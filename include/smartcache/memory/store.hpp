@@ -225,6 +225,7 @@ class Store {
         Removed removed(*this, shard);
         const std::lock_guard lock(shard.mutex);
         pass_hits_on(shard);
+        shard.hits.pay();
         Table::Place place = locate(shard, fresh->hash, equal);
         std::int64_t now = 0;
         if (place && place.entry()->can_expire() && expired(entry_at(place), false, now)) {
@@ -629,10 +630,12 @@ class Store {
 
     [[gnu::noinline]] void report_hit(Shard& shard, std::uint64_t hash) noexcept {
         if (shard.hits.push(hash)) return;
-        // Full. A policy that lives on its hits gets them now, if the lock is free; one that samples has enough.
-        if (shard.hit_mask->load(std::memory_order_relaxed) != 0) return;
+        // Full. A policy that lives on its hits gets them now, if the lock is free; one that samples gets what
+        // writes have paid for.
+        if (shard.hit_mask->load(std::memory_order_relaxed) != 0 && !shard.hits.paid()) return;
         const std::unique_lock lock(shard.mutex, std::try_to_lock);
         if (!lock) return;
+        shard.hits.spend();
         pass_hits_on(shard);
         (void)shard.hits.push(hash);
     }
