@@ -67,15 +67,15 @@ namespace smartcache::inline v0::policy {
 //
 //                                  hits   bytes
 //     for hits                     .406   .342
-//     for bytes                    .394   .353
+//     for bytes                    .394   .352
 //     frequency / weight           .407   .321
 //     GDSF itself                  .402   .337
 //     frequency                    .365   .354
 //     modes for equal weights      .351   .342
 //     S3-FIFO                      .348   .347
 //
-// The ghost modes do not take part, their window lets heavy entries pass: with them the selector, misled by
-// small shadows of few heavy keys, lost .009 of hits. Nor do weights count that hardly differ (`WeightSpread`).
+// The ghost modes do not take part: their window lets heavy entries pass, and choosing among all five cost
+// .006 to .009 of hits. Nor do weights count that hardly differ (`WeightSpread`).
 //
 // Sources. Window and sketch filter: Einziger, Friedman, Manes, "TinyLFU" (ACM TOS 2017, see w_tinylfu.hpp);
 // small queue, ghost and lazy promotion: Yang et al., "FIFO Queues are All You Need for Cache Eviction" (SOSP
