@@ -153,3 +153,45 @@ TEST_CASE("entries of little worth leave although they were looked at before", "
     for (std::size_t key = 0; key < 900; ++key) old += bed.contains(key) ? 1U : 0U;
     CHECK(old < 100);
 }
+
+TEST_CASE("what is worth much at the main queue's end gets out of the way of what is not",
+          "[policy][modal]") {
+    Bed bed(1000, {.gate = Mode::Gate::filter, .window = 0.1, .power = 2}, 2000);
+    for (std::size_t key = 0; key < 20; ++key) {
+        for (int i = 0; i < 10; ++i) bed.request(key, 10);
+        // A hit counts when the mark is taken off: have the sketch know of all ten.
+        bed.queues().erase(bed.node(key));
+        for (int i = 0; i < 10; ++i) {
+            bed.request(key, 10);
+            if (i < 9) bed.queues().erase(bed.node(key));
+        }
+    }
+    for (std::size_t key = 100; key < 180; ++key) bed.request(key, 10);  // asked for once
+    for (int round = 0; round < 3; ++round) {
+        for (std::size_t key = 1000; key < 1060; ++key) bed.request(key, 10);
+    }
+    std::size_t hot = 0;
+    for (std::size_t key = 0; key < 20; ++key) hot += bed.contains(key) ? 1U : 0U;
+    CHECK(hot >= 18);
+    std::size_t newer = 0;
+    for (std::size_t key = 1000; key < 1060; ++key) newer += bed.contains(key) ? 1U : 0U;
+    CHECK(newer >= 40);
+}
+
+TEST_CASE("for bytes more of the heavy entries stay that are more popular than the light ones",
+          "[policy][modal]") {
+    // Light ones of 10 and heavy ones of 80, each of these some three times as popular; there is room for either.
+    const auto heavy_kept = [](std::uint8_t power) {
+        Bed bed(10'000, {.gate = Mode::Gate::filter, .window = 0.1, .power = power}, 2000);
+        std::mt19937 random(11);
+        for (int i = 0; i < 100'000; ++i) {
+            const bool heavy = random() % 4 == 0;
+            bed.request(heavy ? 1000 + random() % 120 : random() % 1000, heavy ? 80 : 10);
+        }
+        std::size_t kept = 0;
+        for (std::size_t key = 1000; key < 1120; ++key) kept += bed.contains(key) ? 1U : 0U;
+        return kept;
+    };
+    CHECK(heavy_kept(2) < 20);
+    CHECK(heavy_kept(4) > 27);
+}
