@@ -8,6 +8,8 @@
 //     --shards N                  default: the cache's own choice for its capacity
 //     --bytes                     weigh entries by the trace's object sizes; --percent is then of the unique
 //                                 keys' bytes; traces without sizes are left out
+//     --objective objects|bytes   with --bytes: what adaptive is to maximise, default: objects; the mean object and
+//                                 byte hit ratios over all pairs of trace and capacity close the table
 //     --csv FILE                  the rows as CSV too
 //     --reference FILE            reference_hit_ratios.csv: also print each policy's regret to Belady's
 //                                 optimum
@@ -44,6 +46,7 @@ struct Options {
     std::vector<std::size_t> capacities;
     std::optional<std::size_t> shards;
     bool bytes = false;
+    sc::HitObjective objective = sc::HitObjective::objects;
     std::string csv;
     std::string reference;
 };
@@ -113,6 +116,11 @@ Options parse(int argc, char** argv) {
             options.shards = number<std::size_t>(value());
         } else if (word == "--bytes") {
             options.bytes = true;
+        } else if (word == "--objective") {
+            const std::string& name = value();
+            const auto objective = sc::parse_hit_objective(name);
+            if (!objective) throw std::invalid_argument("no objective is named \"" + name + "\"");
+            options.objective = *objective;
         } else if (word == "--csv") {
             options.csv = value();
         } else if (word == "--reference") {
@@ -155,6 +163,7 @@ Row replay(const Options& options, const bench::Trace& trace, sc::EvictionPolicy
     using Cache = sc::MemoryCache<std::uint64_t, std::uint32_t>;
     sc::MemoryOptions memory;
     memory.policy = policy;
+    memory.objective = options.objective;
     memory.shards = options.shards;
     memory.ttl = sc::Duration::max();
     memory.capacity = options.bytes ? std::max<std::size_t>(trace.unique_keys, 1) : capacity;
@@ -207,6 +216,24 @@ void print(const Row& row) {
     }
     std::printf("  %10.2f\n", row.requests_per_second / 1e6);
     std::fflush(stdout);
+}
+
+void print_means(const Options& options, const std::vector<Row>& rows) {
+    std::printf("\nmeans over all pairs of trace and capacity\n%-10s %6s  %6s  %6s\n", "policy", "pairs",
+                "hits", "bytes");
+    for (const sc::EvictionPolicy policy : options.policies) {
+        double pairs = 0;
+        double hits = 0;
+        double bytes = 0;
+        for (const Row& row : rows) {
+            if (row.policy != policy) continue;
+            pairs += 1;
+            hits += row.hit_ratio;
+            bytes += row.byte_hit_ratio;
+        }
+        if (pairs > 0)
+            std::printf("%-10s %6.0f  %.4f  %.4f\n", name_of(policy), pairs, hits / pairs, bytes / pairs);
+    }
 }
 
 void write_csv(const std::string& path, const std::vector<Row>& rows) {
@@ -297,6 +324,7 @@ int run(int argc, char** argv) {
             }
         }
     }
+    if (options.bytes) print_means(options, rows);
     if (!options.csv.empty()) write_csv(options.csv, rows);
     if (!reference.empty()) print_regret(options, reference, rows);
     return 0;

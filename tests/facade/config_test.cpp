@@ -49,6 +49,7 @@ TEST_CASE("the defaults are those of the documentation", "[config]") {
     CHECK(config.memory.ttl == 1h);
     CHECK_FALSE(config.memory.capacity_bytes);
     CHECK(config.memory.policy == sc::EvictionPolicy::adaptive);
+    CHECK(config.memory.objective == sc::HitObjective::objects);
     CHECK_FALSE(config.redis.enabled);
     CHECK(config.redis.url == "redis://localhost:6379/0");
     CHECK(config.redis.ttl == 24h);
@@ -75,12 +76,14 @@ TEST_CASE("what to_json writes, from_json reads back", "[config]") {
     config.memory.capacity_bytes = 1 << 20;
     config.memory.idle = 90s;
     config.memory.policy = sc::EvictionPolicy::sieve;
+    config.memory.objective = sc::HitObjective::bytes;
     config.disk.ttl = sc::Duration::max();
     config.key_prefix = "line\nbreak";
     const std::string text = config.to_json();
     CHECK(nlohmann::json::accept(text));
     const sc::Config copy = sc::Config::from_json(text);
     CHECK(copy.to_json() == text);
+    CHECK(copy.memory.objective == sc::HitObjective::bytes);
     CHECK(copy.disk.ttl == sc::Duration::max());
     CHECK(copy.disk.path == "/var/cache/x \"y\"");
     CHECK(sc::Config::from_json(nlohmann::json::parse(text)).to_json() == text);
@@ -210,6 +213,8 @@ TEST_CASE("contradictions are refused", "[config]") {
                     sc::ConfigError);
     CHECK_THROWS_AS((sc::Config{.memory = {.capacity_bytes = 0}}.validate()), sc::ConfigError);
     CHECK_THROWS_AS((sc::Config{.memory = {.ttl = 0ms}}.validate()), sc::ConfigError);
+    CHECK_THROWS_AS((sc::Config{.memory = {.objective = static_cast<sc::HitObjective>(9)}}.validate()),
+                    sc::ConfigError);
     CHECK_THROWS_AS((sc::Config{.disk = {.max_size = 1}}.validate()), sc::ConfigError);
     CHECK_THROWS_AS((sc::Config{.max_value_size = 0}.validate()), sc::ConfigError);
 }

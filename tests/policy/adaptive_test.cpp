@@ -4,17 +4,43 @@
 #include "support/catch.hpp"
 
 using namespace policy_test;
+using smartcache::HitObjective;
 
 namespace {
 struct AdaptiveBed {
-    explicit AdaptiveBed(std::uint64_t capacity)
-        : owned(std::make_unique<policy::Adaptive>(capacity)),
+    explicit AdaptiveBed(std::uint64_t capacity, HitObjective objective = HitObjective::objects)
+        : owned(std::make_unique<policy::Adaptive>(capacity, nullptr, objective)),
           adaptive(*owned),
           cache(std::move(owned), capacity) {}
     std::unique_ptr<policy::Adaptive> owned;
     const policy::Adaptive& adaptive;
     ModelCache cache;
 };
+
+struct Ratios {
+    double objects = 0;
+    double bytes = 0;
+};
+
+// Four requests of five go to a thousand light keys, all of which would fit; the fifth to forty heavy ones,
+// each six times as popular as a light one, of which a quarter would fit instead.
+Ratios light_and_heavy(ModelCache& cache) {
+    constexpr std::size_t requests = 200'000;
+    std::mt19937_64 random(11);
+    Ratios sums;
+    double all_bytes = 0;
+    for (std::size_t i = 0; i < requests; ++i) {
+        const bool heavy = random() % 5 == 0;
+        const std::uint64_t key = heavy ? 10'000 + random() % 40 : random() % 1000;
+        const std::uint32_t weight = heavy ? 5000 : 30 + static_cast<std::uint32_t>(key % 20);
+        const bool hit = cache.request(key, weight);
+        if (i < requests / 2) continue;
+        all_bytes += weight;
+        if (hit) sums.objects += 1;
+        if (hit) sums.bytes += weight;
+    }
+    return {sums.objects / (requests / 2), sums.bytes / all_bytes};
+}
 }  // namespace
 
 TEST_CASE("adaptive keeps most of a loop ten percent larger than the cache, where lru gets nothing",
@@ -113,4 +139,74 @@ TEST_CASE("adaptive plans its shadows anew when the mean weight turns out otherw
     for (std::uint64_t key = 10'000; key < 210'000; ++key) cache.put(key, 10);
     CHECK(sampled() < heavy / 8);
     CHECK(cache.policy().memory_bytes() < (16 + 20) * cache.size());
+}
+
+TEST_CASE("with unequal weights adaptive hits most objects or, when asked to, most bytes",
+          "[policy][adaptive]") {
+    constexpr std::uint64_t capacity = 50'000;
+    AdaptiveBed objects(capacity, HitObjective::objects);
+    AdaptiveBed bytes(capacity, HitObjective::bytes);
+    const Ratios most_objects = light_and_heavy(objects.cache);
+    const Ratios most_bytes = light_and_heavy(bytes.cache);
+    CHECK(objects.adaptive.mode().power == 2);
+    CHECK(bytes.adaptive.mode().power == 4);
+    CHECK(most_objects.objects > 0.7);
+    CHECK(most_objects.objects > most_bytes.objects + 0.1);
+    CHECK(most_bytes.bytes > most_objects.bytes + 0.05);
+    for (const EvictionPolicy which :
+         {EvictionPolicy::lru, EvictionPolicy::s3_fifo, EvictionPolicy::w_tinylfu}) {
+        CAPTURE(to_string(which));
+        ModelCache rival(which, capacity);
+        CHECK(most_objects.objects > light_and_heavy(rival).objects + 0.1);
+    }
+}
+
+TEST_CASE("equal weights: the objective changes no victim", "[policy][adaptive]") {
+    for (const std::uint32_t weight : {1U, 9U}) {
+        CAPTURE(weight);
+        AdaptiveBed objects(500 * weight, HitObjective::objects);
+        AdaptiveBed bytes(500 * weight, HitObjective::bytes);
+        Zipf keys(5000, 0.8, 4);
+        for (int i = 0; i < 100'000; ++i) {
+            const std::uint64_t key = i % 3 == 0 ? 100'000 + static_cast<std::uint64_t>(i) : keys();
+            objects.cache.request(key, weight);
+            bytes.cache.request(key, weight);
+            REQUIRE(objects.adaptive.mode().power == 0);
+        }
+        REQUIRE(objects.cache.evicted().size() > 50'000);
+        CHECK(objects.cache.evicted() == bytes.cache.evicted());
+    }
+}
+
+TEST_CASE("weights do not choose the victim where the number of entries is what is short",
+          "[policy][adaptive]") {
+    AdaptiveBed bed(1'000'000);
+    bed.cache.most_entries(300);
+    Zipf keys(3000, 0.9, 2);
+    const auto run = [&](int requests) {
+        for (int i = 0; i < requests; ++i) {
+            const std::uint64_t key = keys();
+            bed.cache.request(key, static_cast<std::uint32_t>(100 + 1000 * (key % 4)));
+        }
+    };
+    run(20'000);
+    CHECK(bed.cache.weight() < 700'000);
+    CHECK(bed.adaptive.mode().power == 0);
+    // More entries than the weights allow: now these bind.
+    bed.cache.most_entries(3000);
+    run(20'000);
+    CHECK(bed.adaptive.mode().power == 2);
+}
+
+TEST_CASE("followers run the leader's modes for unequal weights", "[policy][adaptive]") {
+    auto owned = policy::make_policy(EvictionPolicy::adaptive, 50'000, 0, nullptr, HitObjective::bytes);
+    auto following =
+        policy::make_policy(EvictionPolicy::adaptive, 50'000, 0, owned.get(), HitObjective::bytes);
+    const auto& follower = dynamic_cast<const policy::Adaptive&>(*following);
+    ModelCache first(std::move(owned), 50'000);
+    ModelCache second(std::move(following), 50'000);
+    light_and_heavy(first);
+    REQUIRE(follower.mode().power == 0);
+    second.put(1, 10);
+    CHECK(follower.mode().power == 4);
 }

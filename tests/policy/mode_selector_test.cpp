@@ -92,3 +92,30 @@ TEST_CASE("a lead that pays a change of mode may not pay one that grows the wind
     policy::ModeSelector shrinks(modes, 0, 100, 100, dear);
     CHECK(turns_until_change(shrinks, 100, 130, 0.0) != 0);
 }
+
+TEST_CASE(
+    "by weight the selector prefers the mode that hits more bytes, by number the one that hits more often",
+    "[policy][selector]") {
+    // A few heavy keys, each more popular than any of many light ones: the first mode gives them up, the second
+    // goes by popularity alone.
+    constexpr std::array<Mode, 2> pair{{
+        {.gate = Mode::Gate::filter, .window = 0.1, .power = 2},
+        {.gate = Mode::Gate::filter, .window = 0.1, .power = 0},
+    }};
+    const auto chosen = [&](bool by_weight, std::size_t first) {
+        policy::SelectorOptions options;
+        options.by_weight = by_weight;
+        policy::ModeSelector selector(pair, first, 400, 10'000, options);
+        std::mt19937 random(7);
+        for (int i = 0; i < 200'000; ++i) {
+            const bool heavy = random() % 5 == 0;
+            const std::uint64_t key = heavy ? 1000 + random() % 16 : random() % 300;
+            (void)selector.request(hash_of(key), heavy ? 2500 : 30, true);
+        }
+        return selector.chosen_index();
+    };
+    for (const std::size_t first : {0U, 1U}) {
+        CHECK(chosen(false, first) == 0);
+        CHECK(chosen(true, first) == 1);
+    }
+}

@@ -37,6 +37,9 @@ class ModelCache {
 
     ModelCache(std::unique_ptr<policy::Policy> policy, std::uint64_t capacity)
         : policy_(std::move(policy)), capacity_(capacity) {}
+    /// Bound by a number of entries as well.
+    void most_entries(std::size_t entries) { most_entries_ = entries; }
+
     ModelCache(EvictionPolicy which, std::uint64_t capacity, std::uint64_t seed = 1)
         : ModelCache(policy::make_policy(which, capacity, seed), capacity) {}
 
@@ -115,7 +118,7 @@ class ModelCache {
 
   private:
     void make_room() {
-        while (weight_ > capacity_) {
+        while (weight_ > capacity_ || entries_.size() > most_entries_) {
             if (!evict_one()) throw std::logic_error("over the bound, but no victim");
         }
     }
@@ -124,6 +127,7 @@ class ModelCache {
     std::unique_ptr<policy::Policy> policy_;
     std::uint64_t capacity_;
     std::uint64_t weight_ = 0;
+    std::size_t most_entries_ = ~std::size_t{0};
     std::vector<std::uint64_t> evicted_;
     bool report_ = true;
 };

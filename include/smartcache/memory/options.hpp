@@ -6,6 +6,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/policy/eviction_policy.hpp>
+#include <smartcache/policy/hit_objective.hpp>
 
 namespace smartcache::inline v0 {
 
@@ -31,6 +32,9 @@ struct MemoryOptions {
     /// Who goes when L1 is full. `adaptive` watches the workload and is the best choice unless you have
     /// measured.
     EvictionPolicy policy = EvictionPolicy::adaptive;
+    /// What eviction maximises when entries have weights: the hits, or the bytes that they return. Matters to
+    /// `adaptive` with `capacity_bytes` only. `bytes` spares bandwidth and costs hits (bench/README.md).
+    HitObjective objective = HitObjective::objects;
     /// Keep byte values above `compression.threshold` LZ4-compressed in L1 too: less memory, slower hits.
     bool compression = false;
     /// Entries live in jemalloc arenas of this cache; without the library they come from malloc

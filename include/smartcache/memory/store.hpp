@@ -87,8 +87,9 @@ class Store {
                 shard.max_entries = part(options.capacity, i);
                 shard.max_bytes = by_bytes_ ? part(*options.capacity_bytes, i) : no_bound;
                 shard.retired.most_bytes = std::min(shard.retired.most_bytes, shard.max_bytes / 64);
-                shard.policy = policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
-                                                   i == 0 ? nullptr : shards_[0].policy.get());
+                shard.policy =
+                    policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
+                                        i == 0 ? nullptr : shards_[0].policy.get(), options.objective);
                 shard.hit_mask = &shard.policy->hit_mask();
                 const std::size_t wanted =
                     options.bucket_count != 0
@@ -197,6 +198,7 @@ class Store {
         Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
         pass_hits_on(shard);
+        shard.hits.pay();
         Table::Place place = locate(shard, fresh->hash, equal);
         std::int64_t now = 0;
         if (place && place.entry()->can_expire() && expired(entry_at(place), false, now)) {
@@ -535,10 +537,12 @@ class Store {
 
     [[gnu::noinline]] void report_hit(Shard& shard, std::uint64_t hash) noexcept {
         if (shard.hits.push(hash)) return;
-        // Full. A policy that lives on its hits gets them now, if the lock is free; one that samples has enough.
-        if (shard.hit_mask->load(std::memory_order_relaxed) != 0) return;
+        // Full. A policy that lives on its hits gets them now, if the lock is free; one that samples gets what
+        // writes have paid for.
+        if (shard.hit_mask->load(std::memory_order_relaxed) != 0 && !shard.hits.paid()) return;
         const std::unique_lock lock(shard.mutex, std::try_to_lock);
         if (!lock) return;
+        shard.hits.spend();
         pass_hits_on(shard);
         (void)shard.hits.push(hash);
     }

@@ -27,6 +27,8 @@ inline void validate(const MemoryOptions& options, std::vector<ConfigProblem>& p
     if (to_string(options.policy) == "unknown")
         wrong("memory.policy", std::to_string(static_cast<int>(options.policy)),
               "adaptive, lru, s3_fifo, sieve, w_tinylfu");
+    if (to_string(options.objective) == "unknown")
+        wrong("memory.objective", std::to_string(static_cast<int>(options.objective)), "objects, bytes");
 }
 
 }  // namespace smartcache::inline v0

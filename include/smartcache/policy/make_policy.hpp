@@ -5,6 +5,7 @@
 
 #include <smartcache/policy/adaptive.hpp>
 #include <smartcache/policy/eviction_policy.hpp>
+#include <smartcache/policy/hit_objective.hpp>
 #include <smartcache/policy/lru.hpp>
 #include <smartcache/policy/policy.hpp>
 #include <smartcache/policy/s3_fifo.hpp>
@@ -20,10 +21,12 @@ namespace smartcache::inline v0::policy {
 /// adaptive policy
 ///                then follows its choices, which saves shadows and the work on them. Must outlive the last
 ///                call of the new one. nullptr: on its own.
+/// @param objective  what counts when weights differ (adaptive only; the others do not look at weights)
 /// Throws: std::bad_alloc.
 [[nodiscard]] inline std::unique_ptr<Policy> make_policy(EvictionPolicy which, std::uint64_t capacity,
                                                          std::uint64_t seed = 0,
-                                                         const Policy* leader = nullptr) {
+                                                         const Policy* leader = nullptr,
+                                                         HitObjective objective = HitObjective::objects) {
     switch (which) {
         case EvictionPolicy::lru:
             return std::make_unique<Lru>(capacity);
@@ -36,7 +39,7 @@ namespace smartcache::inline v0::policy {
         case EvictionPolicy::adaptive:
             break;
     }
-    return std::make_unique<Adaptive>(capacity, dynamic_cast<const Adaptive*>(leader));
+    return std::make_unique<Adaptive>(capacity, dynamic_cast<const Adaptive*>(leader), objective);
 }
 
 }  // namespace smartcache::inline v0::policy

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -21,13 +22,17 @@ struct Mode {
     double window = 0.1;          ///< the window's share of the capacity
     std::uint8_t promote_at = 2;  ///< gate ghost: hits that open it
     bool late = false;            ///< only hits in the older half of the window count
+    /// 0: weights do not matter. Else an entry is worth frequency^power / weight, and both filter and main
+    /// queue give up what is worth least: 2 for hits, 4 for bytes (why, tells adaptive.hpp).
+    std::uint8_t power = 0;
     friend bool operator==(const Mode&, const Mode&) = default;
 };
 
 /// The structure under `Adaptive`: a FIFO window, a CLOCK main queue, a ghost queue and a frequency sketch.
 /// `adaptive.hpp` tells the story. Works on marks alone. The mode may change at any time: entries stay where
 /// they are, and the new rules meet them at the queues' ends. Thread safety: none. Cost: O(1) amortised; two
-/// queue moves for an entry that is never asked for.
+/// queue moves for an entry that is never asked for; where weights matter, a look at eight entries and four
+/// moves for each victim.
 class ModalQueues {
   public:
     /// @param links  has room for every node that will be here; outlives this object
@@ -87,6 +92,8 @@ class ModalQueues {
     }
 
   private:
+    static constexpr std::size_t looked_at = 8;
+
     [[nodiscard]] std::uint64_t window_bound() const noexcept {
         const auto units = static_cast<std::uint64_t>(static_cast<double>(capacity_) * mode_.window);
         return units == 0 ? 1 : units;
@@ -130,7 +137,7 @@ class ModalQueues {
             return nullptr;
         }
         Node* victim = main_victim();
-        if (victim == nullptr || sketch_.frequency(candidate.hash) <= sketch_.frequency(victim->hash)) {
+        if (victim == nullptr || !(worth(candidate) > worth(*victim))) {
             queue_of(candidate).erase(candidate);
             return &candidate;
         }
@@ -140,9 +147,43 @@ class ModalQueues {
         return victim;
     }
 
-    // The entry the clock's hand stops at, still linked. Each step lowers a mark, so four rounds suffice; the
+    // What filter and main queue go by. Powers of small numbers, exact in a double; counters that age has
+    // emptied are worth next to nothing, but a light one's more than a heavy one's.
+    [[nodiscard]] double worth(const Node& node) const noexcept {
+        const unsigned frequency = sketch_.frequency(node.hash);
+        if (mode_.power == 0) return frequency;
+        const double base = frequency == 0 ? 0.01 : frequency;
+        double result = 1;
+        for (unsigned i = 0; i < mode_.power; ++i) result *= base;
+        return result / std::max<std::uint32_t>(1, node.weight);
+    }
+
+    // Still linked.
+    Node* main_victim() noexcept { return mode_.power == 0 ? clock_victim() : least_worth(); }
+
+    // The entry of least worth among the oldest few. The next ones stay where they are to be looked at again,
+    // the better half gets another round.
+    Node* least_worth() noexcept {
+        struct Place {
+            double worth = 0;
+            Node* node = nullptr;
+        };
+        std::array<Place, looked_at> places;  // least worth first; the older of equals first
+        std::size_t count = 0;
+        for (Node* node = main_.back(); node != nullptr && count < looked_at; node = main_.newer(*node)) {
+            count_hits(*node);
+            const Place place{worth(*node), node};
+            std::size_t at = count++;
+            for (; at > 0 && places[at - 1].worth > place.worth; --at) places[at] = places[at - 1];
+            places[at] = place;
+        }
+        for (std::size_t i = looked_at / 2; i < count; ++i) main_.move_to_front(*places[i].node);
+        return places[0].node;
+    }
+
+    // The entry the clock's hand stops at. Each step lowers a mark, so four rounds suffice; the
     // bound matters only when readers set marks faster than we lower them.
-    Node* main_victim() noexcept {
+    Node* clock_victim() noexcept {
         for (std::size_t steps = 4 * main_.size(); steps > 0; --steps) {
             Node& node = *main_.back();
             const std::uint8_t mark = node.mark.load(std::memory_order_relaxed);

@@ -28,7 +28,8 @@ struct SelectorOptions {
     double window_growth = 5;
     double grace = 8;  ///< the cache's own hits are compared with its shadow's only this long after a change
     double doubt_half_life =
-        200;  ///< how long a mode is distrusted that did worse in the cache than in its shadow
+        200;                 ///< how long a mode is distrusted that did worse in the cache than in its shadow
+    bool by_weight = false;  ///< a request counts by its weight: the best mode hits most bytes
 };
 
 /// The judge of `Adaptive`; see there.
@@ -60,9 +61,11 @@ class ModeSelector {
 
     /// A request of the sample and whether the cache itself had it. True when the choice has changed.
     bool request(std::uint64_t hash, std::uint32_t weight, bool hit) noexcept {
-        if (hit) own_.round += 1;
+        const double unit = options_.by_weight ? weight : 1;
+        in_round_weight_ += unit;
+        if (hit) own_.round += unit;
         for (Rival& rival : rivals_) {
-            if (rival.shadow->request(hash, weight)) rival.hits.round += 1;
+            if (rival.shadow->request(hash, weight)) rival.hits.round += unit;
         }
         return ++in_round_ == round_length_ && judge();
     }
@@ -112,10 +115,11 @@ class ModeSelector {
 
     bool judge() noexcept {
         const double keep = decay(options_.half_life);
-        const auto length = static_cast<double>(round_length_);
+        requests_ = requests_ * keep + in_round_weight_;
+        promises_ = promises_ * keep + in_round_weight_;
+        tenure_ = tenure_ * keep + static_cast<double>(round_length_);
         in_round_ = 0;
-        requests_ = requests_ * keep + length;
-        tenure_ = tenure_ * keep + length;
+        in_round_weight_ = 0;
         promised_ = promised_ * keep + rivals_[chosen_].hits.round;
         own_.close(keep);
         for (Rival& rival : rivals_) {
@@ -123,12 +127,12 @@ class ModeSelector {
             rival.doubt *= decay(options_.doubt_half_life);
         }
         if (tenure_ > options_.grace * entries_) {
-            rivals_[chosen_].doubt = std::max(0.0, (promised_ - own_.sum) / tenure_);
+            rivals_[chosen_].doubt = std::max(0.0, (promised_ - own_.sum) / promises_);
         }
         const std::size_t best = best_rival();
         if (best == chosen_) return false;
         chosen_ = best;
-        tenure_ = promised_ = 0;
+        tenure_ = promises_ = promised_ = 0;
         own_ = Count{};
         return true;
     }
@@ -139,8 +143,10 @@ class ModeSelector {
     std::size_t chosen_;
     std::vector<Rival> rivals_;
     std::size_t in_round_ = 0;
-    double requests_ = 0;  // all four decayed: requests seen
-    double tenure_ = 0;    // those since the last change
+    double in_round_weight_ = 0;
+    double requests_ = 0;  // all five decayed, and all but the second by weight if so asked: requests seen
+    double tenure_ = 0;    // number of those since the last change
+    double promises_ = 0;  // the same
     double promised_ = 0;  // hits of the chosen mode's shadow since then
     Count own_;            // hits of the cache itself since then
 };

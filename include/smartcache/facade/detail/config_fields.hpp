@@ -21,6 +21,7 @@ void for_each_field(ConfigType& config, Visit&& visit) {
     visit("memory.ttl", config.memory.ttl);
     visit("memory.idle", config.memory.idle);
     visit("memory.policy", config.memory.policy);
+    visit("memory.objective", config.memory.objective);
     visit("memory.compression", config.memory.compression);
     visit("memory.jemalloc", config.memory.jemalloc);
     visit("redis.enabled", config.redis.enabled);
@@ -66,6 +67,9 @@ inline constexpr auto choice_names = nullptr;
 template <>
 inline constexpr std::array<std::pair<EvictionPolicy, std::string_view>, 5> choice_names<EvictionPolicy> =
     eviction_policy_names;
+template <>
+inline constexpr std::array<std::pair<HitObjective, std::string_view>, 2> choice_names<HitObjective> =
+    hit_objective_names;
 template <>
 inline constexpr std::array<std::pair<Coherence, std::string_view>, 4> choice_names<Coherence>{
     {{Coherence::off, "off"},
