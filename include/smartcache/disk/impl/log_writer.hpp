@@ -119,6 +119,7 @@ inline bool DiskLog::write_queue(bool all, std::chrono::steady_clock::time_point
 
 inline int DiskLog::write_chunk(Chunk& chunk) {
     Segment& segment = *chunk.segment;
+    if (directory.removed()) return ENOENT;  // its open files take what nobody will find again
     if (chunk.begin == 0) {
         seal_writing();
         if (const int error = create_file(segment)) return error;
