@@ -292,7 +292,7 @@ TEST_CASE("threads that read, write, erase and resize never see a foreign or tor
 // hear of at most 60 hits of a long run of them, but of all the misses that followed: about one cache of four
 // then chose a mode that keeps less than three quarters of the loop.
 TEST_CASE("a loop a tenth larger than the cache is kept whatever the seed", "[memory][adaptive]") {
-    for (std::size_t capacity = 600; capacity <= 1000; capacity += 25) {
+    for (std::size_t capacity = 600; capacity <= 1000; capacity += 100) {
         CAPTURE(capacity);
         sc::MemoryCache<std::uint64_t, int> cache({.capacity = capacity, .shards = 1});
         const std::size_t loop = capacity + capacity / 10;
@@ -303,5 +303,36 @@ TEST_CASE("a loop a tenth larger than the cache is kept whatever the seed", "[me
             if (hit && i >= 200 * loop) ++hits;
         }
         CHECK(static_cast<double>(hits) / static_cast<double>(100 * loop) > 0.77);
+    }
+}
+
+TEST_CASE("where entries are what runs out, room in bytes does not mislead the policy",
+          "[memory][adaptive]") {
+    for (const auto policy : {sc::EvictionPolicy::adaptive, sc::EvictionPolicy::w_tinylfu}) {
+        CAPTURE(sc::to_string(policy));
+        sc::MemoryCache<std::uint64_t, std::string> cache(
+            {.capacity = 1000, .capacity_bytes = std::size_t{1} << 30U, .shards = 1, .policy = policy});
+        constexpr std::size_t loop = 1100;
+        std::size_t hits = 0;
+        for (std::size_t i = 0; i < 300 * loop; ++i) {
+            const auto hit = static_cast<bool>(cache.get(i % loop));
+            if (!hit) cache.set(i % loop, "v");
+            if (hit && i >= 200 * loop) ++hits;
+        }
+        CHECK(static_cast<double>(hits) / static_cast<double>(100 * loop) > 0.7);
+    }
+}
+
+TEST_CASE("where entries are what runs out, one heavier than all others together can get in",
+          "[memory][adaptive]") {
+    for (const auto policy : {sc::EvictionPolicy::adaptive, sc::EvictionPolicy::w_tinylfu}) {
+        CAPTURE(sc::to_string(policy));
+        sc::MemoryCache<std::uint64_t, std::string> cache(
+            {.capacity = 1000, .capacity_bytes = std::size_t{1} << 30U, .shards = 1, .policy = policy});
+        for (std::uint64_t key = 0; key < 3000; ++key) cache.set(key, "v");
+        const std::string heavy(10'000'000, 'v');
+        for (int i = 0; i < 50; ++i)
+            if (!cache.get(3000)) cache.set(3000, heavy);
+        CHECK(cache.get(3000));
     }
 }

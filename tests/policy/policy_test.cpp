@@ -82,7 +82,7 @@ TEST_CASE("no policy loses an entry, evicts it twice or miscounts, whatever happ
                     REQUIRE(cache.size() == resident.size());
                     REQUIRE(cache.policy().size() == resident.size());
                     REQUIRE(cache.policy().weight() == cache.weight());
-                    REQUIRE(cache.policy().weight() <= cache.policy().capacity());
+                    REQUIRE(cache.policy().weight() <= cache.policy().bound());
                 }
                 while (cache.evict_one()) {
                 }

@@ -213,9 +213,9 @@ class Adaptive final : public Policy {
     void unlink(Node& node) noexcept override { queues_.erase(node); }
     void touch(Node& node) noexcept override { request(node, true); }
     Node* choose() noexcept override {
-        // Asked for a victim within its bound: the number of entries is what is short, and a heavy one takes
-        // no more of that than a light one. Believed when it has happened often.
-        pressure_ = std::clamp(pressure_ + (weight() > capacity() ? 1 : -1), -convinced, convinced);
+        // Where the number of entries is what is short a heavy one takes no more of that than a light one. Believed
+        // when it has happened often.
+        pressure_ = std::clamp(pressure_ + (entries_bind() ? -1 : 1), -convinced, convinced);
         if (pressure_ == convinced) weight_binds_ = true;
         if (pressure_ == -convinced) weight_binds_ = false;
         return queues_.evict();

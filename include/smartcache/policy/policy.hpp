@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cassert>
 #include <cstddef>
@@ -40,7 +41,7 @@ class Policy {
         prepare(node);
         ++size_;
         weight_ += node.weight;
-        if (node.weight > capacity_) {
+        if (node.weight > bound_) {
             refused_.push_front(node);
         } else {
             link(node);
@@ -61,7 +62,11 @@ class Policy {
 
     /// Picks, unlinks and returns the next victim; nullptr when there is none. It may be the entry inserted
     /// last: then admission refused it. An entry heavier than the whole capacity is always the first to go.
+    ///
+    /// Asked while the weight is within its bound, it takes the number of entries for what has run out: what they
+    /// weigh is then the capacity that it divides up, for room that is never used would mislead it.
     [[nodiscard]] Node* evict() noexcept {
+        follow_bound();
         Node* victim = refused_.back();
         if (victim != nullptr) {
             refused_.erase(*victim);
@@ -78,7 +83,7 @@ class Policy {
     /// after `insert`.
     void replace(Node& old, Node& fresh) noexcept {
         assert(fresh.queue == 0 && fresh.hash == old.hash);
-        if (refused_.contains(old) || fresh.weight > capacity_) {
+        if (refused_.contains(old) || fresh.weight > bound_) {
             erase(old);
             ++size_;
             weight_ += fresh.weight;
@@ -116,10 +121,12 @@ class Policy {
     /// New bound on the weight; live. When it shrinks, the caller evicts until it is under it.
     /// Throws nothing; tables follow at the next `insert`.
     void set_capacity(std::uint64_t capacity) noexcept {
-        capacity_ = capacity;
+        bound_ = capacity_ = capacity;
         resized();
     }
 
+    [[nodiscard]] std::uint64_t bound() const noexcept { return bound_; }  ///< on the weight
+    /// What it divides up: the bound on the weight, or what the entries weigh where their number is bound.
     [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] std::uint64_t weight() const noexcept { return weight_; }
@@ -135,7 +142,10 @@ class Policy {
         ~std::uint64_t{0};  // wants_hit is then true for hash 0 alone: harmless
 
     explicit Policy(std::uint64_t capacity, std::uint64_t hit_mask) noexcept
-        : capacity_(capacity), hit_mask_(hit_mask) {}
+        : bound_(capacity), capacity_(capacity), hit_mask_(hit_mask) {}
+
+    /// Whether it was the number of entries that asked for the last victim.
+    [[nodiscard]] bool entries_bind() const noexcept { return entries_bind_; }
 
     void report_hits(std::uint64_t mask) noexcept { hit_mask_.store(mask, std::memory_order_relaxed); }
 
@@ -150,7 +160,7 @@ class Policy {
 
   private:
     virtual void prepare(const Node& /*node*/) {}  // all that may throw
-    virtual void link(Node& node) noexcept = 0;    // node.weight <= capacity(), already counted in weight()
+    virtual void link(Node& node) noexcept = 0;    // already counted in weight()
     virtual void unlink(Node& node) noexcept = 0;
     virtual Node* choose() noexcept = 0;  // unlinks what it returns, leaves the ghost
     virtual void exchange(Node& old, Node& fresh) noexcept = 0;
@@ -158,13 +168,29 @@ class Policy {
     virtual void resized() noexcept {}
     [[nodiscard]] virtual std::size_t own_bytes() const noexcept { return 0; }
 
+    void follow_bound() noexcept {
+        entries_bind_ = size_ != 0 && weight_ <= bound_;
+        std::uint64_t wanted = bound_;
+        if (entries_bind_) {
+            // Of one entry less. Small differences are let be.
+            wanted = std::max<std::uint64_t>(1, weight_ - weight_ / size_);
+            const std::uint64_t slack = wanted / 64;
+            if (capacity_ + slack >= wanted && capacity_ <= wanted + slack) return;
+        }
+        if (capacity_ == wanted) return;
+        capacity_ = wanted;
+        resized();
+    }
+
     void account_leave(const Node& node) noexcept {
         assert(size_ > 0 && weight_ >= node.weight);
         --size_;
         weight_ -= node.weight;
     }
 
+    std::uint64_t bound_;
     std::uint64_t capacity_;
+    bool entries_bind_ = false;
     std::uint64_t weight_ = 0;
     std::size_t size_ = 0;
     // Read on every hit, written hardly ever: on a line of its own.
