@@ -1,112 +1,31 @@
-// L1 against the caches one would use instead, in one run: get, set, mixed and zipf read-through, as ratios.
+// L1 against the caches one would use instead, in one run: get, set, mixed and zipf read-through, as ratios;
+// get_many against single gets; how long single gets take at p50, p99 and p99.9.
 //
 //     build/release/bench/l1 [--benchmark_filter=regex] [--benchmark_repetitions=5]
 //
-// 24-byte keys, 100-byte values, copied out. Repetitions are interleaved at random; the table at the end
-// shows medians.
+// 24-byte keys, 100-byte values, copied out. Repetitions are interleaved at random; the tables at the end
+// show medians.
 
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <array>
-#include <atomic>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
-#include <map>
 #include <memory>
-#include <mutex>
-#include <random>
 #include <string>
 #include <string_view>
-#include <thread>
-#include <utility>
 #include <vector>
 
+#include "l1_latency.hpp"
+#include "l1_report.hpp"
 #include "l1_rivals.hpp"
+#include "l1_workload.hpp"
 
 namespace {
 
-constexpr std::size_t hot_keys = 1'000;
-constexpr std::size_t many_keys = 100'000;
-constexpr std::size_t zipf_keys = 1'000'000;
-constexpr std::size_t zipf_capacity = 100'000;
-constexpr std::size_t sequence_length = std::size_t{1} << 18U;  // of a measurement, unless its keys are few
-
-/// The keys of a measurement in the order in which they are asked for, side by side in memory: fetching the next
-/// one must not cost more than asking a cache for it.
-class Sequence {
-  public:
-    template <class Next>
-    Sequence(std::size_t length, Next next) : text_(length * key_size) {
-        char key[key_size + 1];
-        for (std::size_t i = 0; i < length; ++i) {
-            write(key, next());
-            std::memcpy(&text_[i * key_size], key, key_size);
-        }
-    }
-    [[nodiscard]] std::size_t size() const noexcept { return text_.size() / key_size; }
-    [[nodiscard]] std::string_view operator[](std::size_t index) const noexcept {
-        return {&text_[index * key_size], key_size};
-    }
-    [[nodiscard]] static std::string key(std::size_t number) {
-        char key[key_size + 1];
-        write(key, number);
-        return {key, key_size};
-    }
-
-  private:
-    static constexpr std::size_t key_size = 24;
-    static void write(char (&key)[key_size + 1], std::size_t number) {
-        std::snprintf(key, sizeof(key), "key:%020zu", number);
-    }
-    std::vector<char> text_;
-};
-
-Sequence uniform(std::size_t range, unsigned seed) {
-    std::mt19937 random(seed);
-    std::uniform_int_distribution<std::size_t> pick(0, range - 1);
-    // Few keys: a sequence that leaves the processor's caches to them.
-    return {std::min(sequence_length, 4 * range), [&] { return pick(random); }};
-}
-
-/// Zipf with exponent 0.99 over all keys, in an order that is not the keys' own.
-Sequence make_zipf(unsigned seed) {
-    static const std::vector<double> sums = [] {
-        std::vector<double> list(zipf_keys);
-        double sum = 0;
-        for (std::size_t i = 0; i < zipf_keys; ++i)
-            list[i] = sum += std::pow(static_cast<double>(i + 1), -0.99);
-        return list;
-    }();
-    std::mt19937_64 random(seed);
-    std::uniform_real_distribution<double> pick(0, sums.back());
-    return {sequence_length * 8, [&] {
-                const auto rank = static_cast<std::uint64_t>(
-                    std::lower_bound(sums.begin(), sums.end(), pick(random)) - sums.begin());
-                return static_cast<std::size_t>(rank * 2654435761U % zipf_keys);
-            }};
-}
-
-/// One sequence for each of two threads, made once: making one takes longer than a measurement.
-const Sequence& zipf(int thread) {
-    static const std::array<Sequence, 2> made{make_zipf(1), make_zipf(2)};
-    return made[static_cast<std::size_t>(thread) % made.size()];
-}
-
-const Sequence& uniform_for(std::size_t range, int thread) {
-    static std::map<std::pair<std::size_t, int>, Sequence> made;
-    static std::mutex mutex;
-    const std::lock_guard lock(mutex);
-    const auto found = made.find({range, thread});
-    if (found != made.end()) return found->second;
-    return made.emplace(std::pair(range, thread), uniform(range, static_cast<unsigned>(thread + 1)))
-        .first->second;
-}
-
-const std::string value(bench::value_size, 'v');
+using bench::hot_keys, bench::many_keys, bench::zipf_capacity, bench::zipf_keys;
+using bench::require, bench::Sequence, bench::value;
 
 enum class Work { get, set, mixed, read_through };
 
@@ -114,13 +33,10 @@ enum class Work { get, set, mixed, read_through };
 template <class Cache>
 void run(benchmark::State& state, Work work, std::size_t range, std::size_t capacity) {
     static std::unique_ptr<Cache> cache;
-    if (state.thread_index() == 0) {
-        cache = std::make_unique<Cache>(capacity);
-        const std::size_t fill = work == Work::read_through ? 0 : range;
-        for (std::size_t i = 0; i < fill; ++i) cache->set(Sequence::key(i), value);
-    }
-    const Sequence& sequence =
-        work == Work::read_through ? zipf(state.thread_index()) : uniform_for(range, state.thread_index());
+    if (state.thread_index() == 0)
+        cache = bench::filled<Cache>(capacity, work == Work::read_through ? 0 : range);
+    const Sequence& sequence = work == Work::read_through ? bench::zipf(state.thread_index())
+                                                          : bench::uniform_for(range, state.thread_index());
     if (work == Work::read_through && state.thread_index() == 0) {
         char out[bench::value_size];
         // Warm: the figures are those of the steady state.
@@ -146,6 +62,7 @@ void run(benchmark::State& state, Work work, std::size_t range, std::size_t capa
             cache->set(key, value);
         }
     }
+    require(work != Work::get || hits == gets, Cache::name, "a get was a miss");
     state.SetItemsProcessed(state.iterations());
     if (gets != 0)
         state.counters["hit_ratio"] = benchmark::Counter(
@@ -153,79 +70,70 @@ void run(benchmark::State& state, Work work, std::size_t range, std::size_t capa
     if (state.thread_index() == 0) cache.reset();
 }
 
+/// The keys of `Work::get` in their order, sixteen a call; an item is a key.
 template <class Cache>
-void add() {
-    const auto one = [](const std::string& workload, Work work, std::size_t range, std::size_t capacity) {
-        for (const int threads : {1, 2})
-            benchmark::RegisterBenchmark(
-                (workload + "|" + Cache::name + "|").c_str(),
-                [=](benchmark::State& state) { run<Cache>(state, work, range, capacity); })
-                ->Threads(threads)
-                ->UseRealTime();
-    };
-    one("get, 1k hot keys", Work::get, hot_keys, many_keys);
-    one("get, 100k keys", Work::get, many_keys, many_keys * 2);
-    if (Cache::has_set) {
-        one("set, 100k keys", Work::set, many_keys, many_keys * 2);
-        one("95 % get, 5 % set", Work::mixed, many_keys, many_keys * 2);
+void run_get_many(benchmark::State& state) {
+    constexpr std::size_t batch = 16;
+    static std::unique_ptr<Cache> cache;
+    if (state.thread_index() == 0) cache = bench::filled<Cache>(many_keys * 2, many_keys);
+    const Sequence& sequence = bench::uniform_for(many_keys, state.thread_index());
+    require(sequence.size() % batch == 0, Cache::name, "the keys are no whole number of batches");
+    std::array<std::string_view, batch> keys;
+    char out[batch * bench::value_size] = {};
+    std::size_t at = 0;
+    std::size_t hits = 0;
+    for (auto _ : state) {
+        for (std::string_view& key : keys) key = sequence[at++];
+        if (at == sequence.size()) at = 0;
+        hits += cache->get_many(keys, out);
+        benchmark::DoNotOptimize(out);
     }
-    one("zipf 0.99 read-through", Work::read_through, zipf_keys, zipf_capacity);
+    const auto asked = state.iterations() * static_cast<benchmark::IterationCount>(batch);
+    require(hits == static_cast<std::size_t>(asked), Cache::name, "a key of get_many was a miss");
+    for (std::size_t i = 0; i < batch; ++i)
+        require(std::string_view(out + i * bench::value_size, bench::value_size) == value, Cache::name,
+                "get_many copied nothing out");
+    state.SetItemsProcessed(asked);
+    if (state.thread_index() == 0) cache.reset();
 }
 
-/// Prints the usual lines and, at the end, one table of medians as ratios.
-class RatioReporter : public benchmark::ConsoleReporter {
-  public:
-    void ReportRuns(const std::vector<Run>& runs) override {
-        ConsoleReporter::ReportRuns(runs);
-        for (const Run& each : runs) {
-            if (each.run_type != Run::RT_Iteration) continue;
-            const std::string name = each.run_name.function_name;
-            const std::size_t first = name.find('|');
-            const std::size_t second = name.find('|', first + 1);
-            Cell& cell = rows_[name.substr(0, first) + ", " + std::to_string(each.threads) + " thread(s)"]
-                              [name.substr(first + 1, second - first - 1)];
-            cell.rates.push_back(each.counters.at("items_per_second"));
-            const auto ratio = each.counters.find("hit_ratio");
-            if (ratio != each.counters.end()) cell.hit_ratio = ratio->second;
-        }
-    }
+template <class Run>
+void add_workload(const std::string& workload, const char* cache, int threads, Run run) {
+    benchmark::RegisterBenchmark((workload + "|" + cache + "|").c_str(), run)
+        ->Threads(threads)
+        ->UseRealTime();
+}
 
-    void Finalize() override {
-        ConsoleReporter::Finalize();
-        std::printf(
-            "\nMedian operations per second (millions), and how often a rival's speed the first column "
-            "is\n\n");
-        for (auto& [workload, cells] : rows_) {
-            std::printf("%s\n", workload.c_str());
-            const auto base = cells.find(bench::Memory::name);
-            for (auto& [cache, cell] : cells) {
-                const double rate = median(cell.rates);
-                std::printf("    %-26s %8.2f M/s  spread %4.1f %%", cache.c_str(), rate / 1e6,
-                            spread(cell.rates));
-                if (cell.hit_ratio >= 0) std::printf("  hits %.4f", cell.hit_ratio);
-                if (base != cells.end() && cache != bench::Memory::name)
-                    std::printf("  MemoryCache is %5.2fx", median(base->second.rates) / rate);
-                std::printf("\n");
-            }
-        }
-    }
+template <class Cache>
+void add_gets(int threads) {
+    add_workload(bench::get_hot, Cache::name, threads,
+                 [](benchmark::State& state) { run<Cache>(state, Work::get, hot_keys, many_keys); });
+    add_workload(bench::get_all, Cache::name, threads,
+                 [](benchmark::State& state) { run<Cache>(state, Work::get, many_keys, many_keys * 2); });
+}
 
-  private:
-    struct Cell {
-        std::vector<double> rates;
-        double hit_ratio = -1;
-    };
-    static double median(std::vector<double>& values) {
-        std::sort(values.begin(), values.end());
-        return values[values.size() / 2];
+template <class Cache>
+void add_get_many() {
+    for (const int threads : {1, 2})
+        add_workload(bench::get_many, Cache::name, threads, &run_get_many<Cache>);
+}
+
+template <class Cache>
+void add() {
+    for (const int threads : {1, 2}) {
+        add_gets<Cache>(threads);
+        const auto one = [=](const char* workload, Work work, std::size_t range, std::size_t capacity) {
+            add_workload(workload, Cache::name, threads,
+                         [=](benchmark::State& state) { run<Cache>(state, work, range, capacity); });
+        };
+        if (Cache::has_set) {
+            one("set, 100k keys", Work::set, many_keys, many_keys * 2);
+            one("95 % get, 5 % set", Work::mixed, many_keys, many_keys * 2);
+        }
+        one("zipf 0.99 read-through", Work::read_through, zipf_keys, zipf_capacity);
     }
-    static double spread(std::vector<double>& values) {
-        return 100 * (*std::max_element(values.begin(), values.end()) /
-                          *std::min_element(values.begin(), values.end()) -
-                      1);
-    }
-    std::map<std::string, std::map<std::string, Cell>> rows_;
-};
+    bench::add_latency<Cache>();
+}
 
 }  // namespace
 
@@ -240,6 +148,8 @@ int main(int argc, char** argv) {
 
     add<bench::Memory>();
     add<bench::Facade>();
+    add_get_many<bench::Memory>();
+    add_get_many<bench::Facade>();
     add<bench::MutexLru>();
 #if SMARTCACHE_BENCH_HAS_TBB
     add<bench::Tbb>();
@@ -257,7 +167,12 @@ int main(int argc, char** argv) {
 #else
     std::puts("without RocksDB: not installed (Debian: librocksdb-dev)");
 #endif
-    RatioReporter reporter;
+#if SMARTCACHE_BENCH_HAS_ABSL
+    add_gets<bench::AbslMap>(1);
+#else
+    std::puts("without absl: not installed (Debian: libabsl-dev)");
+#endif
+    bench::RatioReporter reporter;
     benchmark::RunSpecifiedBenchmarks(&reporter);
     benchmark::Shutdown();
     return 0;

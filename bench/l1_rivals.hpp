@@ -5,6 +5,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -15,6 +16,10 @@
 #include <smartcache/facade/smart_cache.hpp>
 #include <smartcache/memory/memory_cache.hpp>
 
+#if SMARTCACHE_BENCH_HAS_ABSL
+#include <absl/container/flat_hash_map.h>
+#include <absl/strings/string_view.h>
+#endif
 #if SMARTCACHE_BENCH_HAS_TBB
 #define TBB_PREVIEW_CONCURRENT_LRU_CACHE 1
 #include <tbb/concurrent_lru_cache.h>
@@ -27,10 +32,25 @@
 #endif
 
 // The caches that are compared, behind one shape: `get` copies a value of `value_size` out and says whether it was
-// there, `contains` says only that, `set` stores a copy. Each does what a user of that library would write.
+// there, `contains` says only that, `set` stores a copy, `get_many` copies values out side by side and says how many
+// there were. Each does what a user of that library would write.
 namespace bench {
 
 inline constexpr std::size_t value_size = 100;
+inline constexpr const char* unlocked_map = "absl flat_hash_map, unlocked";
+
+template <class Hits>
+std::size_t copy_out(const Hits& hits, char* out) {
+    std::size_t found = 0;
+    for (const auto& hit : hits) {
+        if (hit) {
+            std::memcpy(out, hit->data(), value_size);
+            ++found;
+        }
+        out += value_size;
+    }
+    return found;
+}
 
 /// SmartCache's stand-alone L1.
 class Memory {
@@ -41,6 +61,9 @@ class Memory {
     bool get(std::string_view key, char* out) {
         return cache_.visit(key,
                             [out](const std::string& value) { std::memcpy(out, value.data(), value_size); });
+    }
+    std::size_t get_many(std::span<const std::string_view> keys, char* out) {
+        return copy_out(cache_.get_many(keys), out);
     }
     bool contains(std::string_view key) { return cache_.contains(key); }
     void set(std::string_view key, std::string_view value) { cache_.set(key, std::string(value)); }
@@ -60,12 +83,37 @@ class Facade {
         if (hit) std::memcpy(out, hit->data(), value_size);
         return static_cast<bool>(hit);
     }
+    std::size_t get_many(std::span<const std::string_view> keys, char* out) {
+        return copy_out(cache_.get_many<std::string_view>(keys), out);
+    }
     bool contains(std::string_view key) { return cache_.exists(key); }
     void set(std::string_view key, std::string_view value) { cache_.set(key, value); }
 
   private:
     smartcache::SmartCache<smartcache::BytesCodec> cache_;
 };
+
+#if SMARTCACHE_BENCH_HAS_ABSL
+/// No cache: what a hit could cost without threads, order and bounds. One thread only.
+class AbslMap {
+  public:
+    static constexpr const char* name = unlocked_map;
+    explicit AbslMap(std::size_t /*capacity*/) {
+    }  // grows as it is filled: no more buckets than its keys need
+    bool get(std::string_view key, char* out) {
+        const auto found = map_.find(view(key));
+        if (found == map_.end()) return false;
+        std::memcpy(out, found->second.data(), value_size);
+        return true;
+    }
+    void set(std::string_view key, std::string_view value) { map_.insert_or_assign(view(key), value); }
+
+  private:
+    /// Packages built as C++14 have a view of their own, and take no other for a std::string's key.
+    static absl::string_view view(std::string_view key) { return {key.data(), key.size()}; }
+    absl::flat_hash_map<std::string, std::string> map_;
+};
+#endif
 
 /// What one writes in ten minutes: a list, a map and a mutex.
 class MutexLru {
