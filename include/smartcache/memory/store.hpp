@@ -2,7 +2,7 @@
 
 // The engine of L1.
 //
-// A lookup takes no lock, writes no line that another thread reads, allocates nothing and asks the kernel
+// A lookup waits for no lock, writes no line that another thread reads, allocates nothing and asks the kernel
 // nothing. It hashes the key once; the top bits choose the shard, whose first line names the table; one line of
 // the table (table.hpp) gives the addresses of entries with the right 16 bits of hash; each is protected by a
 // hazard slot of the thread (hazard.hpp), and only then its key is compared. What it may write is
@@ -10,8 +10,9 @@
 //   - the entry's mark, if that is not yet at its highest (policy/node.hpp), so that a hot entry is written
 //     three times and never again;
 //   - with time-to-idle, the entry's time of access, once per millisecond;
-//   - for the hits of which the policy wants to be told (of `adaptive` a sample), the shard's hit buffer, as
-//     long as that is not full.
+//   - for the hits of which the policy wants to be told (of `adaptive` a sample), the shard's hit buffer; when
+//     that is full, it passes the buffer on if the lock is free and, to a policy that samples, writes have paid
+//     for it (hit_buffer.hpp). It never waits.
 // The memory orders are argued where they are used: hazard.hpp for reclamation, table.hpp for misses and moves.
 //
 // Writers of one shard exclude each other by its mutex. Under it they change table and policy; outside it they
