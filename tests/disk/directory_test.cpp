@@ -172,12 +172,38 @@ TEST_CASE("a store of another format version is refused with both versions, and 
     disk.open();
     disk.set("k", "v");
     disk.close();
-    const auto manifest = sc::detail::encode_manifest({.version = 2, .token = 5});
+    const auto manifest = sc::detail::encode_manifest({.version = 1, .token = 5});
     write_bytes(disk.options.path / "MANIFEST", manifest);
     const Snapshot before(disk.options.path);
     CHECK_THAT(refusal(disk.options.path), Contains("version 2") && Contains("version 1"));
     for (const auto& [name, bytes] : before.files())
         if (name != "LOCK") CHECK(read_bytes(disk.options.path / name) == bytes);
+}
+
+TEST_CASE("a store of another format version is started empty when that was asked for, and says so", "[disk][directory]") {
+    DiskFixture disk;
+    disk.open();
+    disk.set("k", "v");
+    disk.close();
+    write_bytes(disk.options.path / "MANIFEST", sc::detail::encode_manifest({.version = 3, .token = 5}));
+    std::string said;
+    disk.context.logger = [&](sc::LogLevel, std::string_view message) { said += message; };
+    disk.options.on_other_format = sc::DiskMismatch::start_empty;
+    disk.open();
+    CHECK_FALSE(disk.get("k"));
+    CHECK_THAT(said, Contains("starting empty") && Contains("version 3"));
+    CHECK(disk.segments().empty());
+    disk.set("k", "new");
+    disk.options.on_other_format = sc::DiskMismatch::refuse;
+    disk.reopen();
+    CHECK(disk.get("k") == "new");
+}
+
+TEST_CASE("the directory itself is locked too: a lock file that was cleaned away lets nobody in", "[disk][directory]") {
+    DiskFixture disk;
+    disk.open();
+    fs::remove(disk.options.path / "LOCK");
+    CHECK_THAT(refusal(disk.options.path), Contains("another cache uses it"));
 }
 
 TEST_CASE("a damaged manifest starts the store empty and says so", "[disk][directory]") {

@@ -1,5 +1,7 @@
 #include <smartcache/disk/format.hpp>
 
+#include <smartcache/disk/footer.hpp>
+
 #include <array>
 #include <cstddef>
 #include <string>
@@ -11,6 +13,10 @@ using namespace smartcache::detail;
 using smartcache::ByteView;
 
 namespace {
+
+constexpr SegmentHeader segment_of(std::uint64_t generation, std::uint64_t first_sequence = 256) {
+    return {7, generation, first_sequence};
+}
 
 std::string hex(ByteView bytes) {
     std::string text;
@@ -43,12 +49,12 @@ TEST_CASE("the bytes of a segment header are pinned", "[disk][format][golden]") 
     put_segment_header(bytes.data(), {.id = 7, .generation = 0x1111, .first_sequence = 258}, 99);
     CHECK(hex(bytes) ==
           "534d4353"
-          "01000000"
+          "02000000"
           "0700000000000000"
           "1111000000000000"
           "0201000000000000"
           "000000000000000000000000000000000000000000000000"
-          "d2ff8709c52b61ec");
+          "d085e5a5c3929eb2");
     const auto parsed = parse_segment_header(bytes, 99);
     REQUIRE(parsed);
     CHECK(parsed->id == 7);
@@ -61,26 +67,52 @@ TEST_CASE("the bytes of a frame header are pinned, and are those of the worked e
           "[disk][format][golden]") {
     FrameHeaderBytes bytes{};
     const FrameHeader header{FrameKind::tombstone, 0, 258, 0x1122334455667788};
-    put_frame_header(bytes.data(), header, 1);
+    put_frame_header(bytes.data(), header, segment_of(1));
     CHECK(hex(bytes) ==
           "00000080"
-          "d5030ef9"
+          "8877665544332211"
+          "02000000"
+          "8d45feec");
+    CHECK(parse_frame_header(bytes.data(), segment_of(1)) == header);
+    CHECK_FALSE(parse_frame_header(bytes.data(), segment_of(2)));  // another generation's
+}
+
+TEST_CASE("the bytes of a kill are pinned", "[disk][format][golden]") {
+    const FrameHeader kill{FrameKind::clear, 0, 258, 0x1122334455667788};
+    const KillBytes bytes = encode_kill(kill, 99);
+    CHECK(hex(bytes) ==
           "0201000000000000"
-          "8877665544332211");
-    CHECK(parse_frame_header(bytes.data(), 1) == header);
-    CHECK_FALSE(parse_frame_header(bytes.data(), 2));  // another generation's
+          "8877665544332211"
+          "03000000"
+          "a317953b");
+    CHECK(parse_kill(bytes, 99) == kill);
+    CHECK_FALSE(parse_kill(bytes, 98));  // another store's
+    CHECK_FALSE(parse_kill(encode_kill({FrameKind::record, 0, 1, 2}, 99), 99));
+}
+
+TEST_CASE("a frame names sequences on both sides of its segment's first, as far as 31 bits reach", "[disk][format]") {
+    const std::uint64_t first = std::uint64_t{1} << 40U;
+    const std::uint64_t reach = std::uint64_t{1} << 31U;
+    for (const std::uint64_t sequence : {first, first - 1, first + 1, first - reach, first + reach - 1}) {
+        REQUIRE(sequence_fits(sequence, first));
+        FrameHeaderBytes bytes{};
+        put_frame_header(bytes.data(), {FrameKind::tombstone, 0, sequence, 5}, segment_of(1, first));
+        CHECK(parse_frame_header(bytes.data(), segment_of(1, first))->sequence == sequence);
+    }
+    CHECK_FALSE(sequence_fits(first + reach, first));
+    CHECK_FALSE(sequence_fits(first - reach - 1, first));
 }
 
 TEST_CASE("every flipped bit of a header is noticed, and repaired to the header that was written",
           "[disk][format]") {
     const FrameHeader header{FrameKind::record, 4711, 258, 0x1122334455667788};
     FrameHeaderBytes written{};
-    put_frame_header(written.data(), header, 5);
+    put_frame_header(written.data(), header, segment_of(5));
     for (std::size_t bit = 0; bit < written.size() * 8; ++bit) {
         FrameHeaderBytes bytes = written;
         bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
-        REQUIRE_FALSE(parse_frame_header(bytes.data(), 5));
-        REQUIRE(repair_one_bit(bytes, [&] { return parse_frame_header(bytes.data(), 5).has_value(); }));
+        REQUIRE_FALSE(parse_frame_header(bytes.data(), segment_of(5)));
+        REQUIRE(repair_one_bit(bytes, [&] { return parse_frame_header(bytes.data(), segment_of(5)).has_value(); }));
         REQUIRE(bytes == written);
     }
 }
@@ -98,13 +130,13 @@ TEST_CASE("what is no manifest is refused, a manifest of another version is reco
 
 TEST_CASE("zeros are no frame: the end of a segment needs no mark", "[disk][format]") {
     const FrameHeaderBytes zeros{};
-    CHECK_FALSE(parse_frame_header(zeros.data(), 0));
+    CHECK_FALSE(parse_frame_header(zeros.data(), segment_of(0)));
 }
 
 TEST_CASE("a tombstone or clear with a length is no frame", "[disk][format]") {
     FrameHeaderBytes bytes{};
-    put_frame_header(bytes.data(), {FrameKind::clear, 4, 1, 2}, 3);
-    CHECK_FALSE(parse_frame_header(bytes.data(), 3));
+    put_frame_header(bytes.data(), {FrameKind::clear, 4, 1, 2}, segment_of(3));
+    CHECK_FALSE(parse_frame_header(bytes.data(), segment_of(3)));
 }
 
 TEST_CASE("segment names sort by id as long as they have eight digits, and are read back", "[disk][format]") {

@@ -27,9 +27,10 @@ TEST_CASE("a shard behaves like a map under random puts, erases and purges", "[d
     std::map<std::uint64_t, std::uint32_t> model;
     std::vector<std::uint64_t> tags;
     for (int i = 0; i < 600; ++i) {
-        std::uint64_t tag = random() & ((std::uint64_t{1} << 56U) - 1);
+        std::uint64_t hash = random();
         if (i % 3 == 0)
-            tag |= std::uint64_t{0xFFFFFFF} << 28U;  // many homes at the very end: probes wrap around
+            hash |= std::uint64_t{0xFFFFFFF} << 28U;  // many homes at the very end: probes wrap around
+        const std::uint64_t tag = DiskIndex::tag(hash);
         tags.push_back(tag);
     }
     bool same = true;
@@ -114,12 +115,44 @@ TEST_CASE("coarse expiry never calls a living record dead and is right after a s
 TEST_CASE("the largest offset and slot survive the packing", "[disk][index]") {
     IndexShard shard;
     const Location far{65535, (1U << 26U) - 4, 7};
-    const std::uint64_t tag = (std::uint64_t{1} << 56U) - 1;
+    const std::uint64_t tag = DiskIndex::tag(~std::uint64_t{0});
     shard.prepare();
     shard.put(tag, far);
     REQUIRE(shard.find(tag));
     CHECK(shard.find(tag)->same_place(far));
     CHECK(shard.find(tag)->dead_at == 7);
-    CHECK_FALSE(shard.find(tag - 1));
+    CHECK_FALSE(shard.find(tag - 2));
     CHECK_FALSE(shard.find(tag ^ (std::uint64_t{1} << 40U)));
+}
+
+TEST_CASE("the mark of a record that was read stays with it until it is put anew", "[disk][index]") {
+    IndexShard shard;
+    std::vector<std::uint64_t> tags;
+    for (std::uint64_t i = 1; i <= 1000; ++i) tags.push_back(DiskIndex::tag(i * 0x9E3779B97F4A7C15U));
+    for (std::uint32_t i = 0; i < 1000; ++i) {
+        shard.prepare();  // the table grows several times
+        shard.put(tags[i], at(i));
+        if (i % 2 == 0) REQUIRE(shard.find_and_mark(tags[i]));
+    }
+    for (std::uint32_t i = 0; i < 1000; ++i) {
+        REQUIRE(equal(shard.find(tags[i]), i));
+        REQUIRE(shard.find(tags[i])->was_read == (i % 2 == 0));
+    }
+    shard.put(tags[0], at(5));
+    CHECK_FALSE(shard.find(tags[0])->was_read);
+    CHECK_FALSE(shard.find_and_mark(DiskIndex::tag(12345)));
+}
+
+TEST_CASE("what was reserved too much is given back by fit, and nothing is lost", "[disk][index]") {
+    IndexShard shard;
+    shard.reserve(10'000);
+    const std::size_t reserved = shard.bytes();
+    for (std::uint32_t i = 0; i < 1000; ++i) {
+        shard.prepare();
+        shard.put(DiskIndex::tag((i + 1) * 0x9E3779B97F4A7C15U), at(i));
+    }
+    CHECK(shard.bytes() == reserved);
+    shard.fit();
+    CHECK(shard.bytes() <= 1000 * 24);
+    for (std::uint32_t i = 0; i < 1000; ++i) REQUIRE(equal(shard.find(DiskIndex::tag((i + 1) * 0x9E3779B97F4A7C15U)), i));
 }

@@ -31,16 +31,27 @@ TEST_CASE("all wrong disk options are named at once, with what was given", "[dis
     options.max_size = (1U << 20U) - 1;
     options.durability = static_cast<sc::Durability>(9);
     options.write = static_cast<sc::WriteMode>(-1);
+    options.queue_size = 65535;
+    options.block_timeout = sc::Duration(-1);
+    options.on_full = static_cast<sc::DiskOverflow>(2);
+    options.admission = static_cast<sc::DiskAdmission>(2);
+    options.on_other_format = static_cast<sc::DiskMismatch>(2);
     const auto problems = problems_of(options);
-    REQUIRE(problems.size() == 5);
+    REQUIRE(problems.size() == 10);
     CHECK(problems[0].field == "disk.path");
     CHECK(problems[1].field == "disk.ttl");
     CHECK(problems[1].value == "0ms");
     CHECK(problems[2].field == "disk.max_size");
     CHECK(problems[2].value == "1048575");
-    CHECK(problems[3].field == "disk.durability");
-    CHECK(problems[3].value == "9");
-    CHECK(problems[4].field == "disk.write");
+    CHECK(problems[3].field == "disk.queue_size");
+    CHECK(problems[4].field == "disk.block_timeout");
+    CHECK(problems[4].value == "-1ms");
+    CHECK(problems[5].field == "disk.durability");
+    CHECK(problems[5].value == "9");
+    CHECK(problems[6].field == "disk.write");
+    CHECK(problems[7].field == "disk.on_full");
+    CHECK(problems[8].field == "disk.admission");
+    CHECK(problems[9].field == "disk.on_other_format");
 }
 
 TEST_CASE("the root directory is no path for a cache", "[disk][validate]") {

@@ -4,10 +4,21 @@
 #include <cstdint>
 #include <mutex>
 #include <shared_mutex>
+#include <string_view>
 #include <unordered_map>
-#include <vector>
+
+#include <smartcache/core/bytes.hpp>
+#include <smartcache/core/hash.hpp>
+#include <smartcache/record/key.hpp>
 
 namespace smartcache::inline v0::detail {
+
+/// The hash under which a namespace is cleared. Keys that `physical_key` did not make share one that nobody
+/// clears.
+[[nodiscard]] inline std::uint64_t namespace_hash(std::string_view physical, std::uint64_t token) noexcept {
+    const auto parts = split_physical_key(physical);
+    return parts ? stable_hash(as_byte_view(parts->name_space), token) : ~token;
+}
 
 /// Up to which sequence each namespace has been cleared. Almost always empty: an entry stays only while a
 /// segment may hold older records of the namespace.

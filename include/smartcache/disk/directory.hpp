@@ -16,6 +16,7 @@
 #include <smartcache/core/hash.hpp>
 #include <smartcache/disk/format.hpp>
 #include <smartcache/disk/io.hpp>
+#include <smartcache/disk/options.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -34,9 +35,10 @@ class StoreDirectory {
     /// another
     ///         cache (with its process id), files that are not ours, another format version, any system
     ///         call's error
-    StoreDirectory(Io& io, const std::filesystem::path& path) : io_(io), path_(without_slash(path)) {
+    StoreDirectory(Io& io, const std::filesystem::path& path, DiskMismatch on_other_format)
+        : io_(io), path_(without_slash(path)) {
         enter();
-        read_manifest();
+        read_manifest(on_other_format);
     }
 
     [[nodiscard]] int descriptor() const noexcept { return directory_.get(); }
@@ -55,7 +57,8 @@ class StoreDirectory {
     [[nodiscard]] bool reopen() {
         try {
             StoreDirectory fresh(io_, path_, token_);
-            directory_ = std::move(fresh.directory_);
+            // The descriptor keeps its number: others may be using it at this moment.
+            if (io_.duplicate(fresh.directory_.get(), directory_.get()) < 0) return false;
             lock_ = std::move(fresh.lock_);
             return true;
         } catch (const ConfigError&) {
@@ -146,11 +149,13 @@ class StoreDirectory {
     }
 
     void take_lock() {
+        // The directory as well: those who clean up /tmp leave a locked one alone, and LOCK itself might be cleaned up.
+        if (io_.lock(directory_.get()) != 0 && errno == EWOULDBLOCK) refuse_owned();
         lock_ = open_file(lock_name, O_RDWR | O_CREAT);
         if (!lock_) refuse_call("open LOCK", errno);
         if (io_.lock(lock_.get()) != 0) {
             if (errno != EWOULDBLOCK) refuse_call("flock LOCK", errno);
-            refuse("another cache uses it: process " + owner());
+            refuse_owned();
         }
         const std::string pid = std::to_string(::getpid()) + "\n";
         int error = io_.truncate(lock_.get(), 0) == 0 ? 0 : errno;
@@ -158,17 +163,20 @@ class StoreDirectory {
         if (error != 0) refuse_call("write LOCK", error);
     }
 
+    [[noreturn]] void refuse_owned() const { refuse("another cache uses it: process " + owner()); }
+
     [[nodiscard]] std::string owner() const {
+        const File file = open_file(lock_name, O_RDONLY);
         std::array<std::byte, 32> bytes{};
         std::size_t got = 0;
-        (void)read_fully(io_, lock_.get(), bytes, 0, got);
+        if (file) (void)read_fully(io_, file.get(), bytes, 0, got);
         const std::string_view text = as_text_view(ByteView(bytes).first(got));
         std::int64_t pid = 0;
         if (std::from_chars(text.data(), text.data() + text.size(), pid).ec != std::errc{}) return "unknown";
         return std::to_string(pid) + (pid == ::getpid() ? " (this one)" : "");
     }
 
-    void read_manifest() {
+    void read_manifest(DiskMismatch on_other_format) {
         const File file = open_file(manifest_name, O_RDONLY);
         if (!file && errno == ENOENT) return create_manifest(random_stamp());
         if (!file) refuse_call("open MANIFEST", errno);
@@ -183,10 +191,14 @@ class StoreDirectory {
             reset_reason_ = "the manifest was damaged";
             return create_manifest(random_stamp());
         }
-        if (manifest->version != disk_format_version)
-            refuse("it holds a store of format version " + std::to_string(manifest->version) +
-                   ", this build reads version " + std::to_string(disk_format_version) +
-                   ": use another directory or empty this one");
+        if (manifest->version != disk_format_version) {
+            const std::string found = "it holds a store of format version " + std::to_string(manifest->version);
+            if (on_other_format == DiskMismatch::refuse)
+                refuse(found + ", this build reads version " + std::to_string(disk_format_version) +
+                       ": use another directory, empty this one, or set disk.on_other_format to start_empty");
+            reset_reason_ = found;
+            return create_manifest(random_stamp());
+        }
         token_ = manifest->token;
     }
 

@@ -18,6 +18,7 @@
 
 #include <smartcache/core/error.hpp>
 #include <smartcache/core/hash.hpp>
+#include <smartcache/disk/admission.hpp>
 #include <smartcache/disk/directory.hpp>
 #include <smartcache/disk/index.hpp>
 #include <smartcache/disk/io.hpp>
@@ -36,7 +37,7 @@ namespace detail {
 /// What tests change in the disk tier; the defaults are what everybody gets.
 struct DiskTuning {
     Io* io = nullptr;  ///< not owned; nullptr is the operating system
-    std::uint64_t queue_bytes = std::uint64_t{16} << 20U;
+    std::uint64_t queue_bytes = std::numeric_limits<std::uint64_t>::max();  ///< if less than DiskOptions::queue_size
     std::size_t chunk_bytes = std::size_t{1} << 20U;
     Duration window{10};
     Duration retry{1000};
@@ -54,18 +55,18 @@ struct DiskTuning {
 /// - A miss costs no I/O. A hit reads the page cache through a mapping (`DiskIo::mmap`) or by `pread`,
 /// verifies the
 ///   record's checksum and compares the full key.
-/// - A write costs a copy into the queue, which a thread of the tier writes within 10 ms or when it has grown
-/// to 1 MiB,
-///   whichever is first. The queue holds at most 16 MiB (a quarter of `max_size`, if that is less); then
-///   writes are rejected, and the key's old value is gone. `WriteMode::through`, or a context without
-///   `background`: written in the call.
-/// - `max_size` bounds all files in the directory at all times; the oldest segment (1/64 of it) makes room.
-/// The largest
-///   record is a little less than half of `max_size`.
+/// - A write costs a copy into the queue, which a thread of the tier writes within 10 ms or when it has grown to 1 MiB,
+///   whichever is first: a crash loses at most what came in those 10 ms and the time of one write, and never more than
+///   `queue_size`. When the queue is full, writes are rejected, or wait (`on_full`); the old value of a key whose write is
+///   rejected is gone. `WriteMode::through`, or a context without `background`: written in the call.
+/// - `max_size` bounds all files in the directory at all times. Segments (1/64 of it each) make room: those that have
+///   expired first, then those in which at most a fifth lives, then the oldest; records that were read since they were
+///   written are moved on, as far as a write amplification of 1.35 allows. The largest record is a little less than half
+///   of `max_size`.
 /// - After a crash of the process the store opens, serves intact records only, and nothing that was erased or
 ///   overwritten comes back once that call had returned; what was still in the queue is lost. A power failure
-///   may undo more, unless `Durability::power_loss`. A system that can flip bits loses the records they are
-///   in.
+///   may undo more, unless `Durability::power_loss`. A flipped bit costs the record that it is in; larger damage where it
+///   may have hit a kill costs what is older than it.
 /// - A full disk, I/O errors, a removed directory: writes are `unavailable` until a new attempt, once a
 /// second,
 ///   succeeds; reads go on as far as they can.
@@ -74,7 +75,8 @@ struct DiskTuning {
 /// Thread safety: any thread, any time. Reads hold no lock while they verify and hand out a record.
 class DiskTier final : public Tier {
   public:
-    /// Opens or creates the store and reads all of it once, to build the index.
+    /// Opens or creates the store. Reads the segments' footers, some ten bytes per record, to build the index; after a
+    /// crash also what was written last.
     /// @throws ConfigError for impossible options, and for a directory that cannot be used: not ours, in use
     /// by another
     ///         cache (its process id is in the message), another format version, no permission
@@ -100,7 +102,7 @@ class DiskTier final : public Tier {
     /// at once and their space comes back by maintenance and eviction.
     TierStatus clear(std::string_view name_space) override;
     bool flush(Duration timeout) override;
-    /// Removes expired and cleared records from the index and drops segments in which nothing is alive.
+    /// Writes the queue, removes expired and cleared records from the index and drops segments in which nothing is alive.
     std::size_t run_maintenance() override;
     /// Writes, reads and removes a file in the directory.
     [[nodiscard]] TierHealth probe() override;
@@ -146,18 +148,24 @@ class DiskTier final : public Tier {
     [[nodiscard]] std::uint64_t hash_of(std::string_view key) const noexcept {
         return stable_hash(as_byte_view(key), directory_.token()) & hash_mask_;
     }
-    [[nodiscard]] Seen look(std::uint64_t hash);
+    [[nodiscard]] Seen look(std::uint64_t hash, bool wanted = false);
     [[nodiscard]] bool unchanged(const detail::IndexShard& shard, std::uint64_t tag, const Seen& seen) const;
     [[nodiscard]] Examined examine(const Seen& seen, std::string_view key, WallTime now) const;
-    Examined find(std::string_view key, WallTime now);
+    Examined find(std::string_view key, std::uint64_t hash, WallTime now, bool wanted);
+    TierStatus give(std::string_view key, std::uint64_t hash, Found found, bool wanted);
     void forget(std::uint64_t hash, const Seen& seen, Verdict why);
     void unlist(detail::IndexShard& shard, std::uint64_t tag, const detail::Location& known) noexcept;
 
     std::optional<TierStatus> store(const RecordView& record, const Seen* expected, Aftermath& after);
-    Appended append(const RecordView& record, bool storable, std::uint64_t hash, const Seen* expected,
+    /// How a write meets its refusal: what is known of it from earlier attempts.
+    struct Attempt {
+        bool storable = true;
+        bool waited = false;    // for room in the queue
+        bool admitted = false;  // by the gate
+    };
+    Appended append(const RecordView& record, std::uint64_t hash, const Seen* expected, Attempt& attempt,
                     Aftermath& after);
     TierStatus store_when(const RecordView& record, WriteCondition condition, Aftermath& after);
-    [[nodiscard]] bool make_journal_room(int attempt);
     [[nodiscard]] TierStatus finish(TierStatus status, const Aftermath& after);
     std::size_t sweep_cleared();
     std::string probe_once();
@@ -172,6 +180,7 @@ class DiskTier final : public Tier {
     mutable detail::DiskIndex index_;
     detail::StoreDirectory directory_;
     detail::DiskLog log_;
+    detail::DiskGate gate_;
     const bool through_;
     LatencyHistogram latency_;
     std::mutex probe_mutex_;

@@ -2,34 +2,36 @@
 
 // The disk store's bytes. Everything is little endian; a number in brackets is a size in bytes.
 //
-//     directory  = LOCK MANIFEST KILLS *segment           each a file; a segment is named NNNNNNNN.seg after
-//     its id LOCK       = the owner's process id as text, held with flock; never removed MANIFEST   =
-//     "SMCDISK\n" version[4] size[4] token[8] check[8] KILLS      = 2730 * (kill or anything else)         a
-//     ring, see journal.hpp; kill = header, seeded by the token segment    = segment-header *frame [anything]
+//     directory  = LOCK MANIFEST KILLS *segment           each a file; a segment is named NNNNNNNN.seg after its id
+//     LOCK       = the owner's process id as text, held with flock; never removed
+//     MANIFEST   = "SMCDISK\n" version[4] size[4] token[8] check[8]
+//     KILLS      = 2730 * (kill or anything else)         a ring, see journal.hpp
+//     kill       = sequence[8] hash[8] kind[4] check[4]   seeded by the token
+//     segment    = segment-header *frame [footer]         sealed; without the footer: anything may follow the frames
 //     segment-header = "SMCS" version[4] id[8] generation[8] first-sequence[8] reserved[24] check[8] = 64
 //     frame      = header record padding                  padding: zeros up to a multiple of 4
-//     header     = length-and-kind[4] check[4] sequence[8] hash[8] = 24
+//     header     = length-and-kind[4] hash[8] sequence[4] check[4] = 20
+//     footer     = what the index needs of each frame, so that opening need not read them: see footer.hpp
 //
-// - `token`: random, drawn when the store is created. Seeds the hashes of keys and the checks of segment
-// headers, so
+// - `token`: random, drawn when the store is created. Seeds the hashes of keys and the checks of segment headers, so
 //   that a file of another store is not taken for one of ours.
-// - `generation`: random, drawn when the segment is created. Seeds the checks of its frames and the checksums
-// of its
-//   records, so that intact old frames behind the tail of a recycled file are not taken for new ones (R20).
+// - `generation`: random, drawn when the segment is created. Seeds the checks of its frames and footer and the
+//   checksums of its records, so that intact old frames behind the tail of a recycled file are not taken for new ones
+//   (R20).
 // - `length-and-kind`: the upper two bits are the kind, the others the record's length.
 //     kind 1, record:    the record of record.hpp; hash = XXH3(physical key, token)
 //     kind 2, tombstone: length 0; kills records of that hash with a lower sequence
-//     kind 3, clear:     length 0; hash = XXH3(namespace, token); kills the namespace's records with a lower
-//     sequence
-//   A record kills like a tombstone. It does so even when its bytes turn out damaged: that is why the hash
-//   stands in the header, under a check of its own.
-// - `check`: XXH3 of the bytes before and after it in the same structure, the lower half of it where it has 4
-// bytes.
-// - `sequence`: one counter for the whole store; recovery orders by it (R20).
+//     kind 3, clear:     length 0; hash = XXH3(namespace, token); kills the namespace's records with a lower sequence
+//   A record kills like a tombstone. It does so even when its bytes turn out damaged: that is why the hash stands in
+//   the header, under a check of its own.
+// - `check`: XXH3 of the bytes before it in the same structure, the lower half of it where it has 4 bytes.
+// - `sequence`: one counter for the whole store; recovery orders by it (R20). In a frame it is the signed distance from
+//   the segment's first-sequence: what is carried or moved into a segment may be older than the segment.
 //
-// Example: a tombstone with sequence 258 for the hash 0x1122334455667788 in a segment of generation 1:
+// Example: a tombstone with sequence 258 for the hash 0x1122334455667788 in a segment of generation 1 whose first
+// sequence is 256:
 //
-//     00 00 00 80  d5 03 0e f9  02 01 00 00 00 00 00 00  88 77 66 55 44 33 22 11
+//     00 00 00 80  88 77 66 55 44 33 22 11  02 00 00 00  8d 45 fe ec
 //
 // Persistent: a change of anything here is a new `disk_format_version`.
 
@@ -39,6 +41,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -50,7 +53,7 @@
 
 namespace smartcache::inline v0::detail {
 
-inline constexpr std::uint32_t disk_format_version = 1;
+inline constexpr std::uint32_t disk_format_version = 2;
 
 inline constexpr std::string_view lock_name = "LOCK";
 inline constexpr std::string_view manifest_name = "MANIFEST";
@@ -60,7 +63,8 @@ inline constexpr std::string_view probe_name = "PROBE";
 
 inline constexpr std::size_t manifest_size = 32;
 inline constexpr std::size_t segment_header_size = 64;
-inline constexpr std::size_t frame_header_size = 24;
+inline constexpr std::size_t frame_header_size = 20;
+inline constexpr std::size_t kill_entry_size = 24;
 inline constexpr std::size_t frame_alignment = 4;
 inline constexpr std::uint32_t max_frame_body = (std::uint32_t{1} << 30U) - 1;
 inline constexpr std::size_t kill_slots = 2730;  // 64 KiB
@@ -99,33 +103,72 @@ struct FrameHeader {
 
 using FrameHeaderBytes = std::array<std::byte, frame_header_size>;
 
-[[nodiscard]] inline std::uint32_t frame_check(const std::byte* bytes, std::uint64_t seed) noexcept {
-    std::array<std::byte, frame_header_size - 4> checked;
-    std::memcpy(checked.data(), bytes, 4);
-    std::memcpy(checked.data() + 4, bytes + 8, 16);
-    return static_cast<std::uint32_t>(stable_hash(checked, seed));
+struct SegmentHeader {
+    std::uint64_t id = 0;
+    std::uint64_t generation = 0;
+    std::uint64_t first_sequence = 0;  ///< the counter when the segment was begun
+};
+
+/// Whether a frame of a segment that begins with `first` can name `sequence`.
+[[nodiscard]] constexpr bool sequence_fits(std::uint64_t sequence, std::uint64_t first) noexcept {
+    const auto distance = static_cast<std::int64_t>(sequence - first);
+    return distance >= std::numeric_limits<std::int32_t>::min() && distance <= std::numeric_limits<std::int32_t>::max();
 }
 
-inline void put_frame_header(std::byte* to, const FrameHeader& header, std::uint64_t seed) noexcept {
+[[nodiscard]] inline std::uint32_t short_check(ByteView bytes, std::uint64_t seed) noexcept {
+    return static_cast<std::uint32_t>(stable_hash(bytes, seed));
+}
+
+/// @param header  its sequence must fit (`sequence_fits`)
+inline void put_frame_header(std::byte* to, const FrameHeader& header, const SegmentHeader& segment) noexcept {
     store_le<std::uint32_t>(to, header.length | (static_cast<std::uint32_t>(header.kind) << 30U));
-    store_le<std::uint64_t>(to + 8, header.sequence);
-    store_le<std::uint64_t>(to + 16, header.hash);
-    store_le<std::uint32_t>(to + 4, frame_check(to, seed));
+    store_le<std::uint64_t>(to + 4, header.hash);
+    store_le<std::uint32_t>(to + 12, static_cast<std::uint32_t>(header.sequence - segment.first_sequence));
+    store_le<std::uint32_t>(to + 16, short_check({to, 16}, segment.generation));
 }
 
 /// @param bytes  at least `frame_header_size` readable bytes
 [[nodiscard]] inline std::optional<FrameHeader> parse_frame_header(const std::byte* bytes,
-                                                                   std::uint64_t seed) noexcept {
+                                                                   const SegmentHeader& segment) noexcept {
     const auto word = load_le<std::uint32_t>(bytes);
     FrameHeader header;
     header.kind = static_cast<FrameKind>(word >> 30U);
     header.length = word & max_frame_body;
     if (header.kind == FrameKind::none || (header.kind != FrameKind::record && header.length != 0))
         return std::nullopt;
-    if (load_le<std::uint32_t>(bytes + 4) != frame_check(bytes, seed)) return std::nullopt;
-    header.sequence = load_le<std::uint64_t>(bytes + 8);
-    header.hash = load_le<std::uint64_t>(bytes + 16);
+    if (load_le<std::uint32_t>(bytes + 16) != short_check({bytes, 16}, segment.generation)) return std::nullopt;
+    header.hash = load_le<std::uint64_t>(bytes + 4);
+    const auto distance = static_cast<std::int32_t>(load_le<std::uint32_t>(bytes + 12));
+    header.sequence = segment.first_sequence + static_cast<std::uint64_t>(std::int64_t{distance});
     return header;
+}
+
+using KillBytes = std::array<std::byte, kill_entry_size>;
+
+[[nodiscard]] inline KillBytes encode_kill(const FrameHeader& kill, std::uint64_t token) noexcept {
+    KillBytes bytes{};
+    store_le(bytes.data(), kill.sequence);
+    store_le(bytes.data() + 8, kill.hash);
+    store_le(bytes.data() + 16, static_cast<std::uint32_t>(kill.kind));
+    store_le(bytes.data() + 20, short_check(ByteView(bytes).first(20), token));
+    return bytes;
+}
+
+/// @param bytes  `kill_entry_size` of them
+[[nodiscard]] inline std::optional<FrameHeader> parse_kill(ByteView bytes, std::uint64_t token) noexcept {
+    const auto kind = load_le<std::uint32_t>(bytes.data() + 16);
+    if (kind != static_cast<std::uint32_t>(FrameKind::tombstone) && kind != static_cast<std::uint32_t>(FrameKind::clear))
+        return std::nullopt;
+    if (load_le<std::uint32_t>(bytes.data() + 20) != short_check(bytes.first(20), token)) return std::nullopt;
+    return FrameHeader{static_cast<FrameKind>(kind), 0, load_le<std::uint64_t>(bytes.data()),
+                       load_le<std::uint64_t>(bytes.data() + 8)};
+}
+
+/// Whether the bytes are those of a record that was encoded under `seed`, whatever its limits.
+[[nodiscard]] inline bool record_unchanged(ByteView record, std::uint64_t seed) noexcept {
+    if (record.size() < record_checksum_size) return false;
+    const std::size_t body = record.size() - record_checksum_size;
+    return load_le<std::uint64_t>(record.data() + body) == stable_hash(record.first(body), seed);
 }
 
 /// Gives a record that was encoded under another seed the checksum of `seed`. The checksum is a record's last
@@ -134,13 +177,6 @@ inline void reseed_record(std::span<std::byte> record, std::uint64_t seed) noexc
     const std::size_t body = record.size() - record_checksum_size;
     store_le(record.data() + body, stable_hash(record.first(body), seed));
 }
-
-struct SegmentHeader {
-    std::uint64_t id = 0;
-    std::uint64_t generation = 0;
-    std::uint64_t first_sequence =
-        0;  ///< the counter when the segment was begun; carried kills may lie below
-};
 
 inline void put_segment_header(std::byte* to, const SegmentHeader& header, std::uint64_t token) noexcept {
     std::memset(to, 0, segment_header_size);

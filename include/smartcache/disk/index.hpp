@@ -3,10 +3,10 @@
 // Where each record lies: 16 bytes per slot, at most four fifths full and never less than two thirds once a
 // shard has grown beyond its first table, so that a record costs 20 to 24 bytes.
 //
-// A key is known here by 62 bits of its hash: 6 choose the shard, 56 are kept in the slot. Two keys with
-// equal bits share one slot: the later write takes it over and the earlier key becomes a miss. That is safe
-// because readers compare the full key on disk (I1), and rare: with 10^9 records the expected number of such
-// pairs is below one.
+// A key is known here by 61 bits of its hash: 6 choose the shard, 55 are kept in the slot, beside the mark of a
+// record that was read. Two keys with equal bits share one slot: the later write takes it over and the earlier
+// key becomes a miss. That is safe because readers compare the full key on disk (I1), and rare: with 10^9
+// records the expected number of such pairs is below one.
 //
 // Linear probing. A slot's home is (tag * capacity) >> 56, not tag mod capacity: capacity can then grow by a
 // fifth instead of doubling, and growing walks both tables in order, which the cache likes. Removal shifts
@@ -32,7 +32,9 @@ struct Location {
     std::uint32_t offset = 0;  ///< of the frame in the segment; a multiple of 4, never 0, below 64 MiB
     /// Seconds since the Unix epoch, rounded up, from which on the record is dead; `never` for ever.
     std::uint32_t dead_at = never;
+    bool was_read = false;  ///< since it was put here
 
+    static constexpr std::uint64_t offset_limit = std::uint64_t{1} << 26U;  ///< no frame begins there or behind
     static constexpr std::uint32_t never = std::numeric_limits<std::uint32_t>::max();
 
     /// @param end  when the record may not even be served stale any more
@@ -57,6 +59,23 @@ class alignas(cache_line) IndexShard {
     [[nodiscard]] std::optional<Location> find(std::uint64_t tag) const noexcept {
         const std::size_t at = position(tag);
         return at == none ? std::nullopt : std::optional(slots_[at].location());
+    }
+
+    /// As `find`, and remembers that the record is wanted.
+    [[nodiscard]] std::optional<Location> find_and_mark(std::uint64_t tag) noexcept {
+        const std::size_t at = position(tag);
+        if (at == none) return std::nullopt;
+        slots_[at].mark();
+        return slots_[at].location();
+    }
+
+    /// Makes room for that many in one step. @throws std::bad_alloc, with nothing changed
+    void reserve(std::size_t records) {
+        if (const std::size_t slots = records + records / 3 + 16; slots > slots_.size()) rebuild(slots);
+    }
+    /// Has the line where `tag` would be fetched, for a `put` or `find` that comes soon.
+    void prefetch(std::uint64_t tag) const noexcept {
+        if (!slots_.empty()) __builtin_prefetch(&slots_[home(tag, slots_.size())], 1);
     }
 
     /// Makes the next `put` succeed without allocating. @throws std::bad_alloc, with nothing changed
@@ -100,6 +119,11 @@ class alignas(cache_line) IndexShard {
             if (slot.used()) visit(slot.tag(), slot.location());
     }
 
+    /// After more was reserved than was needed.
+    void fit() {
+        if (slots_.size() > used_ + used_ / 2 + 64) rebuild(used_ + used_ / 3 + 16);
+    }
+
     /// Gives memory back when most of the table is empty. Keeps the table when there is no memory for a
     /// smaller one.
     void shrink() noexcept {
@@ -114,23 +138,24 @@ class alignas(cache_line) IndexShard {
     [[nodiscard]] std::size_t bytes() const noexcept { return slots_.capacity() * sizeof(Slot); }
 
   private:
-    // 24 bits of offset / 4, 16 of segment, 56 of tag, 32 of time. An offset of 0 is a segment's header: slot
-    // unused.
+    // 24 bits of offset / 4, 16 of segment, 56 of tag whose lowest is 0 and holds the mark instead, 32 of time. An
+    // offset of 0 is a segment's header: slot unused.
     class Slot {
       public:
         Slot() = default;
         Slot(std::uint64_t tag, const Location& location) noexcept
             : place_(std::uint64_t{location.offset / 4} | (std::uint64_t{location.slot} << 24U) |
                      (tag >> 32U << 40U)),
-              tag_low_(static_cast<std::uint32_t>(tag)),
+              tag_low_(static_cast<std::uint32_t>(tag) | (location.was_read ? 1U : 0U)),
               dead_at_(location.dead_at) {}
 
         [[nodiscard]] bool used() const noexcept { return (place_ & 0xFFFFFFU) != 0; }
-        [[nodiscard]] std::uint64_t tag() const noexcept { return (place_ >> 40U << 32U) | tag_low_; }
+        [[nodiscard]] std::uint64_t tag() const noexcept { return (place_ >> 40U << 32U) | (tag_low_ & ~1U); }
         [[nodiscard]] Location location() const noexcept {
             return {static_cast<std::uint16_t>(place_ >> 24U),
-                    static_cast<std::uint32_t>(place_ & 0xFFFFFFU) * 4, dead_at_};
+                    static_cast<std::uint32_t>(place_ & 0xFFFFFFU) * 4, dead_at_, (tag_low_ & 1U) != 0};
         }
+        void mark() noexcept { tag_low_ |= 1U; }
 
       private:
         std::uint64_t place_ = 0;
@@ -196,7 +221,7 @@ class DiskIndex {
 
     [[nodiscard]] IndexShard& shard(std::uint64_t hash) noexcept { return shards_[hash >> 58U]; }
     [[nodiscard]] static std::uint64_t tag(std::uint64_t hash) noexcept {
-        return hash & ((std::uint64_t{1} << 56U) - 1);
+        return hash & ((std::uint64_t{1} << 56U) - 2);
     }
     [[nodiscard]] std::array<IndexShard, shard_count>& shards() noexcept { return shards_; }
 

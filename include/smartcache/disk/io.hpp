@@ -45,6 +45,8 @@ class Io {
     virtual int close(int file) { return ::close(file); }
     virtual int status(int file, struct stat* result) { return ::fstat(file, result); }
     virtual int change_mode(int file, mode_t mode) { return ::fchmod(file, mode); }
+    /// Makes `target` another name of `file`, whatever it was before, in one step.
+    virtual int duplicate(int file, int target) { return ::dup3(file, target, O_CLOEXEC); }
     virtual int lock(int file) { return ::flock(file, LOCK_EX | LOCK_NB); }
 
     virtual ssize_t pread(int file, void* to, std::size_t size, std::uint64_t offset) {

@@ -13,12 +13,14 @@
 // are harmless for ever: they kill only records with a lower sequence under their hash, and those are dead
 // anyway. A torn entry fails its check; its call had not returned.
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include <smartcache/disk/directory.hpp>
@@ -31,7 +33,7 @@ namespace smartcache::inline v0::detail {
 class KillJournal {
   public:
     static constexpr std::uint64_t unknown = std::numeric_limits<std::uint64_t>::max();
-    static constexpr std::size_t file_size = kill_slots * frame_header_size;
+    static constexpr std::size_t file_size = kill_slots * kill_entry_size;
 
     explicit KillJournal(Io& io) noexcept : io_(io) {}
     ~KillJournal() { close(); }
@@ -49,12 +51,11 @@ class KillJournal {
         std::vector<std::byte> bytes(file_size);
         std::size_t got = 0;
         if (const int error = read_fully(io_, file_.get(), bytes, 0, got)) return error;
-        for (std::size_t at = 0; at < file_size; at += frame_header_size)
-            read_entry(bytes.data() + at, found);
-        // Real blocks, so that a store through the mapping cannot run out of space (that would be a SIGBUS).
-        if (got < file_size)
-            if (const int error = write_fully(io_, file_.get(), ByteView(bytes).subspan(got), got))
-                return error;
+        for (std::size_t at = 0; at < file_size; at += kill_entry_size)
+            read_entry(std::span(bytes).subspan(at, kill_entry_size), found);
+        // Real blocks everywhere, also where the file had holes, so that a store through the mapping cannot run out of
+        // space (that would be a SIGBUS).
+        if (const int error = write_fully(io_, file_.get(), bytes, 0)) return error;
         if (map) {
             void* const address = io_.map(file_.get(), file_size, true);
             if (address != MAP_FAILED) mapping_ = static_cast<std::byte*>(address);
@@ -64,6 +65,8 @@ class KillJournal {
 
     /// No free entry: the log must be written first.
     [[nodiscard]] bool full() const noexcept { return used_ == kill_slots; }
+    /// Time to write the log, before anybody has to wait for that.
+    [[nodiscard]] bool half_full() const noexcept { return used_ >= kill_slots / 2; }
 
     /// Remembers a kill until `position` of the log has been written. There must be a free entry.
     /// @param durable  false: only counted, for stores that promise nothing after a crash
@@ -75,13 +78,12 @@ class KillJournal {
         ++used_;
         if (!durable) return true;
         if (!file_) return false;
-        FrameHeaderBytes bytes;
-        put_frame_header(bytes.data(), kill, token_);
+        const KillBytes bytes = encode_kill(kill, token_);
         if (mapping_ != nullptr) {
-            std::memcpy(mapping_ + slot * frame_header_size, bytes.data(), bytes.size());
+            std::memcpy(mapping_ + slot * kill_entry_size, bytes.data(), bytes.size());
             return true;
         }
-        return write_fully(io_, file_.get(), bytes, slot * frame_header_size) == 0;
+        return write_fully(io_, file_.get(), bytes, slot * kill_entry_size) == 0;
     }
 
     /// The log has been written up to `position`: entries of kills before it are free.
@@ -102,13 +104,13 @@ class KillJournal {
     void forget() noexcept { used_ = 0; }
 
   private:
-    void read_entry(std::byte* bytes, std::vector<FrameHeader>& found) const {
-        if (load_le<std::uint32_t>(bytes) == 0) return;  // never used
-        const auto parse = [&] { return parse_frame_header(bytes, token_); };
-        auto kill = parse();
-        if (!kill && repair_one_bit({bytes, frame_header_size}, [&] { return parse().has_value(); }))
-            kill = parse();
-        if (kill && kill->kind != FrameKind::record) found.push_back(*kill);
+    void read_entry(std::span<std::byte> bytes, std::vector<FrameHeader>& found) const {
+        if (std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; }))
+            return;  // never used
+        auto kill = parse_kill(bytes, token_);
+        if (!kill && repair_one_bit(bytes, [&] { return parse_kill(bytes, token_).has_value(); }))
+            kill = parse_kill(bytes, token_);
+        if (kill) found.push_back(*kill);
     }
 
     void close() noexcept {

@@ -7,21 +7,29 @@
 // lock of the key's shard. So for one key the order of sequences, of places in the log and of index updates
 // is the same, and so is the order in which frames reach the file.
 //
-// Why an erase stays erased (R20). A kill (tombstone, clear, or a newer record of the key) lies behind
-// everything it kills. Space is made by dropping the *oldest* segment, so what is killed goes before its
-// killer. Where a segment in the middle is dropped because nothing in it is alive, its kills are appended
-// again first, with their sequences, if an older segment could still hold something for them. Files are
-// unlinked oldest first, also when all are dropped, so that a crash in between leaves a suffix of the log.
-// Between the return of a call and the write of its frame the kill is in the journal (journal.hpp).
+// Why an erase stays erased (R20). A kill (tombstone, clear, or a newer record of the key) lies behind everything it
+// kills, so nothing is left to kill for what the oldest segment holds. Where another one is dropped, its kills are
+// appended again first, with their sequences, if an older segment could still hold something for them. A record that
+// is moved to the log's end keeps its sequence too, and is moved only if, under the lock of its shard, the index points
+// to it: so every kill of it, also a later one, is known there or lies behind it. Files are unlinked oldest first when
+// all are dropped, so that a crash in between leaves a suffix of the log. Between the return of a call and the write of
+// its frame the kill is in the journal (journal.hpp).
 //
-// When writing fails. The queue is given up as a whole: its records leave the index, its kills go to `carry_`
-// (and stay in the journal), the tier refuses writes. Every `retry` a fresh segment is tried, with the
-// carried kills as its first frames; when it is written the log is whole again. ENOSPC drops the oldest
-// segment and tries once more first.
+// Making room (impl/log_reclaim.hpp). One segment's worth of budget is freed ahead of need: segments that have expired
+// go first, then those of which at most a fifth is alive, whose living records are moved, then the oldest, where those
+// records are moved that were read since they were written (the second chance). Moving is paid for by `credit_`, a
+// quarter of what callers append, which bounds the write amplification; what cannot be paid is evicted. A segment is
+// unlinked when what was moved out of it has been written. If there is no room when a file must be created, the oldest
+// segment goes at once.
 //
-// Bound. A segment that is being filled counts with its whole capacity, a sealed one with its length, an
-// unlinked one until its last reader is gone. Room is made before a file is created, so the sum never passes
-// the budget.
+// When writing fails. What was moved and not yet written moves back. The rest of the queue is given up as a whole: its
+// records leave the index, its kills go to `carry_` (and stay in the journal), the tier refuses writes. Every `retry` a
+// fresh segment is tried, with the carried kills as its first frames; when it is written the log is whole again. ENOSPC
+// drops the oldest segment and tries once more first.
+//
+// Bound. A segment that is being filled counts with its whole capacity, which has room for its footer, a sealed one
+// with its length, an unlinked one until its last reader is gone. Room is made before a file is created, so the sum
+// never passes the budget.
 //
 // Locks, in the order in which they may be taken: `io_mutex_` (one writer at a time), a shard of the index,
 // `mutex_` (appending; never held during I/O other than a journal entry), the small ones of segments and
@@ -72,7 +80,7 @@ struct DiskLogSettings {
     bool bounded = true;  ///< refuse records when the queue is full; false: callers write themselves
 
     [[nodiscard]] std::uint64_t largest_record() const noexcept {
-        return std::min<std::uint64_t>(budget / 2 - segment_header_size - frame_header_size - 4096,
+        return std::min<std::uint64_t>(budget / 2 - segment_header_size - frame_header_size - 2 * 4096,
                                        max_frame_body);
     }
 };
@@ -101,16 +109,20 @@ class DiskLog {
     // Appending. The caller holds the lock of the key's shard, and enters the place into the index before it
     // lets go.
 
-    /// @param record    encoded under `generation()`; gets another checksum when the segment has changed
-    /// meanwhile
-    /// @param replaces  the index knows a record under this hash
-    /// @param urgent    do not look at the queue's bound: the caller writes the queue at once
-    /// @param clears    `stale` when there have been more clears than these: what the caller has looked at is
-    /// gone
+    /// What the log must know of a record besides its bytes.
+    struct Appendix {
+        std::uint64_t hash = 0;
+        std::uint64_t name_space = 0;
+        std::uint32_t dead_at = 0;  ///< see Location::dead_at
+        bool replaces = false;      ///< the index knows a record under this hash
+        bool urgent = false;        ///< do not look at the queue's bound: the caller writes the queue at once
+        std::optional<std::uint64_t> clears;  ///< `stale` when there have been more than these
+    };
+
+    /// @param record  encoded under `seed`; gets another checksum when the segment has changed meanwhile
     /// @throws std::bad_alloc, with nothing changed
-    [[nodiscard]] Appended append_record(std::uint64_t hash, std::uint64_t name_space,
-                                         std::span<std::byte> record, std::uint64_t seed, bool replaces,
-                                         bool urgent, std::optional<std::uint64_t> clears, Placed& placed);
+    [[nodiscard]] Appended append_record(const Appendix& what, std::span<std::byte> record, std::uint64_t seed,
+                                         Placed& placed);
     /// A tombstone for `hash`. Never refused because of the queue (R21).
     [[nodiscard]] Appended append_tombstone(std::uint64_t hash, Placed& placed);
     /// Clears so far, of any namespace.
@@ -135,7 +147,12 @@ class DiskLog {
     void start();
     /// Writes what is queued, in the calling thread; first tries to recover after a failure, when it is time.
     void write_now() noexcept;
-    /// Waits until everything appended before has been written. @return false: not within `timeout`
+    /// After `journal_full`: writes the log, which frees the journal. Where that fails, and a recovery fails as well,
+    /// kills can be recorded nowhere: everything is dropped (R21). @return false: not even that
+    [[nodiscard]] bool make_journal_room() noexcept;
+    /// Waits until a record of that size can be queued. @return false: not within `timeout`
+    [[nodiscard]] bool wait_for_queue(std::uint64_t record_bytes, Duration timeout);
+    /// Waits until everything appended before has been written. @return false: not within `timeout`, or it was given up
     [[nodiscard]] bool flush(Duration timeout);
     /// Ends the writer thread and writes the rest, for at most `timeout`.
     void close(Duration timeout) noexcept;
@@ -145,13 +162,24 @@ class DiskLog {
     /// Drops everything: the last resort when a kill can be recorded nowhere (R21). @return false: not even
     /// that
     [[nodiscard]] bool invalidate() noexcept;
-    /// Drops segments in which nothing is alive.
+    /// Writes the queue, then drops segments in which nothing is alive.
     void drop_dead_segments();
+
+    [[nodiscard]] std::uint64_t queued_bytes() const {
+        const std::lock_guard lock(mutex_);
+        return queued_bytes_;
+    }
+    /// Bytes of records and kills that callers have appended, and bytes written to files for all purposes.
+    [[nodiscard]] std::uint64_t appended_bytes() const noexcept { return appended_bytes_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t written_bytes() const noexcept { return written_bytes_.load(std::memory_order_relaxed); }
 
     [[nodiscard]] bool broken() const {
         const std::lock_guard lock(mutex_);
         return broken_;
     }
+    /// A failed write has left records in a file that the index does not know, and neither they nor the file could be
+    /// removed: nothing can be called erased.
+    [[nodiscard]] bool stranded() const noexcept { return stranded_.load(std::memory_order_relaxed); }
     [[nodiscard]] const ClearedNamespaces& cleared() const noexcept { return cleared_; }
 
     // Recovery: before the first append, one thread.
@@ -162,9 +190,8 @@ class DiskLog {
     [[nodiscard]] int drop_oldest();
     [[nodiscard]] std::size_t segment_count() const noexcept { return segments_.size(); }
     /// Ends recovery.
-    /// @param last  continue to append here, behind `used` bytes; may be null
-    void begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last,
-               std::uint64_t used);
+    /// @param last  continue to append here; may be null
+    void begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last);
     void know_namespace(std::uint64_t name_space) { namespaces_.insert(name_space); }
     /// Appends kills that were found in the journal alone, and writes them.
     void restore(const std::vector<FrameHeader>& kills);
@@ -180,17 +207,21 @@ class DiskLog {
 
   private:
     using Lock = std::unique_lock<std::mutex>;
-    static constexpr std::uint64_t max_offset = std::uint64_t{1} << 26U;  // what a Location can name
+    static constexpr std::uint64_t max_offset = Location::offset_limit;
+    static constexpr Duration longest_wait = std::chrono::hours(24);  // a condition variable's clock can overflow
 
     // With mutex_.
     Chunk* room_for(std::uint64_t size);
     void begin_segment(std::uint64_t size);
     void open_chunk(std::uint64_t size);
-    std::uint64_t put_frame(Chunk& chunk, const FrameHeader& header, ByteView body) noexcept;
+    std::uint64_t put_frame(Chunk& chunk, const FrameHeader& header, ByteView body, std::uint64_t name_space = 0,
+                            std::uint32_t dead_at = 0) noexcept;
+    void earn(std::uint64_t bytes) noexcept;
     bool remember(const FrameHeader& kill, std::uint64_t position) noexcept;
     Appended append_kill(FrameKind kind, std::uint64_t hash, Placed& placed);
     void abandon_queue() noexcept;
     void wake_writer() noexcept;
+    bool queue_carried();
 
     // With io_mutex_.
     bool write_queue(bool all, std::chrono::steady_clock::time_point deadline) noexcept;
@@ -199,21 +230,54 @@ class DiskLog {
     int make_room(std::uint64_t bytes, std::uint64_t before);
     template <class Call>
     int with_space(std::uint64_t before, Call call);
-    void seal_writing() noexcept;
+    int seal_writing() noexcept;
     void fail(int error, Chunk& chunk) noexcept;
     void forget_records(const Chunk& chunk) noexcept;
     void forget_unwritten() noexcept;
-    void try_recover();
+    void try_recover(bool at_once);
+    void count_written(std::uint64_t bytes) noexcept;
+    [[nodiscard]] bool drop_everything(Lock& lock) noexcept;
     int drop_before(std::uint64_t id, bool evicting) noexcept;
     int drop(const std::shared_ptr<Segment>& victim, bool evicting) noexcept;
     int unlink_doomed(const std::shared_ptr<Segment>& victim) noexcept;
     void purge(bool evicting) noexcept;
-    bool carry_kills(const Segment& dead, std::uint64_t lowest_older);
+    template <class Count>
+    bool unlist_frames(const Segment& victim, Count count) noexcept;
+
+    // With io_mutex_: making room ahead of need.
+    enum class Keep { nothing, read, all };
+    struct Victim {
+        std::shared_ptr<Segment> segment;
+        Keep keep = Keep::nothing;
+        std::uint64_t lowest_older = 0;  ///< lowest sequence in the segments before it
+    };
+    struct Move {
+        std::uint64_t hash = 0;
+        Location from;
+        Location to;
+    };
+    /// A segment whose survivors are in the queue; it is unlinked when `until` has been written.
+    struct Reclaim {
+        std::shared_ptr<Segment> victim;
+        std::vector<Move> moves;
+        std::uint64_t until = 0;
+        bool drop = false;  ///< false: something could not be saved
+    };
+    void reclaim_ahead() noexcept;
+    void begin_next_reclaim();
+    [[nodiscard]] std::vector<Victim> droppable(WallTime now) const;
+    bool begin_reclaim(const Victim& chosen, WallTime now);
+    bool finish_reclaim() noexcept;
+    bool move_record(const FrameEntry& entry, Segment& victim, const Location& from);
+    bool append_again(const FrameHeader& kill);
+    [[nodiscard]] bool kills_nothing(const FrameEntry& entry, const Segment& victim);
+    void move_back() noexcept;
+
     [[nodiscard]] std::shared_ptr<Segment> oldest() const;
     [[nodiscard]] bool holds(const std::shared_ptr<Segment>& segment) const;
     [[nodiscard]] std::uint64_t lowest_sequence() const;
 
-    void service(bool all, std::chrono::steady_clock::time_point deadline) noexcept;
+    void service(bool all, std::chrono::steady_clock::time_point deadline, bool recover = false) noexcept;
     void run() noexcept;
     void stop() noexcept;
 
@@ -240,9 +304,11 @@ class DiskLog {
     bool broken_ = false;
     std::chrono::steady_clock::time_point retry_at_{};
     std::vector<FrameHeader> carry_;  // kills to be written when the log works again; at most kill_slots
+    std::uint64_t given_up_ = 0;      // how often a queue was
+    std::int64_t credit_ = 0;         // bytes that may be appended to move and carry
     bool stopping_ = false;
     bool idle_ = false;   // the writer waits for anything to do
-    bool hurry_ = false;  // somebody waits in flush
+    bool hurry_ = false;  // do not wait for a chunk to fill up, write all
     std::condition_variable wake_;
     std::condition_variable progress_;
 
@@ -250,6 +316,11 @@ class DiskLog {
     std::shared_ptr<Segment> writing_;         // the file that takes the next chunk
     std::vector<char> doomed_;                 // by slot: being dropped
     std::deque<std::shared_ptr<Chunk>> lost_;  // room for a queue that is given up
+    Reclaim reclaim_;
+    std::vector<std::byte> moving_;  // a record on its way
+    std::atomic<bool> stranded_{false};
+    std::atomic<std::uint64_t> appended_bytes_{0};  // under mutex_
+    std::atomic<std::uint64_t> written_bytes_{0};   // under io_mutex_
     std::thread writer_;
 };
 
@@ -277,35 +348,35 @@ inline DiskLog::DiskLog(Io& io_seam, StoreDirectory& store, DiskIndex& keys, Dis
     carry_.reserve(kill_slots + 1);
 }
 
-inline DiskLog::Appended DiskLog::append_record(std::uint64_t hash, std::uint64_t name_space,
-                                                std::span<std::byte> record, std::uint64_t seed,
-                                                bool replaces, bool urgent,
-                                                std::optional<std::uint64_t> clears, Placed& placed) {
+inline DiskLog::Appended DiskLog::append_record(const Appendix& what, std::span<std::byte> record,
+                                                std::uint64_t seed, Placed& placed) {
     const std::lock_guard lock(mutex_);
-    if (clears && *clears != clear_count_.load(std::memory_order_relaxed)) return Appended::stale;
+    if (what.clears && *what.clears != clear_count_.load(std::memory_order_relaxed)) return Appended::stale;
     if (broken_) return Appended::unavailable;
-    if (replaces && journal.full()) return Appended::journal_full;
+    if (what.replaces && journal.full()) return Appended::journal_full;
     const std::uint64_t size = frame_size(record.size());
-    if (settings.bounded && !urgent && queued_bytes_ + size > settings.queue_bytes)
+    if (settings.bounded && !what.urgent && queued_bytes_ + size > settings.queue_bytes)
         return Appended::queue_full;
-    if (name_space != last_namespace_ || namespaces_.empty()) {
-        namespaces_.insert(name_space);
-        last_namespace_ = name_space;
+    if (what.name_space != last_namespace_ || namespaces_.empty()) {
+        namespaces_.insert(what.name_space);
+        last_namespace_ = what.name_space;
     }
     Chunk* const chunk = room_for(size);
     if (chunk == nullptr) return Appended::queue_full;
-    const FrameHeader kill{FrameKind::tombstone, 0, next_sequence_, hash};
-    if (replaces) chunk->kills.push_back(kill);
+    const FrameHeader kill{FrameKind::tombstone, 0, next_sequence_, what.hash};
+    if (what.replaces) chunk->kills.push_back(kill);
 
     const std::uint64_t current = chunk->segment->generation();
     if (seed != current) reseed_record(record, current);
-    const auto length = static_cast<std::uint32_t>(record.size());
-    placed.location.offset = static_cast<std::uint32_t>(
-        put_frame(*chunk, {FrameKind::record, length, next_sequence_++, hash}, record));
+    const FrameHeader header{FrameKind::record, static_cast<std::uint32_t>(record.size()), next_sequence_++, what.hash};
+    placed.location.offset =
+        static_cast<std::uint32_t>(put_frame(*chunk, header, record, what.name_space, what.dead_at));
     placed.location.slot = chunk->segment->slot();
+    placed.location.dead_at = what.dead_at;
     placed.segment = chunk->segment.get();
     placed.end = append_offset_;
-    placed.durable = !replaces || remember(kill, position_);
+    placed.durable = !what.replaces || remember(kill, position_);
+    earn(size);
     wake_writer();
     return Appended::done;
 }
@@ -330,8 +401,15 @@ inline DiskLog::Appended DiskLog::append_kill(FrameKind kind, std::uint64_t hash
     ++next_sequence_;
     (void)put_frame(*chunk, kill, {});
     placed.durable = remember(kill, position_);
+    earn(frame_header_size);
     wake_writer();
     return Appended::done;
+}
+
+/// Callers have appended so much: a quarter of it may be spent on moving, and a quarter of a segment at a time.
+inline void DiskLog::earn(std::uint64_t bytes) noexcept {
+    appended_bytes_.store(appended_bytes_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
+    credit_ = std::min(credit_ + static_cast<std::int64_t>(bytes / 4), static_cast<std::int64_t>(settings.segment_size / 4));
 }
 
 inline bool DiskLog::remember(const FrameHeader& kill, std::uint64_t position) noexcept {
@@ -340,18 +418,20 @@ inline bool DiskLog::remember(const FrameHeader& kill, std::uint64_t position) n
 
 // @return nullptr when there are more segments than can be named
 inline Chunk* DiskLog::room_for(std::uint64_t size) {
-    if (open_ != nullptr && open_->capacity - open_->size >= size) return open_;
-    if (active_ == nullptr || append_offset_ + size > active_->capacity() || append_offset_ >= max_offset) {
+    const auto full = [&] { return append_offset_ + size + active_->footer.size(1) > active_->capacity(); };
+    if (active_ == nullptr || append_offset_ >= max_offset || full()) {
         if (free_slots_.empty()) return nullptr;
         begin_segment(size);
     }
-    open_chunk(size);
+    active_->footer.prepare();
+    if (open_ == nullptr || open_->capacity - open_->size < size) open_chunk(size);
     return open_;
 }
 
 inline void DiskLog::begin_segment(std::uint64_t size) {
     const std::uint64_t capacity =
-        std::max(settings.segment_size, round_up(segment_header_size + size, 4096));
+        std::max(settings.segment_size,
+                 round_up(segment_header_size + size + footer_entry_max + footer_trailer_size, 4096));
     const SegmentHeader header{next_id_, random_stamp() | 1U, next_sequence_};
     const std::uint16_t slot = free_slots_.back();
     auto segment = std::make_shared<Segment>(io, space, header, slot, capacity);
@@ -391,16 +471,19 @@ inline void DiskLog::open_chunk(std::uint64_t size) {
     queued_bytes_ += segment_header_size;
 }
 
-// @return the frame's offset in the segment
-inline std::uint64_t DiskLog::put_frame(Chunk& chunk, const FrameHeader& header, ByteView body) noexcept {
+// The caller has got `chunk` from `room_for`. @return the frame's offset in the segment
+inline std::uint64_t DiskLog::put_frame(Chunk& chunk, const FrameHeader& header, ByteView body,
+                                        std::uint64_t name_space, std::uint32_t dead_at) noexcept {
+    Segment& segment = *chunk.segment;
     std::byte* const to = chunk.data.get() + chunk.size;
     const std::uint64_t size = frame_size(body.size());
-    put_frame_header(to, header, chunk.segment->generation());
+    put_frame_header(to, header, segment.header());
     if (!body.empty()) std::memcpy(to + frame_header_size, body.data(), body.size());
     const std::size_t filled = frame_header_size + body.size();
     std::memset(to + filled, 0, static_cast<std::size_t>(size) - filled);
-    Segment& segment = *chunk.segment;
-    segment.lowest_sequence = std::min(segment.lowest_sequence, header.sequence);
+    const FrameEntry entry{header.kind, header.hash, header.sequence, append_offset_, size, name_space, dead_at};
+    segment.note(entry);
+    segment.footer.add(entry);
     chunk.size += static_cast<std::size_t>(size);
     position_ += size;
     chunk.position = position_;
@@ -410,11 +493,14 @@ inline std::uint64_t DiskLog::put_frame(Chunk& chunk, const FrameHeader& header,
 
 inline void DiskLog::wake_writer() noexcept {
     // When it sleeps, and when a chunk is full; not for each record.
-    if (idle_ || queue_.size() > 1) wake_.notify_one();
+    const bool hurry = !hurry_ && journal.half_full();
+    hurry_ = hurry_ || hurry;
+    if (idle_ || hurry || queue_.size() > 1) wake_.notify_one();
     idle_ = false;
 }
 
 }  // namespace smartcache::inline v0::detail
 
-#include <smartcache/disk/impl/log_drop.hpp>    // IWYU pragma: keep
-#include <smartcache/disk/impl/log_writer.hpp>  // IWYU pragma: keep
+#include <smartcache/disk/impl/log_drop.hpp>     // IWYU pragma: keep
+#include <smartcache/disk/impl/log_reclaim.hpp>  // IWYU pragma: keep
+#include <smartcache/disk/impl/log_writer.hpp>   // IWYU pragma: keep

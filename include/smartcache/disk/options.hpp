@@ -30,6 +30,27 @@ enum class DiskIo {
     pread,  ///< by system call; survives somebody else truncating the files
 };
 
+/// What happens to a write that finds the queue full.
+enum class DiskOverflow {
+    drop,   ///< it is rejected, and counted
+    block,  ///< it waits for room, for at most `block_timeout`; then it is rejected
+};
+
+/// Which new keys are stored.
+enum class DiskAdmission {
+    always,
+    /// Only those that were wanted before: looked up in vain a second time, or offered a second time, within the last
+    /// `max_size` / 1 KiB other keys or so. Keeps what is asked for once off the disk. What is stored already is always
+    /// overwritten.
+    second_sight,
+};
+
+/// What opening does with a store that another version of this library has written in another format.
+enum class DiskMismatch {
+    refuse,       ///< ConfigError; nothing is changed
+    start_empty,  ///< its files are removed
+};
+
 /// L3, the tier on disk.
 struct DiskOptions {
     bool enabled = false;
@@ -43,8 +64,18 @@ struct DiskOptions {
     Durability durability = Durability::process_crash;
     /// `behind`: writes go through a bounded queue; `through`: they are in the file when the call returns.
     WriteMode write = WriteMode::behind;
+    /// Bytes that may wait to be written, with `WriteMode::behind`; never more than a quarter of `max_size`. At least
+    /// 64 KiB.
+    std::uint64_t queue_size = std::uint64_t{16} << 20U;
+    DiskOverflow on_full = DiskOverflow::drop;
+    Duration block_timeout = std::chrono::milliseconds(100);
+    /// Most bytes per second that are stored; what is above is rejected, and counted. A second's worth may come at
+    /// once. 0: no bound.
+    std::uint64_t max_write_rate = 0;
     DiskFill fill = DiskFill::on_set;
+    DiskAdmission admission = DiskAdmission::always;
     DiskIo io = DiskIo::mmap;
+    DiskMismatch on_other_format = DiskMismatch::refuse;
 };
 
 }  // namespace smartcache::inline v0

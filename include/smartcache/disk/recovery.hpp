@@ -1,13 +1,17 @@
 #pragma once
 
-// Opening a store: all segments are scanned in the order of their ids, and the index is built from what is
-// intact.
+// Opening a store: the index is built from the segments' footers, in the order of the segments' ids. A segment without
+// an intact footer, which after a crash is the one that was being written, is scanned frame by frame.
 //
-// For each key the frame with the highest sequence decides (R20); a record that has expired or is damaged
-// still kills the older ones. A scan that meets bytes which are no frame looks for the next one that is:
-// nothing intact behind them is lost, and if there is something, the middle of the log was damaged and is
-// counted; else it is the tail that a crash has torn, which is normal. Last, the journal's kills are applied;
-// those that the log does not know are written into it before the store serves anything.
+// For each key the frame with the highest sequence decides (R20); a record that has expired or is damaged still kills
+// the older ones. A clear may stand before records that it kills (they were moved), so all clears are collected first.
+// Last, the journal's kills are applied; those that the log does not know are written into it before the store serves
+// anything.
+//
+// Damage. A scan that meets bytes which are no frame looks for the next one that is. If there is none, it is the tail
+// that a crash has torn, which is normal. Else the middle was damaged, and a kill may be lost: what is older than the
+// damage could come back, so it is dropped. So it is when a whole segment cannot be read. Errors that say nothing about
+// the bytes (no descriptors, no memory) end the attempt and leave the store as it was.
 
 #include <algorithm>
 #include <array>
@@ -16,23 +20,19 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include <smartcache/core/error.hpp>
+#include <smartcache/disk/clears.hpp>
+#include <smartcache/disk/footer.hpp>
 #include <smartcache/disk/log.hpp>
-#include <smartcache/record/key.hpp>
+#include <smartcache/record/record.hpp>
 
 namespace smartcache::inline v0::detail {
-
-/// The hash under which a namespace is cleared. Keys that `physical_key` did not make share one that nobody
-/// clears.
-[[nodiscard]] inline std::uint64_t namespace_hash(std::string_view physical, std::uint64_t token) noexcept {
-    const auto parts = split_physical_key(physical);
-    return parts ? stable_hash(as_byte_view(parts->name_space), token) : ~token;
-}
 
 class DiskRecovery {
   public:
@@ -46,8 +46,10 @@ class DiskRecovery {
         require(log_.directory.list_segments(ids), "the directory");
         keep_bound(ids);
         for (const std::uint64_t id : ids) open_segment(id, id == ids.back());
+        collect_clears(journal);
+        make_index();
         const std::vector<FrameHeader> missing = apply(journal);
-        log_.begin(ids.empty() ? 1 : ids.back() + 1, highest_sequence_ + 1, std::move(last_), last_used_);
+        log_.begin(ids.empty() ? 1 : ids.back() + 1, highest_sequence_ + 1, std::move(last_));
         log_.restore(missing);
     }
 
@@ -76,27 +78,46 @@ class DiskRecovery {
         ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(dropped));
     }
 
+    struct Opened {
+        std::shared_ptr<Segment> segment;
+        std::uint32_t records = 0;       // of the footer
+        std::uint32_t clears = 0;        // of the footer
+        std::vector<FrameEntry> frames;  // of a segment without one
+    };
+
+    /// A kill may be lost: what is older cannot be trusted any more.
+    void distrust_older() {
+        for (const Opened& older : opened_) {
+            (void)older;
+            require(log_.drop_oldest(), "the oldest segment");
+        }
+        opened_.clear();
+    }
+
     /// A file that is none of ours, or of which nothing can be read.
-    void discard(std::uint64_t id, const char* why) const {
+    void discard(std::uint64_t id, const char* why) {
         if (why != nullptr) {
             log_.reporter.count(DiskEvent::corrupt);
-            log_.reporter.say(LogLevel::warning, why, segment_name(id));
+            log_.reporter.say(LogLevel::warning, why, segment_name(id) + "; it is dropped, with all older ones");
+            distrust_older();
         }
         require(log_.directory.unlink(segment_name(id)), segment_name(id));
     }
 
     void open_segment(std::uint64_t id, bool last) {
         File file = log_.directory.open_file(segment_name(id), O_RDWR);
+        const int error = file ? 0 : errno;
+        if (error != 0 && error != ELOOP && error != EISDIR && error != ENOENT) require(error, segment_name(id));
         struct stat status {};
-        if (!file || log_.io.status(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
-            status.st_uid != ::geteuid())
+        if (file && log_.io.status(file.get(), &status) != 0) require(errno, segment_name(id));
+        if (!file || !S_ISREG(status.st_mode) || status.st_uid != ::geteuid())
             return discard(id, "a segment is no file of ours");
-        const auto size = static_cast<std::uint64_t>(status.st_size);
         std::array<std::byte, segment_header_size> bytes{};
         std::size_t got = 0;
-        if (read_fully(log_.io, file.get(), bytes, 0, got) != 0)
+        if (!readable(read_fully(log_.io, file.get(), bytes, 0, got), id))
             return discard(id, "a segment cannot be read");
-        if (got < bytes.size()) return discard(id, nullptr);  // a crash while it was created
+        if (got < bytes.size())  // the last one: a crash while it was created
+            return discard(id, last ? nullptr : "a segment was cut short");
         bool intact = true;
         auto header = parse_segment_header(bytes, log_.directory.token());
         if (!header) {
@@ -109,171 +130,282 @@ class DiskRecovery {
         }
         if (header->id != id) return discard(id, "a segment was renamed");
         highest_sequence_ = std::max(highest_sequence_, header->first_sequence - 1);
+        adopt(std::move(file), *header, status, last && intact);
+    }
 
-        const bool continued = last && intact && size <= log_.settings.segment_size / 2;
-        const std::uint64_t capacity = continued ? log_.settings.segment_size : size;
-        std::shared_ptr<Segment> segment = log_.adopt(*header, capacity);
+    /// Whether the bytes are there. @throws ConfigError when the error says nothing about them
+    [[nodiscard]] bool readable(int error, std::uint64_t id) const {
+        if (error == 0) return true;
+        log_.reporter.failed("reading a segment", errno_text(error));
+        if (error != EIO) require(error, segment_name(id));
+        return false;
+    }
+
+    void adopt(File file, const SegmentHeader& header, const struct stat& status, bool may_continue) {
+        const auto size = static_cast<std::uint64_t>(status.st_size);
+        std::vector<std::byte> bytes;
+        const std::optional<FooterTrailer> trailer = find_footer(file, header, size, bytes);
+        Scan scan;
+        scan.end = trailer ? size - trailer->footer_size() : segment_header_size;
+        if (!trailer) {
+            bytes.resize(static_cast<std::size_t>(size));
+            std::size_t got = 0;
+            if (!readable(read_fully(log_.io, file.get(), bytes, 0, got), header.id))
+                return discard(header.id, "a segment cannot be read");
+            scan_frames(header, ByteView(bytes).first(got), scan);
+        }
+        if (scan.hole) {
+            log_.reporter.say(LogLevel::warning, "a segment is damaged, what is older is dropped", segment_name(header.id));
+            distrust_older();
+        }
+        bool continued = may_continue && scan.end <= log_.settings.segment_size / 2;
+        if (continued && trailer)
+            (void)read_footer(bytes, header, scan.end, [&](const FrameEntry& entry) { scan.frames.push_back(entry); });
+        // Before anything maps it, and before the first write: no footer ends a segment that goes on (R20).
+        continued = continued && log_.io.truncate(file.get(), scan.end) == 0;
+
+        FooterWriter footer(header);
+        if (scan.spoilt) footer.spoil();
+        for (const FrameEntry& entry : scan.frames) {
+            footer.prepare();
+            footer.add(entry);
+        }
+        const bool finished = trailer && !continued;
+        std::uint64_t capacity = finished ? size : round_up(scan.end + footer.size(), 4096);
+        if (continued) capacity = std::max(capacity, log_.settings.segment_size);
+        std::shared_ptr<Segment> segment = log_.adopt(header, capacity);
         if (!segment) {
             require(log_.drop_oldest(), "the oldest segment");
-            segment = log_.adopt(*header, capacity);
+            opened_.erase(opened_.begin());
+            segment = log_.adopt(header, capacity);
         }
-        const std::uint64_t taken = round_up(size, 4096);
+        segment->footer = std::move(footer);
+        const std::uint64_t taken = std::max(round_up(size, 4096), capacity);
         log_.space.take(taken);
+        const int descriptor = file.get();
         segment->attach(std::move(file), taken, log_.settings.map);
-        segment->advance(size);
-        const std::uint64_t used = scan_file(*segment, size);
-        segment->advance(used);
-        if (!continued || log_.io.truncate(segment->descriptor(), used) != 0) {
-            const bool trimmed = used == size && static_cast<std::uint64_t>(status.st_blocks) * 512 <= taken;
-            if (const int error = segment->seal(trimmed))
-                log_.reporter.failed("ftruncate", errno_text(error));
-            return;
+        segment->advance(scan.end);
+        if (continued) {
+            (void)log_.io.allocate(descriptor, capacity);
+            last_ = segment;
+        } else if (finished) {
+            // A crash between the footer and the cut behind it.
+            if (static_cast<std::uint64_t>(status.st_blocks) * 512 > taken) (void)log_.io.truncate(descriptor, size);
+            segment->sealed(trailer->footer_size());
+        } else if (const int error = segment->seal(finished_footer(*segment), log_.settings.sync)) {
+            log_.reporter.failed("ftruncate", errno_text(error));
         }
-        segment->take_more(capacity - taken);
-        (void)log_.io.allocate(segment->descriptor(), capacity);
-        last_ = std::move(segment);
-        last_used_ = used;
+        if (!continued) segment->footer.release();
+        opened_.push_back({segment, finished ? trailer->records : 0, finished ? trailer->clears : 0, std::move(scan.frames)});
     }
 
-    /// @return the offset behind the last intact frame, its padding included
-    std::uint64_t scan_file(Segment& segment, std::uint64_t size) {
-        void* const address = log_.settings.map ? log_.io.map(segment.descriptor(), size, false) : MAP_FAILED;
-        if (address != MAP_FAILED) {
-            const std::uint64_t used = scan(segment, {static_cast<const std::byte*>(address), size});
-            (void)log_.io.unmap(address, size);
-            return used;
-        }
-        std::vector<std::byte> content(size);
+    [[nodiscard]] static ByteView finished_footer(Segment& segment) {
+        return segment.footer.end() == segment.written() ? segment.footer.finish(segment.generation()) : ByteView();
+    }
+
+    /// @param footer  gets its bytes
+    [[nodiscard]] std::optional<FooterTrailer> find_footer(const File& file, const SegmentHeader& header,
+                                                           std::uint64_t size, std::vector<std::byte>& footer) const {
+        if (size < segment_header_size + footer_trailer_size) return std::nullopt;
+        std::array<std::byte, footer_trailer_size> bytes{};
         std::size_t got = 0;
-        if (const int error = read_fully(log_.io, segment.descriptor(), content, 0, got))
-            log_.reporter.failed("reading a segment", errno_text(error));
-        return scan(segment, ByteView(content).first(got));
+        if (read_fully(log_.io, file.get(), bytes, size - bytes.size(), got) != 0) return std::nullopt;
+        const auto trailer = parse_footer_trailer(ByteView(bytes).first(got));
+        if (!trailer || trailer->footer_size() > size - segment_header_size) return std::nullopt;
+        footer.resize(static_cast<std::size_t>(trailer->footer_size()));
+        const std::uint64_t end = size - footer.size();
+        if (read_fully(log_.io, file.get(), footer, end, got) != 0 || got < footer.size() ||
+            !footer_intact(footer, header.generation) || !read_footer(footer, header, end, [](const FrameEntry&) {}))
+            return std::nullopt;
+        return trailer;
     }
 
-    std::uint64_t scan(Segment& segment, ByteView content) {
-        std::uint64_t used = segment_header_size;
-        std::uint64_t at = used;
+    struct Scan {
+        std::vector<FrameEntry> frames;
+        std::uint64_t end = segment_header_size;  ///< behind the last intact frame, its padding included
+        bool hole = false;                        ///< there are frames behind bytes that are none
+        bool spoilt = false;                      ///< a footer could not tell of this segment
+    };
+
+    void scan_frames(const SegmentHeader& segment, ByteView content, Scan& scan) const {
+        std::uint64_t at = scan.end;
         while (at + frame_header_size <= content.size()) {
-            auto header = parse_frame_header(content.data() + at, segment.generation());
-            const bool repaired = !header && repair(content.subspan(at), segment.generation(), header);
+            auto header = parse_frame_header(content.data() + at, segment);
+            const bool repaired = !header && repair(content.subspan(at), segment, header);
             if (!header) {
-                at = next_frame(content, at, segment.generation());
-                if (at < content.size()) log_.reporter.count(DiskEvent::corrupt);
+                at = next_frame(content, at, segment);
+                if (at >= content.size()) break;
+                log_.reporter.count(DiskEvent::corrupt);
+                scan.hole = scan.spoilt = true;
+                scan.frames.clear();
                 continue;
             }
             const ByteView rest = content.subspan(at + frame_header_size);
             if (header->length > rest.size()) break;  // torn; what it would have replaced is in the journal
-            apply_frame(segment, at, *header, rest.first(header->length), repaired);
-            at += frame_size(header->length);
-            used = at;
+            FrameEntry entry{header->kind, header->hash, header->sequence, at, frame_size(header->length), 0, 0};
+            const ByteView body = rest.first(header->length);
+            if (repaired || (entry.kind == FrameKind::record && !read_head(body, segment, entry))) {
+                log_.reporter.count(DiskEvent::corrupt);
+                scan.spoilt = true;
+                if (entry.kind == FrameKind::record) entry.kind = FrameKind::tombstone;  // it kills all the same
+            }
+            scan.frames.push_back(entry);
+            at += entry.size;
+            scan.end = at;
         }
-        return used;
     }
 
-    static bool repair(ByteView bytes, std::uint64_t seed, std::optional<FrameHeader>& header) {
+    /// @return false: the record is damaged
+    bool read_head(ByteView body, const SegmentHeader& segment, FrameEntry& entry) const {
+        const ParsedRecord parsed = parse_record(body, {}, segment.generation);
+        if (!parsed) return false;
+        entry.name_space = namespace_hash(parsed.record.key, log_.directory.token());
+        entry.dead_at = Location::coarse(std::max(parsed.record.expires, parsed.record.stale_until));
+        return true;
+    }
+
+    static bool repair(ByteView bytes, const SegmentHeader& segment, std::optional<FrameHeader>& header) {
         FrameHeaderBytes copy;
         std::memcpy(copy.data(), bytes.data(), copy.size());
-        if (!repair_one_bit(copy, [&] { return parse_frame_header(copy.data(), seed).has_value(); }))
+        if (!repair_one_bit(copy, [&] { return parse_frame_header(copy.data(), segment).has_value(); }))
             return false;
-        header = parse_frame_header(copy.data(), seed);
+        header = parse_frame_header(copy.data(), segment);
         return header->length <= bytes.size() - frame_header_size;
     }
 
-    static std::uint64_t next_frame(ByteView content, std::uint64_t at, std::uint64_t seed) {
+    static std::uint64_t next_frame(ByteView content, std::uint64_t at, const SegmentHeader& segment) {
         for (at += frame_alignment; at + frame_header_size <= content.size(); at += frame_alignment)
-            if (parse_frame_header(content.data() + at, seed)) return at;
+            if (parse_frame_header(content.data() + at, segment)) return at;
         return content.size();
     }
 
-    void note(Segment& segment, const FrameHeader& header) {
-        highest_sequence_ = std::max(highest_sequence_, header.sequence);
-        segment.lowest_sequence = std::min(segment.lowest_sequence, header.sequence);
+    /// All frames of a segment, in their order.
+    template <class Visit>
+    void visit_frames(const Opened& opened, Visit visit) const {
+        if (opened.segment->footer_size() == 0)
+            for (const FrameEntry& entry : opened.frames) visit(entry);
+        else if (!opened.segment->for_each_frame(visit))
+            require(EIO, segment_name(opened.segment->id()));  // it could be read a moment ago
     }
 
-    /// @param repaired  the header in the file is damaged: a record behind it cannot be read, but it kills
-    void apply_frame(Segment& segment, std::uint64_t at, const FrameHeader& header, ByteView body,
-                     bool repaired) {
-        note(segment, header);
-        if (repaired) log_.reporter.count(DiskEvent::corrupt);
-        if (header.kind == FrameKind::tombstone) {
-            (void)kill(header.hash, header.sequence);
-            return;
+    void collect_clears(const std::vector<FrameHeader>& journal) {
+        for (const Opened& opened : opened_) {
+            if (opened.clears == 0 && opened.frames.empty()) continue;
+            visit_frames(opened, [&](const FrameEntry& entry) {
+                if (entry.kind == FrameKind::clear) raise(cleared_[entry.hash].in_log, entry.sequence);
+            });
         }
-        if (header.kind == FrameKind::clear) {
-            (void)clear(header.hash, header.sequence);
-            return;
+        for (const FrameHeader& kill : journal) {
+            raise(highest_sequence_, kill.sequence);
+            if (kill.kind == FrameKind::clear) raise(cleared_[kill.hash].anywhere, kill.sequence);
         }
-        const ParsedRecord parsed = parse_record(body, {}, segment.generation());
-        if (!parsed && !repaired) log_.reporter.count(DiskEvent::corrupt);
-        (void)kill(header.hash, header.sequence);
-        if (!parsed || repaired) return;
-        const RecordView& record = parsed.record;
-        const WallTime end = std::max(record.expires, record.stale_until);
-        const std::uint64_t name_space = namespace_hash(record.key, log_.directory.token());
-        if (now_ >= end || known_newer(header) || cleared_[name_space] > header.sequence) return;
-        IndexShard& shard = log_.index.shard(header.hash);
+        for (auto& [name_space, clear] : cleared_) raise(clear.anywhere, clear.in_log);
+    }
+
+    void make_index() {
+        std::size_t records = 0;
+        for (const Opened& opened : opened_) records += opened.records + opened.frames.size();
+        const std::size_t share = records / DiskIndex::shard_count;
+        for (IndexShard& shard : log_.index.shards()) shard.reserve(share + share / 16);
+        for (Opened& opened : opened_) load(opened);
+        for (IndexShard& shard : log_.index.shards()) shard.fit();
+    }
+
+    void load(Opened& opened) {
+        Segment& segment = *opened.segment;
+        // In small batches: fetching the slots of one hides behind the work on another.
+        constexpr std::size_t batch = 32;
+        std::vector<FrameEntry> entries;
+        entries.reserve(batch);
+        const auto put_batch = [&] {
+            for (const FrameEntry& entry : entries) put(segment, entry);
+            entries.clear();
+        };
+        visit_frames(opened, [&](const FrameEntry& entry) {
+            segment.note(entry);
+            log_.index.shard(entry.hash).prefetch(DiskIndex::tag(entry.hash));
+            entries.push_back(entry);
+            if (entries.size() == batch) put_batch();
+        });
+        put_batch();
+        opened.frames = {};
+    }
+
+    void put(Segment& segment, const FrameEntry& entry) {
+        const bool newest = entry.sequence > newest_loaded_;  // the usual case needs no look at the older record
+        raise(newest_loaded_, entry.sequence);
+        raise(highest_sequence_, entry.sequence);
+        if (entry.kind == FrameKind::clear) return;
+        IndexShard& shard = log_.index.shard(entry.hash);
+        const std::uint64_t tag = DiskIndex::tag(entry.hash);
+        if (const auto known = shard.find(tag)) {
+            const std::uint64_t sequence = newest ? 0 : sequence_at(*known);
+            if (sequence > entry.sequence) return;
+            if (sequence == entry.sequence && entry.kind != FrameKind::record) return;  // a damaged copy of it
+            log_.segment(known->slot)->live.fetch_sub(1, std::memory_order_relaxed);
+            shard.erase(tag);
+        }
+        if (entry.kind != FrameKind::record || entry.offset >= Location::offset_limit) return;
+        const Location here{segment.slot(), static_cast<std::uint32_t>(entry.offset), entry.dead_at};
+        if (here.surely_dead(now_) || cleared(entry)) return;
         shard.prepare();
-        shard.put(DiskIndex::tag(header.hash),
-                  {segment.slot(), static_cast<std::uint32_t>(at), Location::coarse(end)});
+        shard.put(tag, here);
         segment.live.fetch_add(1, std::memory_order_relaxed);
-        log_.know_namespace(name_space);
+        if (entry.name_space == last_namespace_) return;
+        last_namespace_ = entry.name_space;
+        log_.know_namespace(entry.name_space);
+    }
+
+    [[nodiscard]] bool cleared(const FrameEntry& entry) {
+        if (cleared_.empty()) return false;
+        const auto found = cleared_.find(entry.name_space);
+        if (found == cleared_.end() || found->second.anywhere <= entry.sequence) return false;
+        if (found->second.in_log <= entry.sequence) found->second.needed = true;
+        return true;
     }
 
     [[nodiscard]] std::uint64_t sequence_at(const Location& location) const {
         const FrameRead frame = log_.segment(location.slot)->read(location.offset);
-        return frame.outcome == FrameRead::Outcome::ok ? frame.header.sequence : 0;
-    }
-
-    [[nodiscard]] bool known_newer(const FrameHeader& header) {
-        const auto known = log_.index.shard(header.hash).find(DiskIndex::tag(header.hash));
-        return known && sequence_at(*known) > header.sequence;
-    }
-
-    /// @return whether there was something to kill
-    bool kill(std::uint64_t hash, std::uint64_t sequence) {
-        IndexShard& shard = log_.index.shard(hash);
-        const auto known = shard.find(DiskIndex::tag(hash));
-        if (!known || sequence_at(*known) >= sequence) return false;
-        log_.segment(known->slot)->live.fetch_sub(1, std::memory_order_relaxed);
-        return shard.erase(DiskIndex::tag(hash));
-    }
-
-    bool clear(std::uint64_t name_space, std::uint64_t sequence) {
-        if (cleared_[name_space] >= sequence) return false;
-        cleared_[name_space] = sequence;
-        const std::size_t removed = log_.index.erase_if([&](const Location& location) {
-            Segment& segment = *log_.segment(location.slot);
-            const FrameRead frame = segment.read(location.offset);
-            if (frame.outcome == FrameRead::Outcome::ok) {
-                if (frame.header.sequence >= sequence) return false;
-                const ParsedRecord parsed = parse_record(frame.body, {}, segment.generation());
-                if (parsed && namespace_hash(parsed.record.key, log_.directory.token()) != name_space)
-                    return false;
-            }
-            segment.live.fetch_sub(1, std::memory_order_relaxed);
-            return true;
-        });
-        return removed != 0;
+        if (frame.outcome == FrameRead::Outcome::ok) return frame.header.sequence;
+        log_.reporter.count(DiskEvent::corrupt);
+        return 0;
     }
 
     /// @return the kills that had something to kill, in the journal's order: the log does not know them
     std::vector<FrameHeader> apply(const std::vector<FrameHeader>& journal) {
         std::vector<FrameHeader> missing;
-        for (const FrameHeader& entry : journal) {
-            highest_sequence_ = std::max(highest_sequence_, entry.sequence);
-            const bool killed = entry.kind == FrameKind::clear ? clear(entry.hash, entry.sequence)
-                                                               : kill(entry.hash, entry.sequence);
-            if (killed) missing.push_back(entry);
+        for (const FrameHeader& kill : journal) {
+            if (kill.kind == FrameKind::clear) {
+                const Cleared& clear = cleared_[kill.hash];
+                if (clear.needed && clear.anywhere == kill.sequence) missing.push_back(kill);
+                continue;
+            }
+            IndexShard& shard = log_.index.shard(kill.hash);
+            const auto known = shard.find(DiskIndex::tag(kill.hash));
+            if (!known || sequence_at(*known) >= kill.sequence) continue;
+            log_.segment(known->slot)->live.fetch_sub(1, std::memory_order_relaxed);
+            shard.erase(DiskIndex::tag(kill.hash));
+            missing.push_back(kill);
         }
         return missing;
     }
 
+    static void raise(std::uint64_t& value, std::uint64_t to) noexcept { value = std::max(value, to); }
+
+    struct Cleared {
+        std::uint64_t in_log = 0;    // by a sequence that stands in the log
+        std::uint64_t anywhere = 0;  // or in the journal
+        bool needed = false;         // the journal's had something to kill
+    };
+
     DiskLog& log_;
     const WallTime now_;
     std::uint64_t highest_sequence_ = 0;
-    std::unordered_map<std::uint64_t, std::uint64_t> cleared_;  // namespace to sequence
+    std::uint64_t newest_loaded_ = 0;
+    std::vector<Opened> opened_;
+    std::unordered_map<std::uint64_t, Cleared> cleared_;  // by namespace
+    std::uint64_t last_namespace_ = 0;
     std::shared_ptr<Segment> last_;
-    std::uint64_t last_used_ = 0;
 };
 
 }  // namespace smartcache::inline v0::detail

@@ -15,11 +15,13 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
 
+#include <smartcache/disk/footer.hpp>
 #include <smartcache/disk/format.hpp>
 #include <smartcache/disk/io.hpp>
 
@@ -122,6 +124,7 @@ class Segment : public std::enable_shared_from_this<Segment> {
   public:
     Segment(Io& io, DiskSpace& space, const SegmentHeader& header, std::uint16_t slot, std::uint64_t capacity)
         : lowest_sequence(header.first_sequence),
+          footer(header),
           header_(header),
           slot_(slot),
           capacity_(capacity),
@@ -168,20 +171,34 @@ class Segment : public std::enable_shared_from_this<Segment> {
 
     void advance(std::uint64_t written) noexcept { written_.store(written, std::memory_order_release); }
 
-    /// Nothing will be written any more: the reserved blocks behind the end, and what a failed write may have
-    /// left there, go back. Nobody reads behind `written()`, so no mapped byte that somebody looks at is cut
-    /// off.
-    /// @param trimmed  the file is known to end there already
+    /// No frame will be written any more: writes the footer; the reserved blocks behind it, and what a failed write
+    /// may have left there, go back. Nobody reads behind `written()`, so no mapped byte that somebody looks at is cut
+    /// off. Without its footer a segment is as good, only slower to open.
+    /// @param footer_bytes  may be empty; there is room for them in the capacity
     /// @return the error's number or 0
-    int seal(bool trimmed = false) {
+    int seal(ByteView footer_bytes, bool sync) {
         if (!file_ || sealed_) return 0;
         sealed_ = true;
-        if (!trimmed && io_.truncate(file_.get(), written()) != 0) return errno;
-        const std::uint64_t keeps = round_up(written(), 4096);
-        if (keeps < taken_) space_.give_back(std::exchange(taken_, keeps) - keeps);
-        if (mapping_ != nullptr) file_.close();
+        if (!footer_bytes.empty() && write_fully(io_, file_.get(), footer_bytes, written()) == 0)
+            footer_size_ = footer_bytes.size();
+        if (io_.truncate(file_.get(), written() + footer_size_) != 0) return errno;
+        if (sync && footer_size_ != 0) (void)io_.sync(file_.get());  // if not: the frames are safe, and scanned
+        keep_only(written() + footer_size_);
         return 0;
     }
+    /// As found at opening: sealed long ago, the file ends behind its frames and a footer of this size.
+    void sealed(std::uint64_t footer_bytes) {
+        sealed_ = true;
+        footer_size_ = footer_bytes;
+        keep_only(written() + footer_size_);
+    }
+    [[nodiscard]] std::uint64_t footer_size() const noexcept { return footer_size_; }
+
+    /// Visits all frames in their order: `visit(const FrameEntry&)`; from the footer where there is one, else from the
+    /// frames' headers, which know neither namespace nor expiry. Callers: whoever seals.
+    /// @return false: not all of it could be read
+    template <class Visit>
+    [[nodiscard]] bool for_each_frame(Visit visit) const;
 
     /// Makes `chunk` readable until `remove_pending`.
     void add_pending(std::shared_ptr<const Chunk> chunk) {
@@ -198,15 +215,27 @@ class Segment : public std::enable_shared_from_this<Segment> {
 
     /// Records in here that the index points to. Kept under the lock of the key's shard; read by anybody.
     std::atomic<std::uint32_t> live{0};
-    /// Guarded by the log's mutex: the lowest sequence of any frame in here.
-    std::uint64_t lowest_sequence;
+
+    /// A frame was appended, or found at opening. With the log's mutex.
+    void note(const FrameEntry& entry) noexcept {
+        lowest_sequence = std::min(lowest_sequence, entry.sequence);
+        if (entry.kind != FrameKind::record) return;
+        ++records;
+        dead_at = std::max(dead_at, entry.dead_at);
+    }
+
+    // Guarded by the log's mutex.
+    std::uint64_t lowest_sequence;  ///< of any frame in here
+    std::uint32_t records = 0;      ///< ever appended
+    std::uint32_t dead_at = 0;      ///< when the last of them expires, see Location::dead_at
+    FooterWriter footer;            ///< until sealed
 
   private:
     [[nodiscard]] FrameRead parse(const std::byte* at, std::uint64_t room) const {
         FrameRead frame;
         frame.outcome = FrameRead::Outcome::damaged;
         if (room < frame_header_size) return frame;
-        const auto header = parse_frame_header(at, generation());
+        const auto header = parse_frame_header(at, header_);
         if (!header || header->length > room - frame_header_size) return frame;
         frame.outcome = FrameRead::Outcome::ok;
         frame.header = *header;
@@ -214,6 +243,11 @@ class Segment : public std::enable_shared_from_this<Segment> {
         return frame;
     }
     [[nodiscard]] FrameRead read_file(std::uint64_t offset, std::uint64_t end) const;
+    void keep_only(std::uint64_t size) {
+        const std::uint64_t keeps = round_up(size, 4096);
+        if (keeps < taken_) space_.give_back(std::exchange(taken_, keeps) - keeps);
+        if (mapping_ != nullptr) file_.close();
+    }
 
     const SegmentHeader header_;
     const std::uint16_t slot_;
@@ -227,6 +261,7 @@ class Segment : public std::enable_shared_from_this<Segment> {
     std::uint64_t taken_ = 0;
     bool created_ = false;
     bool sealed_ = false;
+    std::uint64_t footer_size_ = 0;
     std::atomic<std::uint64_t> written_{0};
     mutable std::mutex pending_mutex_;
     std::vector<std::shared_ptr<const Chunk>> pending_;
@@ -266,7 +301,7 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
     if (read_fully(io_, file_.get(), bytes, offset, got) != 0) return frame;
     frame.outcome = FrameRead::Outcome::damaged;
     if (got < frame_header_size) return frame;
-    const auto header = parse_frame_header(bytes.data(), generation());
+    const auto header = parse_frame_header(bytes.data(), header_);
     if (!header || header->length > end - offset - frame_header_size) return frame;
     const std::size_t whole = frame_header_size + header->length;
     if (whole > bytes.size()) {
@@ -283,6 +318,34 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
     frame = parse(bytes.data(), bytes.size());
     frame.copy = std::move(bytes);
     return frame;
+}
+
+template <class Visit>
+bool Segment::for_each_frame(Visit visit) const {
+    const std::uint64_t end = written();
+    if (footer_size_ != 0) {
+        std::vector<std::byte> bytes(static_cast<std::size_t>(footer_size_));
+        if (mapping_ != nullptr) {
+            std::memcpy(bytes.data(), mapping_ + end, bytes.size());
+        } else {
+            std::size_t got = 0;
+            if (read_fully(io_, file_.get(), bytes, end, got) != 0 || got < bytes.size()) return false;
+        }
+        return footer_intact(bytes, generation()) && read_footer(bytes, header_, end, visit);
+    }
+    for (std::uint64_t offset = segment_header_size; offset < end;) {
+        const FrameRead frame = read(offset);
+        if (frame.outcome != FrameRead::Outcome::ok) return false;
+        FrameEntry entry;
+        entry.kind = frame.header.kind;
+        entry.hash = frame.header.hash;
+        entry.sequence = frame.header.sequence;
+        entry.offset = offset;
+        entry.size = frame_size(frame.header.length);
+        visit(entry);
+        offset += entry.size;
+    }
+    return true;
 }
 
 }  // namespace smartcache::inline v0::detail

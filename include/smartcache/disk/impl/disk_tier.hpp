@@ -27,7 +27,7 @@ inline detail::DiskLogSettings DiskTier::layout(const DiskOptions& options, cons
     detail::DiskLogSettings settings;
     settings.budget = options.max_size - detail::disk_fixed_bytes - 4096;  // the directory itself
     settings.segment_size = std::clamp(options.max_size / 64 / 4096 * 4096, smallest, largest);
-    settings.queue_bytes = std::min(tuning.queue_bytes, settings.budget / 4);
+    settings.queue_bytes = std::min({options.queue_size, tuning.queue_bytes, settings.budget / 4});
     settings.chunk_bytes = static_cast<std::size_t>(
         std::min({std::uint64_t{tuning.chunk_bytes}, settings.segment_size, settings.queue_bytes / 2}));
     settings.window = tuning.window;
@@ -45,8 +45,9 @@ inline DiskTier::DiskTier(DiskOptions options, TierContext context, const detail
       hash_mask_(tuning.hash_mask),
       io_(tuning.io != nullptr ? *tuning.io : detail::Io::system()),
       reporter_(context_.logger),
-      directory_(io_, options_.path),
+      directory_(io_, options_.path, options_.on_other_format),
       log_(io_, directory_, index_, reporter_, context_.time, layout(options_, context_, tuning)),
+      gate_(options_, context_.time),
       through_(!log_.settings.bounded) {
     if (!directory_.reset_reason().empty())
         reporter_.say(LogLevel::warning, "starting empty", directory_.reset_reason());
@@ -68,12 +69,14 @@ inline DiskTier::~DiskTier() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Looking
 
-inline DiskTier::Seen DiskTier::look(std::uint64_t hash) {
+/// @param wanted  whoever asks would like to find it again later
+inline DiskTier::Seen DiskTier::look(std::uint64_t hash, bool wanted) {
     detail::IndexShard& shard = index_.shard(hash);
     Seen seen;
     seen.clears = log_.clears();
     const std::lock_guard lock(shard.mutex);
-    seen.location = shard.find(detail::DiskIndex::tag(hash));
+    const std::uint64_t tag = detail::DiskIndex::tag(hash);
+    seen.location = wanted ? shard.find_and_mark(tag) : shard.find(tag);
     if (seen.location) seen.segment = log_.segment(seen.location->slot);
     return seen;
 }
@@ -102,7 +105,10 @@ inline DiskTier::Examined DiskTier::examine(const Seen& seen, std::string_view k
     }
     const ParsedRecord parsed = parse_record(result.frame.body, context_.limits, seen.segment->generation());
     if (!parsed || result.frame.header.kind != detail::FrameKind::record) {
-        result.verdict = parsed.error == RecordError::too_large ? Verdict::expired : Verdict::damaged;
+        // Larger than the limits are by now, if a flipped bit does not only make it look so.
+        const bool intact = parsed.error == RecordError::too_large &&
+                            detail::record_unchanged(result.frame.body, seen.segment->generation());
+        result.verdict = intact ? Verdict::expired : Verdict::damaged;
         return result;
     }
     result.record = parsed.record;
@@ -142,9 +148,8 @@ inline void DiskTier::forget(std::uint64_t hash, const Seen& seen, Verdict why) 
     if (why == Verdict::expired) reporter_.count(detail::DiskEvent::expirations);
 }
 
-inline DiskTier::Examined DiskTier::find(std::string_view key, WallTime now) {
-    const std::uint64_t hash = hash_of(key);
-    const Seen seen = look(hash);
+inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t hash, WallTime now, bool wanted) {
+    const Seen seen = look(hash, wanted);
     Examined examined = examine(seen, key, now);
     switch (examined.verdict) {
         case Verdict::damaged:
@@ -190,19 +195,26 @@ TierStatus DiskTier::guarded(std::string_view key, bool writing, Body body) noex
 
 inline TierStatus DiskTier::read(std::string_view key, Found found) {
     const auto start = std::chrono::steady_clock::now();
-    const TierStatus status = peek(key, found);
+    const std::uint64_t hash = hash_of(key);
+    const TierStatus status = guarded(key, false, [&] {
+        const TierStatus given = give(key, hash, found, true);
+        if (given == TierStatus::miss) gate_.missed(hash);
+        return given;
+    });
     reporter_.count(status == TierStatus::ok ? detail::DiskEvent::hits : detail::DiskEvent::misses);
     latency_.record(std::chrono::steady_clock::now() - start);
     return status;
 }
 
 inline TierStatus DiskTier::peek(std::string_view key, Found found) {
-    return guarded(key, false, [&] {
-        const Examined examined = find(key, wall());
-        if (examined.verdict == Verdict::live) found(examined.record);
-        if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
-        return examined.verdict == Verdict::live ? TierStatus::ok : TierStatus::miss;
-    });
+    return guarded(key, false, [&] { return give(key, hash_of(key), found, false); });
+}
+
+inline TierStatus DiskTier::give(std::string_view key, std::uint64_t hash, Found found, bool wanted) {
+    const Examined examined = find(key, hash, wall(), wanted);
+    if (examined.verdict == Verdict::live) found(examined.record);
+    if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
+    return examined.verdict == Verdict::live ? TierStatus::ok : TierStatus::miss;
 }
 
 inline TierStatus DiskTier::contains(std::string_view key) {
@@ -216,42 +228,51 @@ inline TierStatus DiskTier::contains(std::string_view key) {
 // Changing
 
 /// One attempt with the locks held. @return also `stale`: what the caller has looked at is no longer there
-inline DiskTier::Appended DiskTier::append(const RecordView& record, bool storable, std::uint64_t hash,
-                                           const Seen* expected, Aftermath& after) {
+inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64_t hash, const Seen* expected,
+                                           Attempt& attempt, Aftermath& after) {
     constexpr std::size_t kept = std::size_t{1} << 20U;
     thread_local ByteSink reused;
     ByteSink single;  // a giant's memory is not kept
     ByteSink& scratch = record.payload.size() < kept ? reused : single;
     const std::uint64_t seed = log_.generation();
-    std::uint64_t name_space = 0;
+    detail::DiskLog::Appendix what;
+    what.hash = hash;
     scratch.clear();
-    if (storable) {
+    if (attempt.storable) {
         encode_record(record, scratch, seed);
-        storable = scratch.size() <= log_.settings.largest_record();
-        name_space = detail::namespace_hash(record.key, directory_.token());
+        attempt.storable = scratch.size() <= log_.settings.largest_record();
+        what.name_space = detail::namespace_hash(record.key, directory_.token());
+        what.dead_at = detail::Location::coarse(std::max(record.expires, record.stale_until));
+        if (expected != nullptr) what.clears = expected->clears;
     }
     // Too large to wait in the queue: written in this call, so that the queue's bound means something.
-    const bool urgent = storable && detail::frame_size(scratch.size()) > log_.settings.queue_bytes / 2;
-    after.write = urgent;
+    what.urgent = attempt.storable && detail::frame_size(scratch.size()) > log_.settings.queue_bytes / 2;
+    after.write = what.urgent;
 
     detail::IndexShard& shard = index_.shard(hash);
     const std::uint64_t tag = detail::DiskIndex::tag(hash);
-    const std::lock_guard lock(shard.mutex);
+    std::unique_lock lock(shard.mutex);
     if (expected != nullptr && !unchanged(shard, tag, *expected)) return Appended::stale;
     const auto known = shard.find(tag);
     detail::DiskLog::Placed placed;
     Appended appended = Appended::queue_full;
-    if (storable) {
+    if (attempt.storable && !attempt.admitted)
+        attempt.storable = attempt.admitted = gate_.admits(hash, known.has_value(), scratch.size());
+    if (attempt.storable) {
         shard.prepare();
         const std::span<std::byte> bytes(scratch.data(), scratch.size());
-        const auto clears = expected != nullptr ? std::optional(expected->clears) : std::nullopt;
-        appended =
-            log_.append_record(hash, name_space, bytes, seed, known.has_value(), urgent, clears, placed);
+        what.replaces = known.has_value();
+        appended = log_.append_record(what, bytes, seed, placed);
+        if (appended == Appended::queue_full && options_.on_full == DiskOverflow::block && !attempt.waited) {
+            lock.unlock();
+            attempt.waited = true;
+            (void)log_.wait_for_queue(scratch.size(), options_.block_timeout);
+            return append(record, hash, expected, attempt, after);
+        }
     }
     if (appended == Appended::stale) return appended;
     if (appended == Appended::done) {
         if (known) log_.segment(known->slot)->live.fetch_sub(1, std::memory_order_relaxed);
-        placed.location.dead_at = detail::Location::coarse(std::max(record.expires, record.stale_until));
         shard.put(tag, placed.location);
         placed.segment->live.fetch_add(1, std::memory_order_relaxed);
         if (through_ || after.write) {
@@ -267,17 +288,6 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, bool storab
     return appended;
 }
 
-/// The journal is full of kills that wait for the log: write it; when that does not help, the directory goes
-/// (R21).
-/// @return false when nothing helps
-inline bool DiskTier::make_journal_room(int attempt) {
-    if (attempt == 0) {
-        log_.write_now();
-        return true;
-    }
-    return attempt < 3 ? log_.invalidate() : false;
-}
-
 /// @param expected  store only if the index still knows this; nullptr: always
 /// @return nullopt when it knows something else
 inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const Seen* expected,
@@ -287,10 +297,11 @@ inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const
     const bool fits = record.key.size() <= limits.max_key_size &&
                       record.payload.size() <= limits.max_value_size &&
                       record.raw_size <= limits.max_value_size;
-    const bool storable = fits && wall() < std::max(record.expires, record.stale_until);
+    Attempt attempt;
+    attempt.storable = fits && wall() < std::max(record.expires, record.stale_until);
     const std::uint64_t hash = hash_of(record.key);
-    for (int attempt = 0;; ++attempt) {
-        const Appended appended = append(record, storable, hash, expected, after);
+    for (;;) {
+        const Appended appended = append(record, hash, expected, attempt, after);
         switch (appended) {
             case Appended::stale:
                 return std::nullopt;
@@ -304,7 +315,7 @@ inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const
             case Appended::journal_full:
                 break;
         }
-        if (make_journal_room(attempt)) continue;
+        if (log_.make_journal_room()) continue;
         detail::IndexShard& shard = index_.shard(hash);
         const std::lock_guard lock(shard.mutex);
         const std::uint64_t tag = detail::DiskIndex::tag(hash);
@@ -365,26 +376,27 @@ inline TierStatus DiskTier::remove(std::string_view key) {
         const std::uint64_t hash = hash_of(key);
         const std::uint64_t tag = detail::DiskIndex::tag(hash);
         detail::IndexShard& shard = index_.shard(hash);
-        for (int attempt = 0;;) {
+        for (bool done = false;;) {
             const Seen seen = look(hash);
             const Verdict verdict = examine(seen, key, wall()).verdict;
-            if (!seen.location || verdict == Verdict::foreign) return TierStatus::miss;
+            if (!seen.location || verdict == Verdict::foreign)
+                return log_.stranded() ? TierStatus::unavailable : TierStatus::miss;
             detail::DiskLog::Placed placed;
             {
                 const std::lock_guard lock(shard.mutex);
                 if (!unchanged(shard, tag, seen)) continue;
                 if (log_.append_tombstone(hash, placed) == Appended::done) {
                     unlist(shard, tag, *seen.location);
-                    attempt = -1;
+                    done = true;
                 }
             }
-            if (attempt < 0) {
+            if (done) {
                 Aftermath after;
                 after.killed = true;
                 after.durable = placed.durable;
                 return finish(verdict == Verdict::live ? TierStatus::ok : TierStatus::miss, after);
             }
-            if (make_journal_room(attempt++)) continue;
+            if (log_.make_journal_room()) continue;
             const std::lock_guard lock(shard.mutex);
             if (unchanged(shard, tag, seen)) unlist(shard, tag, *seen.location);
             return TierStatus::unavailable;  // it will not be given again, unless the store is opened anew
@@ -521,6 +533,10 @@ inline TierStats DiskTier::stats() const {
     stats.evictions = reporter_.sum(DiskEvent::evictions);
     stats.expirations = reporter_.sum(DiskEvent::expirations);
     stats.entries = index_.size();
+    stats.index_bytes = index_.bytes();
+    stats.queued_bytes = log_.queued_bytes();
+    if (const std::uint64_t appended = log_.appended_bytes(); appended != 0)
+        stats.write_amplification = static_cast<double>(log_.written_bytes()) / static_cast<double>(appended);
     stats.bytes =
         log_.space.used() + detail::disk_fixed_bytes - 2 * 4096;  // two of those files are there for moments
     stats.latency = latency_.summary();

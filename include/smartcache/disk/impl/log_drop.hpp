@@ -1,6 +1,6 @@
 #pragma once
 
-// The dropping half of DiskLog (disk/log.hpp): eviction, clear, dead segments; and what recovery needs.
+// The dropping part of DiskLog (disk/log.hpp): whole segments, clear; and what recovery needs.
 
 #include <smartcache/disk/log.hpp>
 
@@ -33,6 +33,7 @@ inline int DiskLog::unlink_doomed(const std::shared_ptr<Segment>& victim) noexce
         }
     }
     doomed_[victim->slot()] = 1;
+    if (reclaim_.victim == victim) reclaim_ = {};  // what was moved out of it is in the queue all the same
     const std::lock_guard lock(mutex_);
     std::erase(segments_, victim);
     if (active_ == victim.get()) {
@@ -48,11 +49,20 @@ inline void DiskLog::purge(bool evicting) noexcept {
     std::uint64_t evicted = 0;
     std::uint64_t expired = 0;
     const WallTime now = time.wall();
-    (void)index.erase_if([&](const Location& location) {
-        if (doomed_[location.slot] == 0) return false;
-        ++(location.surely_dead(now) ? expired : evicted);
-        return true;
-    });
+    const auto count = [&](const Location& location) { ++(location.surely_dead(now) ? expired : evicted); };
+    std::uint64_t records = 0;
+    for (std::size_t slot = 0; slot < doomed_.size(); ++slot)
+        if (doomed_[slot] != 0) records += table_[slot]->live.load(std::memory_order_relaxed);
+    // Through the whole index when most of it goes, or when a segment cannot say what is in it.
+    bool walk = records > index.size() / 2;
+    for (std::size_t slot = 0; slot < doomed_.size() && !walk; ++slot)
+        if (doomed_[slot] != 0) walk = !unlist_frames(*table_[slot], count);
+    if (walk)
+        (void)index.erase_if([&](const Location& location) {
+            if (doomed_[location.slot] == 0) return false;
+            count(location);
+            return true;
+        });
     if (evicting) {
         reporter.count(DiskEvent::evictions, evicted);
         reporter.count(DiskEvent::expirations, expired);
@@ -65,6 +75,29 @@ inline void DiskLog::purge(bool evicting) noexcept {
         last.swap(table_[slot]);
         free_slots_.push_back(static_cast<std::uint16_t>(slot));
         if (last == writing_) writing_.reset();
+    }
+}
+
+/// Takes the segment's records out of the index, one by one. @return false: some may be left
+template <class Count>
+bool DiskLog::unlist_frames(const Segment& victim, Count count) noexcept {
+    if (victim.live.load(std::memory_order_relaxed) == 0) return true;
+    try {
+        const auto unlist = [&](const FrameEntry& entry) {
+            if (entry.kind != FrameKind::record || victim.live.load(std::memory_order_relaxed) == 0) return;
+            IndexShard& shard = index.shard(entry.hash);
+            const std::uint64_t tag = DiskIndex::tag(entry.hash);
+            const std::lock_guard lock(shard.mutex);
+            const auto known = shard.find(tag);
+            if (!known || known->slot != victim.slot() || known->offset != entry.offset) return;
+            count(*known);
+            shard.erase(tag);
+            table_[victim.slot()]->live.fetch_sub(1, std::memory_order_relaxed);
+        };
+        return (victim.written() == 0 || victim.for_each_frame(unlist)) &&
+               victim.live.load(std::memory_order_relaxed) == 0;
+    } catch (const std::bad_alloc&) {
+        return false;
     }
 }
 
@@ -107,6 +140,32 @@ inline int DiskLog::make_room(std::uint64_t bytes, std::uint64_t before) {
     return 0;
 }
 
+/// With mutex_, released meanwhile: gives up the queue and drops every segment that has been begun so far. What is
+/// appended meanwhile stays.
+inline bool DiskLog::drop_everything(Lock& lock) noexcept {
+    const std::uint64_t boundary = next_id_;
+    const std::uint64_t sequence = next_sequence_;
+    std::unordered_set<std::uint64_t> known;
+    known.swap(namespaces_);
+    abandon_queue();
+    lock.unlock();
+    reclaim_ = {};
+    for (const auto& lost : lost_) forget_records(*lost);
+    lost_.clear();
+    const int error = drop_before(boundary, false);
+    lock.lock();
+    if (error != 0) {
+        namespaces_.merge(known);
+        return false;
+    }
+    std::erase_if(carry_, [&](const FrameHeader& carried) { return carried.sequence < sequence; });
+    if (queue_.empty() && carry_.empty())
+        journal.forget();
+    else
+        journal.moved_to(carry_.empty() ? position_ : KillJournal::unknown);
+    return true;
+}
+
 inline bool DiskLog::clear(std::uint64_t name_space) {
     const std::lock_guard io_lock(io_mutex_);
     const auto journal_full = [this] {
@@ -115,136 +174,38 @@ inline bool DiskLog::clear(std::uint64_t name_space) {
     };
     if (journal_full() && !broken()) (void)write_queue(true, std::chrono::steady_clock::time_point::max());
 
-    FrameHeader kill{FrameKind::clear, 0, 0, name_space};
-    std::uint64_t boundary = 0;
     bool durable = false;
+    bool dropped = false;
     {
-        const std::lock_guard lock(mutex_);
+        Lock lock(mutex_);
         if (!namespaces_.contains(name_space)) return true;  // nothing of it is stored
         const bool everything = namespaces_.size() == 1 || journal.full();
-        Placed placed;
-        kill.sequence = next_sequence_;
+        const FrameHeader kill{FrameKind::clear, 0, next_sequence_, name_space};
         clear_count_.fetch_add(1, std::memory_order_release);
         cleared_.set(name_space, kill.sequence);  // from here on readers see nothing of it
-        if (!everything) {
-            if (append_kill(FrameKind::clear, name_space, placed) == Appended::done) return placed.durable;
-            return false;
-        }
+        Placed placed;
+        if (!everything && append_kill(FrameKind::clear, name_space, placed) == Appended::done) return placed.durable;
+        // The usual case: all of the directory goes. After a crash in between the journal's entry finishes the work.
         ++next_sequence_;
-        boundary = next_id_;
         durable = !journal.full() && remember(kill, KillJournal::unknown);
-        abandon_queue();
-        namespaces_.clear();
-    }
-    // The usual case: all of the directory goes. After a crash in between the journal's entry finishes the
-    // work.
-    for (const auto& lost : lost_) forget_records(*lost);
-    lost_.clear();
-    const int error = drop_before(boundary, false);
-    {
-        const std::lock_guard lock(mutex_);
-        if (error == 0) {
-            std::erase_if(carry_,
-                          [&](const FrameHeader& carried) { return carried.sequence <= kill.sequence; });
-            if (queue_.empty() && carry_.empty())
-                journal.forget();
-            else
-                journal.moved_to(position_);
-        } else {
-            // Something could not be unlinked: the kill goes into the log like any other, with what was in
-            // the queue.
+        dropped = drop_everything(lock);
+        if (!dropped) {
+            // Something could not be unlinked: the kill goes into the log like any other, with what was in the queue.
             carry_.push_back(kill);
-            namespaces_.insert(name_space);
             broken_ = true;
             retry_at_ = {};
         }
     }
-    if (error == 0) cleared_.forget_below(lowest_sequence());
+    if (dropped) cleared_.forget_below(lowest_sequence());
     wake_.notify_all();
-    return error == 0 || durable;
+    return dropped || durable;
 }
 
 inline bool DiskLog::invalidate() noexcept {
     const std::lock_guard io_lock(io_mutex_);
-    {
-        const std::lock_guard lock(mutex_);
-        abandon_queue();
-    }
-    for (const auto& lost : lost_) forget_records(*lost);
-    lost_.clear();
-    if (drop_before(std::numeric_limits<std::uint64_t>::max(), false) != 0) return false;
-    const std::lock_guard lock(mutex_);
-    carry_.clear();
-    journal.forget();
-    namespaces_.clear();
-    return true;
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// Dead segments
-
-inline void DiskLog::drop_dead_segments() {
-    const std::lock_guard io_lock(io_mutex_);
-    std::vector<std::shared_ptr<Segment>> sealed;
-    {
-        const std::lock_guard lock(mutex_);
-        for (const auto& segment : segments_) {
-            if (segment == writing_ || segment.get() == active_ || !segment->on_disk()) break;
-            sealed.push_back(segment);
-        }
-    }
-    std::uint64_t lowest_older = std::numeric_limits<std::uint64_t>::max();
-    for (auto& segment : sealed) {
-        if (!holds(segment)) continue;  // carrying the kills of another one has evicted it
-        const bool dead = segment->live.load(std::memory_order_relaxed) == 0;
-        if (dead && carry_kills(*segment, lowest_older) && holds(segment) && drop(segment, true) == 0) {
-            segment.reset();
-            continue;
-        }
-        const std::lock_guard lock(mutex_);
-        lowest_older = std::min(lowest_older, segment->lowest_sequence);
-    }
-    cleared_.forget_below(lowest_sequence());
-}
-
-/// Appends again what in a dead segment may still kill something older, and writes it.
-/// @param lowest_older  lowest sequence in the older segments
-/// @return whether the segment may be dropped
-inline bool DiskLog::carry_kills(const Segment& dead, std::uint64_t lowest_older) {
-    std::vector<FrameHeader> kills;
-    std::uint64_t offset = segment_header_size;
-    while (offset < dead.written()) {
-        const FrameRead frame = dead.read(offset);
-        if (frame.outcome == FrameRead::Outcome::failed) return false;
-        if (frame.outcome != FrameRead::Outcome::ok) {  // damage; recovery would look behind it as well
-            if (lowest_older != std::numeric_limits<std::uint64_t>::max()) return false;
-            break;
-        }
-        offset += frame_size(frame.header.length);
-        if (frame.header.sequence <= lowest_older) continue;
-        FrameHeader kill = frame.header;
-        if (kill.kind == FrameKind::record) kill.kind = FrameKind::tombstone;
-        kill.length = 0;
-        if (kill.kind == FrameKind::tombstone) {
-            IndexShard& shard = index.shard(kill.hash);
-            const std::lock_guard lock(shard.mutex);
-            if (shard.find(DiskIndex::tag(kill.hash))) continue;  // a newer record of the key kills as well
-        }
-        kills.push_back(kill);
-    }
-    if (kills.size() * frame_header_size > dead.written() / 2)
-        return false;  // not worth it: it will be evicted
-    if (kills.empty()) return true;
-    {
-        const std::lock_guard lock(mutex_);
-        if (broken_) return false;
-        for (const FrameHeader& kill : kills) {
-            Chunk* const chunk = room_for(frame_header_size);
-            if (chunk == nullptr) return false;
-            (void)put_frame(*chunk, kill, {});
-        }
-    }
-    return write_queue(true, std::chrono::steady_clock::time_point::max());
+    Lock lock(mutex_);
+    ++given_up_;
+    return drop_everything(lock);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -265,13 +226,12 @@ inline int DiskLog::drop_oldest() {
     return victim ? drop(victim, true) : ENOENT;
 }
 
-inline void DiskLog::begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last,
-                           std::uint64_t used) {
+inline void DiskLog::begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last) {
     next_id_ = next_id;
     next_sequence_ = next_sequence;
     if (!last) return;
     active_ = last.get();
-    append_offset_ = used;
+    append_offset_ = last->written();
     generation_.store(last->generation(), std::memory_order_relaxed);
     writing_ = std::move(last);
 }

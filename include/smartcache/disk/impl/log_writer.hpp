@@ -24,7 +24,7 @@ inline void DiskLog::run() noexcept {
             // Lets a chunk fill up, for one large write instead of many small ones.
             wake_.wait_for(lock, settings.window,
                            [this] { return stopping_ || hurry_ || queue_.size() > 1; });
-            all = hurry_ || queue_.size() <= 1;
+            all = std::exchange(hurry_, false) || queue_.size() <= 1;
         }
         if (stopping_) break;
         lock.unlock();
@@ -46,36 +46,59 @@ inline void DiskLog::close(Duration timeout) noexcept {
     stop();
     service(true, std::chrono::steady_clock::now() + timeout);
     const std::lock_guard io_lock(io_mutex_);
-    seal_writing();
+    (void)seal_writing();
 }
 
 inline void DiskLog::write_now() noexcept {
     service(true, std::chrono::steady_clock::time_point::max());
 }
 
+inline bool DiskLog::make_journal_room() noexcept {
+    service(true, std::chrono::steady_clock::time_point::max(), true);
+    {
+        const std::lock_guard lock(mutex_);
+        if (!broken_ || !journal.full()) return true;
+    }
+    reporter.failed("the store is dropped", "an erase could be recorded nowhere, and nothing can be written");
+    return invalidate();
+}
+
+inline bool DiskLog::wait_for_queue(std::uint64_t record_bytes, Duration timeout) {
+    const std::uint64_t size = frame_size(record_bytes);
+    Lock lock(mutex_);
+    hurry_ = true;
+    wake_.notify_all();
+    return progress_.wait_for(lock, std::min(timeout, longest_wait),
+                              [&] { return broken_ || queued_bytes_ + size <= settings.queue_bytes; });
+}
+
 inline bool DiskLog::flush(Duration timeout) {
     if (!writer_.joinable()) {
+        Lock lock(mutex_);
+        const std::uint64_t lost = given_up_;
+        lock.unlock();
         write_now();
-        const std::lock_guard lock(mutex_);
-        return carry_.empty();
+        lock.lock();
+        return carry_.empty() && given_up_ == lost;
     }
     Lock lock(mutex_);
     const std::uint64_t target = position_;
+    const std::uint64_t lost = given_up_;
     hurry_ = true;
     wake_.notify_all();
-    const bool done = progress_.wait_for(lock, std::min(timeout, Duration(std::chrono::hours(24))),
-                                         [&] { return written_ >= target && carry_.empty(); });
-    hurry_ = false;  // another flush that still waits gets its turn at the end of the writer's window
-    return done;
+    return progress_.wait_for(lock, std::min(timeout, longest_wait),
+                              [&] { return given_up_ != lost || (written_ >= target && carry_.empty()); }) &&
+           given_up_ == lost;
 }
 
 /// Everything that takes the writer's role comes through here.
-inline void DiskLog::service(bool all, std::chrono::steady_clock::time_point deadline) noexcept {
+/// @param recover  try to write again after a failure, whether it is time or not
+inline void DiskLog::service(bool all, std::chrono::steady_clock::time_point deadline, bool recover) noexcept {
     {
         const std::lock_guard io_lock(io_mutex_);
         try {
             if (broken())
-                try_recover();
+                try_recover(recover);
             else
                 (void)write_queue(all, deadline);
         } catch (...) {  // no memory: what is queued stays queued, what is carried stays carried
@@ -114,6 +137,7 @@ inline bool DiskLog::write_queue(bool all, std::chrono::steady_clock::time_point
             journal.written(written_);
         }
         progress_.notify_all();
+        reclaim_ahead();
     }
 }
 
@@ -121,7 +145,7 @@ inline int DiskLog::write_chunk(Chunk& chunk) {
     Segment& segment = *chunk.segment;
     if (directory.removed()) return ENOENT;  // its open files take what nobody will find again
     if (chunk.begin == 0) {
-        seal_writing();
+        (void)seal_writing();  // at worst the file keeps blocks that it does not need
         if (const int error = create_file(segment)) return error;
         writing_ = chunk.segment;
     }
@@ -129,7 +153,9 @@ inline int DiskLog::write_chunk(Chunk& chunk) {
         return write_fully(io, segment.descriptor(), {chunk.data.get(), chunk.size}, chunk.begin);
     });
     if (error != 0) return error;
-    if (settings.sync && io.sync(segment.descriptor()) != 0) reporter.failed("fdatasync", errno_text(errno));
+    // After a failed fdatasync nobody knows what is on the disk, and a second one would say that all is well.
+    if (settings.sync && io.sync(segment.descriptor()) != 0) return errno;
+    count_written(chunk.size);
     segment.advance(chunk.end());
     segment.remove_pending(&chunk);
     return 0;
@@ -149,8 +175,7 @@ inline int DiskLog::create_file(Segment& segment) {
                            [&] { return io.allocate(file.get(), segment.capacity()) == 0 ? 0 : errno; });
         // Without reserved blocks the store works too; it learns of a full disk later.
         if (error != ENOSPC) error = 0;
-        if (error == 0 && settings.sync && io.sync(directory.descriptor()) != 0)
-            reporter.failed("fdatasync of the directory", errno_text(errno));
+        if (error == 0 && settings.sync && io.sync(directory.descriptor()) != 0) error = errno;
         if (error != 0) (void)directory.unlink(name);
     }
     if (error != 0) {
@@ -173,10 +198,30 @@ int DiskLog::with_space(std::uint64_t before, Call call) {
     return call();
 }
 
-inline void DiskLog::seal_writing() noexcept {
-    if (!writing_) return;
-    if (const int error = writing_->seal()) reporter.failed("ftruncate", errno_text(error));
-    writing_.reset();
+/// @return the error's number or 0
+inline int DiskLog::seal_writing() noexcept {
+    if (!writing_) return 0;
+    const std::shared_ptr<Segment> segment = std::exchange(writing_, nullptr);
+    ByteView footer;
+    try {
+        const std::lock_guard lock(mutex_);
+        if (active_ == segment.get()) {  // at the end, or after a failure: nothing more goes in here
+            active_ = nullptr;
+            open_ = nullptr;
+        }
+        if (segment->footer.end() == segment->written()) footer = segment->footer.finish(segment->generation());
+    } catch (const std::bad_alloc&) {  // then without
+    }
+    const int error = segment->seal(footer, settings.sync);
+    if (error != 0) reporter.failed("ftruncate", errno_text(error));
+    count_written(segment->footer_size());
+    const std::lock_guard lock(mutex_);
+    segment->footer.release();
+    return error;
+}
+
+inline void DiskLog::count_written(std::uint64_t bytes) noexcept {
+    written_bytes_.store(written_bytes_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -199,20 +244,22 @@ inline void DiskLog::fail(int error, Chunk& chunk) noexcept {
         const std::lock_guard lock(mutex_);
         carry_.insert(carry_.end(), chunk.kills.begin(), chunk.kills.end());
         abandon_queue();
+        ++given_up_;
         broken_ = true;
         retry_at_ = std::chrono::steady_clock::now() + settings.retry;
     }
+    // Half a chunk may have reached the file: intact records that nobody will know, which would be found after a
+    // restart. They go before the index forgets them, while an erase still leaves a kill.
+    const int left = seal_writing();
+    move_back();
     forget_records(chunk);
     for (const std::shared_ptr<Chunk>& lost : lost_) forget_records(*lost);
     lost_.clear();
-    // Half a chunk may have reached the file: intact records that nobody knows, which would be found after a
-    // restart.
-    const int left = writing_ ? writing_->seal() : 0;
-    writing_.reset();
     forget_unwritten();
     if (left == 0) return;
     reporter.failed("ftruncate after a failed write, the store is dropped", errno_text(left));
-    (void)drop_before(std::numeric_limits<std::uint64_t>::max(), false);
+    Lock lock(mutex_);
+    stranded_ = !drop_everything(lock);
 }
 
 /// Segments that never got a byte into a file; nothing points to them any more.
@@ -232,7 +279,7 @@ inline void DiskLog::forget_records(const Chunk& chunk) noexcept {
     const Segment& segment = *chunk.segment;
     std::size_t at = chunk.begin == 0 ? segment_header_size : 0;
     while (at < chunk.size) {
-        const auto header = parse_frame_header(chunk.data.get() + at, segment.generation());
+        const auto header = parse_frame_header(chunk.data.get() + at, segment.header());
         if (!header) break;
         const Location here{segment.slot(), static_cast<std::uint32_t>(chunk.begin + at), 0};
         at += static_cast<std::size_t>(frame_size(header->length));
@@ -248,46 +295,59 @@ inline void DiskLog::forget_records(const Chunk& chunk) noexcept {
     chunk.segment->remove_pending(&chunk);
 }
 
-inline void DiskLog::try_recover() {
+inline void DiskLog::try_recover(bool at_once) {
     {
         const std::lock_guard lock(mutex_);
         const auto now = std::chrono::steady_clock::now();
-        if (now < retry_at_) return;
+        if (!at_once && now < retry_at_) return;
         retry_at_ = now + settings.retry;
     }
     if (directory.removed()) {
         std::vector<FrameHeader> none;
         if (!directory.reopen()) return;
-        (void)drop_before(std::numeric_limits<std::uint64_t>::max(), false);  // the files are gone already
-        const std::lock_guard lock(mutex_);
+        Lock lock(mutex_);
+        (void)drop_everything(lock);  // the files are gone already
         if (journal.open(directory, settings.map, none) != 0) return;
         carry_.clear();
     }
-    for (;;) {
-        if (const int error = make_room(settings.segment_size, std::numeric_limits<std::uint64_t>::max())) {
-            reporter.failed("making room", errno_text(error));
-            return;
-        }
-        {
-            const std::lock_guard lock(mutex_);
-            begin_segment(frame_header_size);
-            open_chunk(frame_header_size);
-            while (!carry_.empty()) {
-                Chunk* const chunk = room_for(frame_header_size);
-                if (chunk == nullptr) break;
-                chunk->kills.push_back(carry_.back());
-                (void)put_frame(*chunk, carry_.back(), {});
-                carry_.pop_back();
-            }
-            journal.moved_to(position_);
-        }
-        if (!write_queue(true, std::chrono::steady_clock::time_point::max())) return;
+    if (stranded_) {
+        Lock lock(mutex_);
+        stranded_ = !drop_everything(lock);
+        if (stranded_) return;
+    }
+    if (const int error = make_room(settings.segment_size, std::numeric_limits<std::uint64_t>::max())) {
+        reporter.failed("making room", errno_text(error));
+        return;
+    }
+    {
         const std::lock_guard lock(mutex_);
-        if (!carry_.empty()) continue;  // kills that came meanwhile
+        begin_segment(frame_header_size);
+        active_->footer.prepare();
+        open_chunk(frame_header_size);
+        if (!queue_carried()) return;
+    }
+    if (!write_queue(true, std::chrono::steady_clock::time_point::max())) return;
+    {
+        // What was killed meanwhile goes the ordinary way: it is in the journal, and if it cannot be written it is
+        // carried again.
+        const std::lock_guard lock(mutex_);
+        if (!queue_carried()) return;
         broken_ = false;
-        break;
     }
     reporter.say(LogLevel::info, "writing works again");
+}
+
+/// With mutex_. @return false: there is not room for all of them
+inline bool DiskLog::queue_carried() {
+    while (!carry_.empty()) {
+        Chunk* const chunk = room_for(frame_header_size);
+        if (chunk == nullptr) return false;
+        chunk->kills.push_back(carry_.back());
+        (void)put_frame(*chunk, carry_.back(), {});
+        carry_.pop_back();
+    }
+    journal.moved_to(position_);
+    return true;
 }
 
 }  // namespace smartcache::inline v0::detail

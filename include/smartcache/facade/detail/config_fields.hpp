@@ -46,8 +46,14 @@ void for_each_field(ConfigType& config, Visit&& visit) {
     visit("disk.max_size", config.disk.max_size);
     visit("disk.durability", config.disk.durability);
     visit("disk.write", config.disk.write);
+    visit("disk.queue_size", config.disk.queue_size);
+    visit("disk.on_full", config.disk.on_full);
+    visit("disk.block_timeout", config.disk.block_timeout);
+    visit("disk.max_write_rate", config.disk.max_write_rate);
     visit("disk.fill", config.disk.fill);
+    visit("disk.admission", config.disk.admission);
     visit("disk.io", config.disk.io);
+    visit("disk.on_other_format", config.disk.on_other_format);
     visit("max_value_size", config.max_value_size);
     visit("max_key_size", config.max_key_size);
     visit("compression.enabled", config.compression.enabled);
@@ -90,5 +96,14 @@ inline constexpr std::array<std::pair<DiskFill, std::string_view>, 2> choice_nam
 template <>
 inline constexpr std::array<std::pair<DiskIo, std::string_view>, 2> choice_names<DiskIo>{
     {{DiskIo::mmap, "mmap"}, {DiskIo::pread, "pread"}}};
+template <>
+inline constexpr std::array<std::pair<DiskOverflow, std::string_view>, 2> choice_names<DiskOverflow>{
+    {{DiskOverflow::drop, "drop"}, {DiskOverflow::block, "block"}}};
+template <>
+inline constexpr std::array<std::pair<DiskAdmission, std::string_view>, 2> choice_names<DiskAdmission>{
+    {{DiskAdmission::always, "always"}, {DiskAdmission::second_sight, "second_sight"}}};
+template <>
+inline constexpr std::array<std::pair<DiskMismatch, std::string_view>, 2> choice_names<DiskMismatch>{
+    {{DiskMismatch::refuse, "refuse"}, {DiskMismatch::start_empty, "start_empty"}}};
 
 }  // namespace smartcache::inline v0::detail
