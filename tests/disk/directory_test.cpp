@@ -180,7 +180,8 @@ TEST_CASE("a store of another format version is refused with both versions, and 
         if (name != "LOCK") CHECK(read_bytes(disk.options.path / name) == bytes);
 }
 
-TEST_CASE("a store of another format version is started empty when that was asked for, and says so", "[disk][directory]") {
+TEST_CASE("a store of another format version is started empty when that was asked for, and says so",
+          "[disk][directory]") {
     DiskFixture disk;
     disk.open();
     disk.set("k", "v");
@@ -199,7 +200,8 @@ TEST_CASE("a store of another format version is started empty when that was aske
     CHECK(disk.get("k") == "new");
 }
 
-TEST_CASE("the directory itself is locked too: a lock file that was cleaned away lets nobody in", "[disk][directory]") {
+TEST_CASE("the directory itself is locked too: a lock file that was cleaned away lets nobody in",
+          "[disk][directory]") {
     DiskFixture disk;
     disk.open();
     fs::remove(disk.options.path / "LOCK");

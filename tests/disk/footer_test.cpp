@@ -14,8 +14,8 @@ namespace {
 constexpr SegmentHeader segment{7, 5, 256};
 
 bool equal(const FrameEntry& a, const FrameEntry& b) {
-    return a.kind == b.kind && a.hash == b.hash && a.sequence == b.sequence && a.offset == b.offset && a.size == b.size &&
-           a.name_space == b.name_space && a.dead_at == b.dead_at;
+    return a.kind == b.kind && a.hash == b.hash && a.sequence == b.sequence && a.offset == b.offset &&
+           a.size == b.size && a.name_space == b.name_space && a.dead_at == b.dead_at;
 }
 
 std::vector<std::byte> footer_of(const std::vector<FrameEntry>& entries) {
@@ -49,7 +49,8 @@ std::vector<FrameEntry> random_entries(std::uint64_t seed, std::size_t count, st
         if (entry.kind == FrameKind::record) {
             entry.size = frame_size(dice == 3 ? random() % 1'000'000 : 100);
             entry.name_space = (random() % names) * 0x9E3779B97F4A7C15U;
-            entry.dead_at = dice == 4 ? 0xFFFFFFFF : static_cast<std::uint32_t>(random() % (dice == 5 ? 0xFFFFFFFF : 3));
+            entry.dead_at =
+                dice == 4 ? 0xFFFFFFFF : static_cast<std::uint32_t>(random() % (dice == 5 ? 0xFFFFFFFF : 3));
         }
         offset += entry.size;
         entries.push_back(entry);
@@ -79,7 +80,8 @@ TEST_CASE("a footer tells of every frame what was put in, in order", "[disk][foo
 TEST_CASE("records like each other cost nine bytes of footer", "[disk][footer]") {
     std::vector<FrameEntry> entries;
     for (std::uint64_t i = 0; i < 1000; ++i)
-        entries.push_back({FrameKind::record, i * 0x9E3779B97F4A7C15U, 256 + i, segment_header_size + i * 200, 200, 17, 99});
+        entries.push_back({FrameKind::record, i * 0x9E3779B97F4A7C15U, 256 + i, segment_header_size + i * 200,
+                           200, 17, 99});
     CHECK(footer_of(entries).size() <= 9 * 1000 + 32 + footer_trailer_size);
 }
 
@@ -101,7 +103,8 @@ TEST_CASE("bytes that carry a right check but make no sense are refused, not bel
     const auto bytes = footer_of(entries);
     for (int i = 0; i < 20'000; ++i) {
         auto damaged = bytes;
-        for (int j = 0; j < 3; ++j) damaged[random() % (bytes.size() - footer_trailer_size)] = static_cast<std::byte>(random());
+        for (int j = 0; j < 3; ++j)
+            damaged[random() % (bytes.size() - footer_trailer_size)] = static_cast<std::byte>(random());
         std::uint64_t last = segment_header_size;
         const bool read = read_footer(damaged, segment, end, [&](const FrameEntry& entry) {
             REQUIRE(entry.offset == last);

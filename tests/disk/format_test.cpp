@@ -31,16 +31,16 @@ std::string hex(ByteView bytes) {
 }  // namespace
 
 TEST_CASE("the bytes of a manifest are pinned", "[disk][format][golden]") {
-    const ManifestBytes bytes = encode_manifest({.version = 1, .token = 0x0123456789abcdef});
+    const ManifestBytes bytes = encode_manifest({.version = 2, .token = 0x0123456789abcdef});
     CHECK(hex(bytes) ==
           "534d434449534b0a"
-          "01000000"
+          "02000000"
           "20000000"
           "efcdab8967452301"
-          "dba12a4462e40289");
+          "2e6979cfefce5be7");
     const auto parsed = parse_manifest(bytes);
     REQUIRE(parsed);
-    CHECK(parsed->version == 1);
+    CHECK(parsed->version == 2);
     CHECK(parsed->token == 0x0123456789abcdef);
 }
 
@@ -90,7 +90,8 @@ TEST_CASE("the bytes of a kill are pinned", "[disk][format][golden]") {
     CHECK_FALSE(parse_kill(encode_kill({FrameKind::record, 0, 1, 2}, 99), 99));
 }
 
-TEST_CASE("a frame names sequences on both sides of its segment's first, as far as 31 bits reach", "[disk][format]") {
+TEST_CASE("a frame names sequences on both sides of its segment's first, as far as 31 bits reach",
+          "[disk][format]") {
     const std::uint64_t first = std::uint64_t{1} << 40U;
     const std::uint64_t reach = std::uint64_t{1} << 31U;
     for (const std::uint64_t sequence : {first, first - 1, first + 1, first - reach, first + reach - 1}) {
@@ -112,16 +113,17 @@ TEST_CASE("every flipped bit of a header is noticed, and repaired to the header 
         FrameHeaderBytes bytes = written;
         bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
         REQUIRE_FALSE(parse_frame_header(bytes.data(), segment_of(5)));
-        REQUIRE(repair_one_bit(bytes, [&] { return parse_frame_header(bytes.data(), segment_of(5)).has_value(); }));
+        REQUIRE(repair_one_bit(bytes,
+                               [&] { return parse_frame_header(bytes.data(), segment_of(5)).has_value(); }));
         REQUIRE(bytes == written);
     }
 }
 
 TEST_CASE("what is no manifest is refused, a manifest of another version is recognised as one",
           "[disk][format]") {
-    ManifestBytes bytes = encode_manifest({.version = 2, .token = 1});
+    ManifestBytes bytes = encode_manifest({.version = 3, .token = 1});
     REQUIRE(parse_manifest(bytes));
-    CHECK(parse_manifest(bytes)->version == 2);
+    CHECK(parse_manifest(bytes)->version == 3);
     CHECK_FALSE(parse_manifest(ByteView(bytes).first(31)));
     CHECK_FALSE(parse_manifest({}));
     bytes[20] ^= std::byte{1};

@@ -154,5 +154,6 @@ TEST_CASE("what was reserved too much is given back by fit, and nothing is lost"
     CHECK(shard.bytes() == reserved);
     shard.fit();
     CHECK(shard.bytes() <= 1000 * 24);
-    for (std::uint32_t i = 0; i < 1000; ++i) REQUIRE(equal(shard.find(DiskIndex::tag((i + 1) * 0x9E3779B97F4A7C15U)), i));
+    for (std::uint32_t i = 0; i < 1000; ++i)
+        REQUIRE(equal(shard.find(DiskIndex::tag((i + 1) * 0x9E3779B97F4A7C15U)), i));
 }

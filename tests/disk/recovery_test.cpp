@@ -14,6 +14,13 @@ using sc::TierStatus;
 
 namespace {
 
+Bytes from_hex(std::string_view text) {
+    Bytes bytes;
+    for (std::size_t i = 0; i + 1 < text.size(); i += 2)
+        bytes.push_back(static_cast<std::byte>(std::stoi(std::string(text.substr(i, 2)), nullptr, 16)));
+    return bytes;
+}
+
 const std::vector<std::string> keys{"a", "b", "c", "d", "e", "f"};
 
 /// Two small segments. Each key that has an older version has it in the first one, except "e", so that any
@@ -291,4 +298,52 @@ TEST_CASE("random bytes as segments are opened without harm", "[disk][recovery]"
         INFO("round " << round);
         REQUIRE(fine);
     }
+}
+
+// A store as version 2 writes it: "a" = "first" and then "second" for ever, "b" = "value" and "gone" for an hour, "gone"
+// erased, all in the namespace "ns", and "a" in the namespace "other", which was cleared.
+TEST_CASE("a store of this format that was written long ago is read", "[disk][recovery][golden]") {
+    const std::string manifest = "534d434449534b0a02000000200000009fb0457abd73e9a339145791c2d28eba";
+    const std::string kills =
+        "050000000000000051f020b0cb92d13c020000003c7eceed06000000000000006e8825ae1237c5560200000098e1082e"
+        "0700000000000000c4eceb0bd1bb356803000000f43578bd000000000000000000000000000000000000000000000000";
+    const std::string segment =
+        "534d43530200000001000000000000004946ee499be7f4a2010000000000000000000000000000000000000000000000"
+        "0000000000000000773e84f1c78ddbfd2d00004051f020b0cb92d13c00000000c330ee95534301480000010000000000"
+        "000080a094a58d1d80dddb0106323a6e733a6105666972737431e915d06a15699d0000002d0000404109d125db071191"
+        "010000005f8d856d534301480000020000000000000080a094a58d1d80dddb0106323a6e733a620576616c7565ff2e09"
+        "00a25d447e0000002c0000406e8825ae1237c55602000000fafd5fac534301480000030000000000000080a094a58d1d"
+        "80dddb0109323a6e733a676f6e6501786285e001ff3490a4320000400d566846f68836cd03000000ae03799d53430148"
+        "0000040000000000000080a094a58d1d80dddb0109353a6f746865723a6107636c6561726564c5a3ce08eba799450000"
+        "2a00004051f020b0cb92d13c040000004f92c931534301080000050000000000000080a094a58d1d06323a6e733a6106"
+        "7365636f6e6460fa3d34d80aa4b80000000000806e8825ae1237c556050000002312bf11000000c0c4eceb0bd1bb3568"
+        "06000000513ee07e3551f020b0cb92d13c11407f9e57d101c671afa0e0d6b907014109d125db071191056e8825ae1237"
+        "c55610150d566846f68836cd1240c4eceb0bd1bb35683551f020b0cb92d13c1000de9fa9c618026e8825ae1237c55603"
+        "c4eceb0bd1bb3568534d4346600000000500000001000000e2be6f296f54515c";
+    DiskFixture disk;
+    disk.name_space = "ns";
+    std::filesystem::create_directory(disk.options.path);
+    write_bytes(disk.options.path / "MANIFEST", from_hex(manifest));
+    SECTION("from its footer") {
+        write_bytes(disk.options.path / "00000001.seg", from_hex(segment));
+    }
+    SECTION("frame by frame") {
+        const Bytes whole = from_hex(segment);
+        write_bytes(disk.options.path / "00000001.seg", sc::ByteView(whole).first(whole.size() - 1));
+    }
+    SECTION("with the journal") {
+        write_bytes(disk.options.path / "00000001.seg", from_hex(segment));
+        write_bytes(disk.options.path / "KILLS", from_hex(kills));
+    }
+    disk.open();
+    CHECK(disk.get("a") == "second");
+    CHECK(disk.found_stamp == 5);
+    CHECK(disk.get("b") == "value");
+    CHECK_FALSE(disk.get("gone"));
+    disk.clock.advance(1h);
+    CHECK_FALSE(disk.get("b"));
+    CHECK(disk.get("a") == "second");
+    disk.name_space = "other";
+    CHECK_FALSE(disk.get("a"));
+    CHECK(disk.tier->stats().corrupt == 0);
 }

@@ -22,7 +22,8 @@ class DiskGate {
           allowance_(rate_),
           filled_(time.now()) {
         if (!selective_) return;
-        const std::uint64_t keys = std::clamp<std::uint64_t>(options.max_size / 1024, 1024, std::uint64_t{1} << 24U);
+        const std::uint64_t keys =
+            std::clamp<std::uint64_t>(options.max_size / 1024, 1024, std::uint64_t{1} << 24U);
         const auto sights = static_cast<std::size_t>(3 * keys);  // a key is seen in up to three ways
         seen_.reserve(sights);
         seen_.set_bound(sights);

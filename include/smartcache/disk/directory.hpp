@@ -192,7 +192,8 @@ class StoreDirectory {
             return create_manifest(random_stamp());
         }
         if (manifest->version != disk_format_version) {
-            const std::string found = "it holds a store of format version " + std::to_string(manifest->version);
+            const std::string found =
+                "it holds a store of format version " + std::to_string(manifest->version);
             if (on_other_format == DiskMismatch::refuse)
                 refuse(found + ", this build reads version " + std::to_string(disk_format_version) +
                        ": use another directory, empty this one, or set disk.on_other_format to start_empty");

@@ -37,7 +37,8 @@ namespace detail {
 /// What tests change in the disk tier; the defaults are what everybody gets.
 struct DiskTuning {
     Io* io = nullptr;  ///< not owned; nullptr is the operating system
-    std::uint64_t queue_bytes = std::numeric_limits<std::uint64_t>::max();  ///< if less than DiskOptions::queue_size
+    std::uint64_t queue_bytes =
+        std::numeric_limits<std::uint64_t>::max();  ///< if less than DiskOptions::queue_size
     std::size_t chunk_bytes = std::size_t{1} << 20U;
     Duration window{10};
     Duration retry{1000};

@@ -109,7 +109,8 @@ class FooterWriter {
         }
         if (record && entry.dead_at != state_.dead_at) {
             present |= FooterState::has_dead_at;
-            put(zigzag(static_cast<std::uint64_t>(std::int64_t{entry.dead_at} - std::int64_t{state_.dead_at})));
+            put(zigzag(
+                static_cast<std::uint64_t>(std::int64_t{entry.dead_at} - std::int64_t{state_.dead_at})));
             state_.dead_at = entry.dead_at;
         }
         *flags = static_cast<std::byte>(present);
@@ -172,7 +173,9 @@ struct FooterTrailer {
     std::uint32_t records = 0;
     std::uint32_t clears = 0;
 
-    [[nodiscard]] std::uint64_t footer_size() const noexcept { return std::uint64_t{entries_size} + footer_trailer_size; }
+    [[nodiscard]] std::uint64_t footer_size() const noexcept {
+        return std::uint64_t{entries_size} + footer_trailer_size;
+    }
 };
 
 /// @param bytes  the last `footer_trailer_size` of a file. @return nullopt when they end no footer; what is in it may
@@ -196,7 +199,8 @@ struct FooterTrailer {
 /// @param frames_end  where the footer begins in its file
 /// @return false: the footer contradicts itself or the file, which no writer has made so
 template <class Visit>
-[[nodiscard]] bool read_footer(ByteView footer, const SegmentHeader& segment, std::uint64_t frames_end, Visit visit) {
+[[nodiscard]] bool read_footer(ByteView footer, const SegmentHeader& segment, std::uint64_t frames_end,
+                               Visit visit) {
     const auto unzigzag = [](std::uint64_t value) { return (value >> 1U) ^ (0 - (value & 1U)); };
     FooterState state(segment.first_sequence);
     ByteReader reader(footer.first(footer.size() - footer_trailer_size));
@@ -219,7 +223,8 @@ template <class Visit>
                 state.name_space = state.names[index];
             }
         }
-        if ((flags & FooterState::has_dead_at) != 0) state.dead_at += static_cast<std::uint32_t>(unzigzag(reader.varint()));
+        if ((flags & FooterState::has_dead_at) != 0)
+            state.dead_at += static_cast<std::uint32_t>(unzigzag(reader.varint()));
         const bool record = entry.kind == FrameKind::record;
         entry.offset = offset;
         entry.size = record ? state.size : frame_header_size;

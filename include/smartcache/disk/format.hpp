@@ -112,7 +112,8 @@ struct SegmentHeader {
 /// Whether a frame of a segment that begins with `first` can name `sequence`.
 [[nodiscard]] constexpr bool sequence_fits(std::uint64_t sequence, std::uint64_t first) noexcept {
     const auto distance = static_cast<std::int64_t>(sequence - first);
-    return distance >= std::numeric_limits<std::int32_t>::min() && distance <= std::numeric_limits<std::int32_t>::max();
+    return distance >= std::numeric_limits<std::int32_t>::min() &&
+           distance <= std::numeric_limits<std::int32_t>::max();
 }
 
 [[nodiscard]] inline std::uint32_t short_check(ByteView bytes, std::uint64_t seed) noexcept {
@@ -120,7 +121,8 @@ struct SegmentHeader {
 }
 
 /// @param header  its sequence must fit (`sequence_fits`)
-inline void put_frame_header(std::byte* to, const FrameHeader& header, const SegmentHeader& segment) noexcept {
+inline void put_frame_header(std::byte* to, const FrameHeader& header,
+                             const SegmentHeader& segment) noexcept {
     store_le<std::uint32_t>(to, header.length | (static_cast<std::uint32_t>(header.kind) << 30U));
     store_le<std::uint64_t>(to + 4, header.hash);
     store_le<std::uint32_t>(to + 12, static_cast<std::uint32_t>(header.sequence - segment.first_sequence));
@@ -136,7 +138,8 @@ inline void put_frame_header(std::byte* to, const FrameHeader& header, const Seg
     header.length = word & max_frame_body;
     if (header.kind == FrameKind::none || (header.kind != FrameKind::record && header.length != 0))
         return std::nullopt;
-    if (load_le<std::uint32_t>(bytes + 16) != short_check({bytes, 16}, segment.generation)) return std::nullopt;
+    if (load_le<std::uint32_t>(bytes + 16) != short_check({bytes, 16}, segment.generation))
+        return std::nullopt;
     header.hash = load_le<std::uint64_t>(bytes + 4);
     const auto distance = static_cast<std::int32_t>(load_le<std::uint32_t>(bytes + 12));
     header.sequence = segment.first_sequence + static_cast<std::uint64_t>(std::int64_t{distance});
@@ -157,7 +160,8 @@ using KillBytes = std::array<std::byte, kill_entry_size>;
 /// @param bytes  `kill_entry_size` of them
 [[nodiscard]] inline std::optional<FrameHeader> parse_kill(ByteView bytes, std::uint64_t token) noexcept {
     const auto kind = load_le<std::uint32_t>(bytes.data() + 16);
-    if (kind != static_cast<std::uint32_t>(FrameKind::tombstone) && kind != static_cast<std::uint32_t>(FrameKind::clear))
+    if (kind != static_cast<std::uint32_t>(FrameKind::tombstone) &&
+        kind != static_cast<std::uint32_t>(FrameKind::clear))
         return std::nullopt;
     if (load_le<std::uint32_t>(bytes.data() + 20) != short_check(bytes.first(20), token)) return std::nullopt;
     return FrameHeader{static_cast<FrameKind>(kind), 0, load_le<std::uint64_t>(bytes.data()),

@@ -34,7 +34,8 @@ struct Location {
     std::uint32_t dead_at = never;
     bool was_read = false;  ///< since it was put here
 
-    static constexpr std::uint64_t offset_limit = std::uint64_t{1} << 26U;  ///< no frame begins there or behind
+    static constexpr std::uint64_t offset_limit = std::uint64_t{1}
+                                                  << 26U;  ///< no frame begins there or behind
     static constexpr std::uint32_t never = std::numeric_limits<std::uint32_t>::max();
 
     /// @param end  when the record may not even be served stale any more

@@ -121,8 +121,8 @@ class DiskLog {
 
     /// @param record  encoded under `seed`; gets another checksum when the segment has changed meanwhile
     /// @throws std::bad_alloc, with nothing changed
-    [[nodiscard]] Appended append_record(const Appendix& what, std::span<std::byte> record, std::uint64_t seed,
-                                         Placed& placed);
+    [[nodiscard]] Appended append_record(const Appendix& what, std::span<std::byte> record,
+                                         std::uint64_t seed, Placed& placed);
     /// A tombstone for `hash`. Never refused because of the queue (R21).
     [[nodiscard]] Appended append_tombstone(std::uint64_t hash, Placed& placed);
     /// Clears so far, of any namespace.
@@ -170,8 +170,12 @@ class DiskLog {
         return queued_bytes_;
     }
     /// Bytes of records and kills that callers have appended, and bytes written to files for all purposes.
-    [[nodiscard]] std::uint64_t appended_bytes() const noexcept { return appended_bytes_.load(std::memory_order_relaxed); }
-    [[nodiscard]] std::uint64_t written_bytes() const noexcept { return written_bytes_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t appended_bytes() const noexcept {
+        return appended_bytes_.load(std::memory_order_relaxed);
+    }
+    [[nodiscard]] std::uint64_t written_bytes() const noexcept {
+        return written_bytes_.load(std::memory_order_relaxed);
+    }
 
     [[nodiscard]] bool broken() const {
         const std::lock_guard lock(mutex_);
@@ -208,14 +212,15 @@ class DiskLog {
   private:
     using Lock = std::unique_lock<std::mutex>;
     static constexpr std::uint64_t max_offset = Location::offset_limit;
-    static constexpr Duration longest_wait = std::chrono::hours(24);  // a condition variable's clock can overflow
+    static constexpr Duration longest_wait =
+        std::chrono::hours(24);  // a condition variable's clock can overflow
 
     // With mutex_.
     Chunk* room_for(std::uint64_t size);
     void begin_segment(std::uint64_t size);
     void open_chunk(std::uint64_t size);
-    std::uint64_t put_frame(Chunk& chunk, const FrameHeader& header, ByteView body, std::uint64_t name_space = 0,
-                            std::uint32_t dead_at = 0) noexcept;
+    std::uint64_t put_frame(Chunk& chunk, const FrameHeader& header, ByteView body,
+                            std::uint64_t name_space = 0, std::uint32_t dead_at = 0) noexcept;
     void earn(std::uint64_t bytes) noexcept;
     bool remember(const FrameHeader& kill, std::uint64_t position) noexcept;
     Appended append_kill(FrameKind kind, std::uint64_t hash, Placed& placed);
@@ -368,7 +373,8 @@ inline DiskLog::Appended DiskLog::append_record(const Appendix& what, std::span<
 
     const std::uint64_t current = chunk->segment->generation();
     if (seed != current) reseed_record(record, current);
-    const FrameHeader header{FrameKind::record, static_cast<std::uint32_t>(record.size()), next_sequence_++, what.hash};
+    const FrameHeader header{FrameKind::record, static_cast<std::uint32_t>(record.size()), next_sequence_++,
+                             what.hash};
     placed.location.offset =
         static_cast<std::uint32_t>(put_frame(*chunk, header, record, what.name_space, what.dead_at));
     placed.location.slot = chunk->segment->slot();
@@ -406,10 +412,12 @@ inline DiskLog::Appended DiskLog::append_kill(FrameKind kind, std::uint64_t hash
     return Appended::done;
 }
 
-/// Callers have appended so much: a quarter of it may be spent on moving, and a quarter of a segment at a time.
+/// Callers have appended so much: a quarter of it may be spent on moving. What is saved up is bounded, because what is
+/// moved goes through the queue.
 inline void DiskLog::earn(std::uint64_t bytes) noexcept {
     appended_bytes_.store(appended_bytes_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
-    credit_ = std::min(credit_ + static_cast<std::int64_t>(bytes / 4), static_cast<std::int64_t>(settings.segment_size / 4));
+    const std::uint64_t most = std::min(settings.segment_size, settings.queue_bytes / 2);
+    credit_ = std::min(credit_ + static_cast<std::int64_t>(bytes / 4), static_cast<std::int64_t>(most));
 }
 
 inline bool DiskLog::remember(const FrameHeader& kill, std::uint64_t position) noexcept {
@@ -481,7 +489,8 @@ inline std::uint64_t DiskLog::put_frame(Chunk& chunk, const FrameHeader& header,
     if (!body.empty()) std::memcpy(to + frame_header_size, body.data(), body.size());
     const std::size_t filled = frame_header_size + body.size();
     std::memset(to + filled, 0, static_cast<std::size_t>(size) - filled);
-    const FrameEntry entry{header.kind, header.hash, header.sequence, append_offset_, size, name_space, dead_at};
+    const FrameEntry entry{header.kind, header.hash, header.sequence, append_offset_,
+                           size,        name_space,  dead_at};
     segment.note(entry);
     segment.footer.add(entry);
     chunk.size += static_cast<std::size_t>(size);

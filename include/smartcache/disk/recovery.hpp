@@ -98,7 +98,8 @@ class DiskRecovery {
     void discard(std::uint64_t id, const char* why) {
         if (why != nullptr) {
             log_.reporter.count(DiskEvent::corrupt);
-            log_.reporter.say(LogLevel::warning, why, segment_name(id) + "; it is dropped, with all older ones");
+            log_.reporter.say(LogLevel::warning, why,
+                              segment_name(id) + "; it is dropped, with all older ones");
             distrust_older();
         }
         require(log_.directory.unlink(segment_name(id)), segment_name(id));
@@ -107,7 +108,8 @@ class DiskRecovery {
     void open_segment(std::uint64_t id, bool last) {
         File file = log_.directory.open_file(segment_name(id), O_RDWR);
         const int error = file ? 0 : errno;
-        if (error != 0 && error != ELOOP && error != EISDIR && error != ENOENT) require(error, segment_name(id));
+        if (error != 0 && error != ELOOP && error != EISDIR && error != ENOENT)
+            require(error, segment_name(id));
         struct stat status {};
         if (file && log_.io.status(file.get(), &status) != 0) require(errno, segment_name(id));
         if (!file || !S_ISREG(status.st_mode) || status.st_uid != ::geteuid())
@@ -155,12 +157,14 @@ class DiskRecovery {
             scan_frames(header, ByteView(bytes).first(got), scan);
         }
         if (scan.hole) {
-            log_.reporter.say(LogLevel::warning, "a segment is damaged, what is older is dropped", segment_name(header.id));
+            log_.reporter.say(LogLevel::warning, "a segment is damaged, what is older is dropped",
+                              segment_name(header.id));
             distrust_older();
         }
         bool continued = may_continue && scan.end <= log_.settings.segment_size / 2;
         if (continued && trailer)
-            (void)read_footer(bytes, header, scan.end, [&](const FrameEntry& entry) { scan.frames.push_back(entry); });
+            (void)read_footer(bytes, header, scan.end,
+                              [&](const FrameEntry& entry) { scan.frames.push_back(entry); });
         // Before anything maps it, and before the first write: no footer ends a segment that goes on (R20).
         continued = continued && log_.io.truncate(file.get(), scan.end) == 0;
 
@@ -190,22 +194,26 @@ class DiskRecovery {
             last_ = segment;
         } else if (finished) {
             // A crash between the footer and the cut behind it.
-            if (static_cast<std::uint64_t>(status.st_blocks) * 512 > taken) (void)log_.io.truncate(descriptor, size);
+            if (static_cast<std::uint64_t>(status.st_blocks) * 512 > taken)
+                (void)log_.io.truncate(descriptor, size);
             segment->sealed(trailer->footer_size());
         } else if (const int error = segment->seal(finished_footer(*segment), log_.settings.sync)) {
             log_.reporter.failed("ftruncate", errno_text(error));
         }
         if (!continued) segment->footer.release();
-        opened_.push_back({segment, finished ? trailer->records : 0, finished ? trailer->clears : 0, std::move(scan.frames)});
+        opened_.push_back({segment, finished ? trailer->records : 0, finished ? trailer->clears : 0,
+                           std::move(scan.frames)});
     }
 
     [[nodiscard]] static ByteView finished_footer(Segment& segment) {
-        return segment.footer.end() == segment.written() ? segment.footer.finish(segment.generation()) : ByteView();
+        return segment.footer.end() == segment.written() ? segment.footer.finish(segment.generation())
+                                                         : ByteView();
     }
 
     /// @param footer  gets its bytes
     [[nodiscard]] std::optional<FooterTrailer> find_footer(const File& file, const SegmentHeader& header,
-                                                           std::uint64_t size, std::vector<std::byte>& footer) const {
+                                                           std::uint64_t size,
+                                                           std::vector<std::byte>& footer) const {
         if (size < segment_header_size + footer_trailer_size) return std::nullopt;
         std::array<std::byte, footer_trailer_size> bytes{};
         std::size_t got = 0;
@@ -215,7 +223,8 @@ class DiskRecovery {
         footer.resize(static_cast<std::size_t>(trailer->footer_size()));
         const std::uint64_t end = size - footer.size();
         if (read_fully(log_.io, file.get(), footer, end, got) != 0 || got < footer.size() ||
-            !footer_intact(footer, header.generation) || !read_footer(footer, header, end, [](const FrameEntry&) {}))
+            !footer_intact(footer, header.generation) ||
+            !read_footer(footer, header, end, [](const FrameEntry&) {}))
             return std::nullopt;
         return trailer;
     }
@@ -242,12 +251,14 @@ class DiskRecovery {
             }
             const ByteView rest = content.subspan(at + frame_header_size);
             if (header->length > rest.size()) break;  // torn; what it would have replaced is in the journal
-            FrameEntry entry{header->kind, header->hash, header->sequence, at, frame_size(header->length), 0, 0};
+            FrameEntry entry{
+                header->kind, header->hash, header->sequence, at, frame_size(header->length), 0, 0};
             const ByteView body = rest.first(header->length);
             if (repaired || (entry.kind == FrameKind::record && !read_head(body, segment, entry))) {
                 log_.reporter.count(DiskEvent::corrupt);
                 scan.spoilt = true;
-                if (entry.kind == FrameKind::record) entry.kind = FrameKind::tombstone;  // it kills all the same
+                if (entry.kind == FrameKind::record)
+                    entry.kind = FrameKind::tombstone;  // it kills all the same
             }
             scan.frames.push_back(entry);
             at += entry.size;
@@ -332,7 +343,8 @@ class DiskRecovery {
     }
 
     void put(Segment& segment, const FrameEntry& entry) {
-        const bool newest = entry.sequence > newest_loaded_;  // the usual case needs no look at the older record
+        const bool newest =
+            entry.sequence > newest_loaded_;  // the usual case needs no look at the older record
         raise(newest_loaded_, entry.sequence);
         raise(highest_sequence_, entry.sequence);
         if (entry.kind == FrameKind::clear) return;
@@ -341,7 +353,8 @@ class DiskRecovery {
         if (const auto known = shard.find(tag)) {
             const std::uint64_t sequence = newest ? 0 : sequence_at(*known);
             if (sequence > entry.sequence) return;
-            if (sequence == entry.sequence && entry.kind != FrameKind::record) return;  // a damaged copy of it
+            if (sequence == entry.sequence && entry.kind != FrameKind::record)
+                return;  // a damaged copy of it
             log_.segment(known->slot)->live.fetch_sub(1, std::memory_order_relaxed);
             shard.erase(tag);
         }

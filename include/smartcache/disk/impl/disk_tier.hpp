@@ -148,7 +148,8 @@ inline void DiskTier::forget(std::uint64_t hash, const Seen& seen, Verdict why) 
     if (why == Verdict::expired) reporter_.count(detail::DiskEvent::expirations);
 }
 
-inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t hash, WallTime now, bool wanted) {
+inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t hash, WallTime now,
+                                         bool wanted) {
     const Seen seen = look(hash, wanted);
     Examined examined = examine(seen, key, now);
     switch (examined.verdict) {

@@ -184,7 +184,8 @@ inline bool DiskLog::clear(std::uint64_t name_space) {
         clear_count_.fetch_add(1, std::memory_order_release);
         cleared_.set(name_space, kill.sequence);  // from here on readers see nothing of it
         Placed placed;
-        if (!everything && append_kill(FrameKind::clear, name_space, placed) == Appended::done) return placed.durable;
+        if (!everything && append_kill(FrameKind::clear, name_space, placed) == Appended::done)
+            return placed.durable;
         // The usual case: all of the directory goes. After a crash in between the journal's entry finishes the work.
         ++next_sequence_;
         durable = !journal.full() && remember(kill, KillJournal::unknown);
@@ -226,7 +227,8 @@ inline int DiskLog::drop_oldest() {
     return victim ? drop(victim, true) : ENOENT;
 }
 
-inline void DiskLog::begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last) {
+inline void DiskLog::begin(std::uint64_t next_id, std::uint64_t next_sequence,
+                           std::shared_ptr<Segment> last) {
     next_id_ = next_id;
     next_sequence_ = next_sequence;
     if (!last) return;

@@ -124,13 +124,15 @@ inline bool DiskLog::move_record(const FrameEntry& entry, Segment& victim, const
         if (broken_ || credit_ < size) return false;
         if (entry.sequence < cleared_.before(name_space)) return true;
         Chunk* const chunk = room_for(entry.size);
-        if (chunk == nullptr || !sequence_fits(entry.sequence, chunk->segment->header().first_sequence)) return false;
+        if (chunk == nullptr || !sequence_fits(entry.sequence, chunk->segment->header().first_sequence))
+            return false;
         reseed_record(moving_, chunk->segment->generation());
         to.slot = chunk->segment->slot();
         to.was_read = false;
-        to.offset = static_cast<std::uint32_t>(
-            put_frame(*chunk, {FrameKind::record, static_cast<std::uint32_t>(moving_.size()), entry.sequence, entry.hash},
-                      moving_, name_space, from.dead_at));
+        to.offset = static_cast<std::uint32_t>(put_frame(
+            *chunk,
+            {FrameKind::record, static_cast<std::uint32_t>(moving_.size()), entry.sequence, entry.hash},
+            moving_, name_space, from.dead_at));
         credit_ -= size;
     }
     shard.put(tag, to);
@@ -145,7 +147,8 @@ inline bool DiskLog::append_again(const FrameHeader& kill) {
     const std::lock_guard lock(mutex_);
     if (broken_) return false;
     Chunk* const chunk = room_for(frame_header_size);
-    if (chunk == nullptr || !sequence_fits(kill.sequence, chunk->segment->header().first_sequence)) return false;
+    if (chunk == nullptr || !sequence_fits(kill.sequence, chunk->segment->header().first_sequence))
+        return false;
     (void)put_frame(*chunk, kill, {});
     credit_ -= static_cast<std::int64_t>(frame_header_size);
     return true;
@@ -159,7 +162,8 @@ inline bool DiskLog::finish_reclaim() noexcept {
         if (written_ < reclaim_.until) return false;
     }
     const Reclaim done = std::exchange(reclaim_, {});
-    if (done.drop && drop(done.victim, true) == 0 && !cleared_.empty()) cleared_.forget_below(lowest_sequence());
+    if (done.drop && drop(done.victim, true) == 0 && !cleared_.empty())
+        cleared_.forget_below(lowest_sequence());
     return true;
 }
 
@@ -171,7 +175,8 @@ inline void DiskLog::move_back() noexcept {
         const std::uint64_t tag = DiskIndex::tag(move.hash);
         const std::lock_guard lock(shard.mutex);
         const auto known = shard.find(tag);
-        if (!known || !known->same_place(move.to) || move.to.offset < table_[move.to.slot]->written()) continue;
+        if (!known || !known->same_place(move.to) || move.to.offset < table_[move.to.slot]->written())
+            continue;
         shard.put(tag, move.from);
         table_[move.to.slot]->live.fetch_sub(1, std::memory_order_relaxed);
         failed.victim->live.fetch_add(1, std::memory_order_relaxed);

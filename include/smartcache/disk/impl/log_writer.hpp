@@ -86,14 +86,15 @@ inline bool DiskLog::flush(Duration timeout) {
     const std::uint64_t lost = given_up_;
     hurry_ = true;
     wake_.notify_all();
-    return progress_.wait_for(lock, std::min(timeout, longest_wait),
-                              [&] { return given_up_ != lost || (written_ >= target && carry_.empty()); }) &&
-           given_up_ == lost;
+    return progress_.wait_for(lock, std::min(timeout, longest_wait), [&] {
+        return given_up_ != lost || (written_ >= target && carry_.empty());
+    }) && given_up_ == lost;
 }
 
 /// Everything that takes the writer's role comes through here.
 /// @param recover  try to write again after a failure, whether it is time or not
-inline void DiskLog::service(bool all, std::chrono::steady_clock::time_point deadline, bool recover) noexcept {
+inline void DiskLog::service(bool all, std::chrono::steady_clock::time_point deadline,
+                             bool recover) noexcept {
     {
         const std::lock_guard io_lock(io_mutex_);
         try {
@@ -209,7 +210,8 @@ inline int DiskLog::seal_writing() noexcept {
             active_ = nullptr;
             open_ = nullptr;
         }
-        if (segment->footer.end() == segment->written()) footer = segment->footer.finish(segment->generation());
+        if (segment->footer.end() == segment->written())
+            footer = segment->footer.finish(segment->generation());
     } catch (const std::bad_alloc&) {  // then without
     }
     const int error = segment->seal(footer, settings.sync);
