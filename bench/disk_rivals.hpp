@@ -62,6 +62,7 @@ class Smart {
   public:
     static constexpr const char* name = "SmartCache";
     static constexpr bool reopened = true;
+    static constexpr std::size_t most = 500'000;
     explicit Smart(const Setup& setup)
         : tier_({.path = setup.directory, .max_size = std::uint64_t{1} << 30U}) {}
     void flush() {
@@ -113,6 +114,7 @@ class RocksDb {
   public:
     static constexpr const char* name = "RocksDB";
     static constexpr bool reopened = true;
+    static constexpr std::size_t most = 500'000;
     explicit RocksDb(const Setup& setup) {
         write_.disableWAL = !setup.logged;
         rocksdb::BlockBasedTableOptions table;
@@ -164,6 +166,7 @@ class Lmdb {
   public:
     static constexpr const char* name = "LMDB";
     static constexpr bool reopened = true;
+    static constexpr std::size_t most = 500'000;
     explicit Lmdb(const Setup& setup) {
         check(mdb_env_create(&environment_));
         try {
@@ -235,6 +238,7 @@ class LevelDb {
   public:
     static constexpr const char* name = "LevelDB";
     static constexpr bool reopened = true;
+    static constexpr std::size_t most = 500'000;
     explicit LevelDb(const Setup& setup)
         : cache_(leveldb::NewLRUCache(2 * setup.bytes)), filter_(leveldb::NewBloomFilterPolicy(10)) {
         read_.verify_checksums = true;
