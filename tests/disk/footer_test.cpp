@@ -45,9 +45,9 @@ std::vector<FrameEntry> random_entries(std::uint64_t seed, std::size_t count, st
         entry.hash = random();
         entry.sequence = dice == 2 ? random() % 1000 : 1000 + i;
         entry.offset = offset;
-        entry.size = frame_header_size;
+        entry.size = kill_frame_size;
         if (entry.kind == FrameKind::record) {
-            entry.size = frame_size(dice == 3 ? random() % 1'000'000 : 100);
+            entry.size = frame_size(FrameKind::record, dice == 3 ? random() % 1'000'000 : 100);
             entry.name_space = (random() % names) * 0x9E3779B97F4A7C15U;
             entry.dead_at =
                 dice == 4 ? 0xFFFFFFFF : static_cast<std::uint32_t>(random() % (dice == 5 ? 0xFFFFFFFF : 3));
@@ -108,7 +108,7 @@ TEST_CASE("bytes that carry a right check but make no sense are refused, not bel
         std::uint64_t last = segment_header_size;
         const bool read = read_footer(damaged, segment, end, [&](const FrameEntry& entry) {
             REQUIRE(entry.offset == last);
-            REQUIRE(entry.size >= frame_header_size);
+            REQUIRE(entry.size >= record_header_size);
             last = entry.offset + entry.size;
             REQUIRE(last <= end);
         });
@@ -122,6 +122,6 @@ TEST_CASE("a spoilt footer ends nowhere", "[disk][footer]") {
     writer.spoil();
     CHECK(writer.end() == 0);
     writer.prepare();
-    writer.add({FrameKind::tombstone, 1, 256, segment_header_size, frame_header_size, 0, 0});
+    writer.add({FrameKind::tombstone, 1, 256, segment_header_size, kill_frame_size, 0, 0});
     CHECK(writer.end() == 0);
 }

@@ -14,6 +14,8 @@ using smartcache::ByteView;
 
 namespace {
 
+using FrameBytes = std::array<std::byte, kill_frame_size>;
+
 constexpr SegmentHeader segment_of(std::uint64_t generation, std::uint64_t first_sequence = 256) {
     return {7, generation, first_sequence};
 }
@@ -65,16 +67,16 @@ TEST_CASE("the bytes of a segment header are pinned", "[disk][format][golden]") 
 
 TEST_CASE("the bytes of a frame header are pinned, and are those of the worked example",
           "[disk][format][golden]") {
-    FrameHeaderBytes bytes{};
+    FrameBytes bytes{};
     const FrameHeader header{FrameKind::tombstone, 0, 258, 0x1122334455667788};
     put_frame_header(bytes.data(), header, segment_of(1));
     CHECK(hex(bytes) ==
           "00000080"
-          "8877665544332211"
           "02000000"
-          "8d45feec");
-    CHECK(parse_frame_header(bytes.data(), segment_of(1)) == header);
-    CHECK_FALSE(parse_frame_header(bytes.data(), segment_of(2)));  // another generation's
+          "8877665544332211"
+          "a8761c5f");
+    CHECK(parse_frame_header(bytes, segment_of(1)) == header);
+    CHECK_FALSE(parse_frame_header(bytes, segment_of(2)));  // another generation's
 }
 
 TEST_CASE("the bytes of a kill are pinned", "[disk][format][golden]") {
@@ -96,9 +98,9 @@ TEST_CASE("a frame names sequences on both sides of its segment's first, as far 
     const std::uint64_t reach = std::uint64_t{1} << 31U;
     for (const std::uint64_t sequence : {first, first - 1, first + 1, first - reach, first + reach - 1}) {
         REQUIRE(sequence_fits(sequence, first));
-        FrameHeaderBytes bytes{};
+        FrameBytes bytes{};
         put_frame_header(bytes.data(), {FrameKind::tombstone, 0, sequence, 5}, segment_of(1, first));
-        CHECK(parse_frame_header(bytes.data(), segment_of(1, first))->sequence == sequence);
+        CHECK(parse_frame_header(bytes, segment_of(1, first))->sequence == sequence);
     }
     CHECK_FALSE(sequence_fits(first + reach, first));
     CHECK_FALSE(sequence_fits(first - reach - 1, first));
@@ -106,15 +108,17 @@ TEST_CASE("a frame names sequences on both sides of its segment's first, as far 
 
 TEST_CASE("every flipped bit of a header is noticed, and repaired to the header that was written",
           "[disk][format]") {
-    const FrameHeader header{FrameKind::record, 4711, 258, 0x1122334455667788};
-    FrameHeaderBytes written{};
+    const bool record = GENERATE(false, true);
+    const FrameHeader header = record ? FrameHeader{FrameKind::record, 4711, 258, 0}
+                                      : FrameHeader{FrameKind::clear, 0, 258, 0x1122334455667788};
+    FrameBytes written{};
     put_frame_header(written.data(), header, segment_of(5));
-    for (std::size_t bit = 0; bit < written.size() * 8; ++bit) {
-        FrameHeaderBytes bytes = written;
+    REQUIRE(parse_frame_header(written, segment_of(5)) == header);
+    for (std::size_t bit = 0; bit < (record ? record_header_size : kill_frame_size) * 8; ++bit) {
+        FrameBytes bytes = written;
         bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
-        REQUIRE_FALSE(parse_frame_header(bytes.data(), segment_of(5)));
-        REQUIRE(repair_one_bit(bytes,
-                               [&] { return parse_frame_header(bytes.data(), segment_of(5)).has_value(); }));
+        REQUIRE_FALSE(parse_frame_header(bytes, segment_of(5)));
+        REQUIRE(repair_one_bit(bytes, [&] { return parse_frame_header(bytes, segment_of(5)).has_value(); }));
         REQUIRE(bytes == written);
     }
 }
@@ -131,14 +135,14 @@ TEST_CASE("what is no manifest is refused, a manifest of another version is reco
 }
 
 TEST_CASE("zeros are no frame: the end of a segment needs no mark", "[disk][format]") {
-    const FrameHeaderBytes zeros{};
-    CHECK_FALSE(parse_frame_header(zeros.data(), segment_of(0)));
+    const FrameBytes zeros{};
+    CHECK_FALSE(parse_frame_header(zeros, segment_of(0)));
 }
 
 TEST_CASE("a tombstone or clear with a length is no frame", "[disk][format]") {
-    FrameHeaderBytes bytes{};
+    FrameBytes bytes{};
     put_frame_header(bytes.data(), {FrameKind::clear, 4, 1, 2}, segment_of(3));
-    CHECK_FALSE(parse_frame_header(bytes.data(), segment_of(3)));
+    CHECK_FALSE(parse_frame_header(bytes, segment_of(3)));
 }
 
 TEST_CASE("segment names sort by id as long as they have eight digits, and are read back", "[disk][format]") {

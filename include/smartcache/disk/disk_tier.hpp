@@ -146,9 +146,6 @@ class DiskTier final : public Tier {
                                           const detail::DiskTuning& tuning);
     static DiskOptions checked(DiskOptions options);
 
-    [[nodiscard]] std::uint64_t hash_of(std::string_view key) const noexcept {
-        return stable_hash(as_byte_view(key), directory_.token()) & hash_mask_;
-    }
     [[nodiscard]] Seen look(std::uint64_t hash, bool wanted = false);
     [[nodiscard]] bool unchanged(const detail::IndexShard& shard, std::uint64_t tag, const Seen& seen) const;
     [[nodiscard]] Examined examine(const Seen& seen, std::string_view key, WallTime now) const;
@@ -175,7 +172,6 @@ class DiskTier final : public Tier {
 
     const DiskOptions options_;
     const TierContext context_;
-    const std::uint64_t hash_mask_;
     detail::Io& io_;
     detail::DiskReporter reporter_;
     mutable detail::DiskIndex index_;

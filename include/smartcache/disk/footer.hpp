@@ -227,12 +227,12 @@ template <class Visit>
             state.dead_at += static_cast<std::uint32_t>(unzigzag(reader.varint()));
         const bool record = entry.kind == FrameKind::record;
         entry.offset = offset;
-        entry.size = record ? state.size : frame_header_size;
+        entry.size = record ? state.size : kill_frame_size;
         if (record) {
             entry.name_space = state.name_space;
             entry.dead_at = state.dead_at;
         }
-        if (!reader.ok() || entry.kind == FrameKind::none || entry.size < frame_header_size ||
+        if (!reader.ok() || entry.kind == FrameKind::none || entry.size < record_header_size ||
             entry.size > frames_end - offset)
             return false;
         offset += entry.size;

@@ -10,7 +10,7 @@
 //     segment    = segment-header *frame [footer]         sealed; without the footer: anything may follow the frames
 //     segment-header = "SMCS" version[4] id[8] generation[8] first-sequence[8] reserved[24] check[8] = 64
 //     frame      = header record padding                  padding: zeros up to a multiple of 4
-//     header     = length-and-kind[4] hash[8] sequence[4] check[4] = 20
+//     header     = length-and-kind[4] sequence[4] [hash[8]] check[4]     = 12 for records, which have no hash, else 20
 //     footer     = what the index needs of each frame, so that opening need not read them: see footer.hpp
 //
 // - `token`: random, drawn when the store is created. Seeds the hashes of keys and the checks of segment headers, so
@@ -19,11 +19,10 @@
 //   checksums of its records, so that intact old frames behind the tail of a recycled file are not taken for new ones
 //   (R20).
 // - `length-and-kind`: the upper two bits are the kind, the others the record's length.
-//     kind 1, record:    the record of record.hpp; hash = XXH3(physical key, token)
+//     kind 1, record:    the record of record.hpp
 //     kind 2, tombstone: length 0; kills records of that hash with a lower sequence
 //     kind 3, clear:     length 0; hash = XXH3(namespace, token); kills the namespace's records with a lower sequence
-//   A record kills like a tombstone. It does so even when its bytes turn out damaged: that is why the hash stands in
-//   the header, under a check of its own.
+//   A record kills like a tombstone of its key's hash, XXH3(physical key, token).
 // - `check`: XXH3 of the bytes before it in the same structure, the lower half of it where it has 4 bytes.
 // - `sequence`: one counter for the whole store; recovery orders by it (R20). In a frame it is the signed distance from
 //   the segment's first-sequence: what is carried or moved into a segment may be older than the segment.
@@ -31,7 +30,7 @@
 // Example: a tombstone with sequence 258 for the hash 0x1122334455667788 in a segment of generation 1 whose first
 // sequence is 256:
 //
-//     00 00 00 80  88 77 66 55 44 33 22 11  02 00 00 00  8d 45 fe ec
+//     00 00 00 80  02 00 00 00  88 77 66 55 44 33 22 11  a8 76 1c 5f
 //
 // Persistent: a change of anything here is a new `disk_format_version`.
 
@@ -63,7 +62,8 @@ inline constexpr std::string_view probe_name = "PROBE";
 
 inline constexpr std::size_t manifest_size = 32;
 inline constexpr std::size_t segment_header_size = 64;
-inline constexpr std::size_t frame_header_size = 20;
+inline constexpr std::size_t record_header_size = 12;
+inline constexpr std::size_t kill_frame_size = 20;
 inline constexpr std::size_t kill_entry_size = 24;
 inline constexpr std::size_t frame_alignment = 4;
 inline constexpr std::uint32_t max_frame_body = (std::uint32_t{1} << 30U) - 1;
@@ -86,10 +86,6 @@ template <class T>
     return (value + unit - 1) / unit * unit;
 }
 
-[[nodiscard]] constexpr std::uint64_t frame_size(std::uint64_t body) noexcept {
-    return round_up(frame_header_size + body, frame_alignment);
-}
-
 /// Persistent: never renumber.
 enum class FrameKind : std::uint8_t { none = 0, record = 1, tombstone = 2, clear = 3 };
 
@@ -97,11 +93,15 @@ struct FrameHeader {
     FrameKind kind = FrameKind::none;
     std::uint32_t length = 0;  ///< of the record, without padding
     std::uint64_t sequence = 0;
-    std::uint64_t hash = 0;
+    std::uint64_t hash = 0;  ///< not in the bytes of a record, which has its key
     friend bool operator==(const FrameHeader&, const FrameHeader&) = default;
 };
 
-using FrameHeaderBytes = std::array<std::byte, frame_header_size>;
+/// With header and padding. @param record  0 for kills
+[[nodiscard]] constexpr std::uint64_t frame_size(FrameKind kind, std::uint64_t record) noexcept {
+    return kind == FrameKind::record ? round_up(record_header_size + record, frame_alignment)
+                                     : kill_frame_size;
+}
 
 struct SegmentHeader {
     std::uint64_t id = 0;
@@ -120,28 +120,35 @@ struct SegmentHeader {
     return static_cast<std::uint32_t>(stable_hash(bytes, seed));
 }
 
-/// @param header  its sequence must fit (`sequence_fits`)
+/// Writes `record_header_size` or `kill_frame_size` bytes. @param header  its sequence must fit (`sequence_fits`)
 inline void put_frame_header(std::byte* to, const FrameHeader& header,
                              const SegmentHeader& segment) noexcept {
     store_le<std::uint32_t>(to, header.length | (static_cast<std::uint32_t>(header.kind) << 30U));
-    store_le<std::uint64_t>(to + 4, header.hash);
-    store_le<std::uint32_t>(to + 12, static_cast<std::uint32_t>(header.sequence - segment.first_sequence));
-    store_le<std::uint32_t>(to + 16, short_check({to, 16}, segment.generation));
+    store_le<std::uint32_t>(to + 4, static_cast<std::uint32_t>(header.sequence - segment.first_sequence));
+    std::size_t end = 8;
+    if (header.kind != FrameKind::record) {
+        store_le<std::uint64_t>(to + 8, header.hash);
+        end = 16;
+    }
+    store_le<std::uint32_t>(to + end, short_check({to, end}, segment.generation));
 }
 
-/// @param bytes  at least `frame_header_size` readable bytes
-[[nodiscard]] inline std::optional<FrameHeader> parse_frame_header(const std::byte* bytes,
+/// @param bytes  from the frame's first on, as many as there are
+[[nodiscard]] inline std::optional<FrameHeader> parse_frame_header(ByteView bytes,
                                                                    const SegmentHeader& segment) noexcept {
-    const auto word = load_le<std::uint32_t>(bytes);
+    if (bytes.size() < record_header_size) return std::nullopt;
+    const auto word = load_le<std::uint32_t>(bytes.data());
     FrameHeader header;
     header.kind = static_cast<FrameKind>(word >> 30U);
     header.length = word & max_frame_body;
-    if (header.kind == FrameKind::none || (header.kind != FrameKind::record && header.length != 0))
+    const bool record = header.kind == FrameKind::record;
+    if (header.kind == FrameKind::none || (!record && (header.length != 0 || bytes.size() < kill_frame_size)))
         return std::nullopt;
-    if (load_le<std::uint32_t>(bytes + 16) != short_check({bytes, 16}, segment.generation))
+    const std::size_t end = record ? 8 : 16;
+    if (load_le<std::uint32_t>(bytes.data() + end) != short_check(bytes.first(end), segment.generation))
         return std::nullopt;
-    header.hash = load_le<std::uint64_t>(bytes + 4);
-    const auto distance = static_cast<std::int32_t>(load_le<std::uint32_t>(bytes + 12));
+    if (!record) header.hash = load_le<std::uint64_t>(bytes.data() + 8);
+    const auto distance = static_cast<std::int32_t>(load_le<std::uint32_t>(bytes.data() + 4));
     header.sequence = segment.first_sequence + static_cast<std::uint64_t>(std::int64_t{distance});
     return header;
 }

@@ -44,10 +44,12 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <thread>
 #include <unordered_set>
 #include <utility>
@@ -77,10 +79,11 @@ struct DiskLogSettings {
     bool map = true;                ///< read through a mapping
     bool durable_kills = true;      ///< kills survive kill -9
     bool sync = false;              ///< fdatasync after each write
+    std::uint64_t hash_mask = std::numeric_limits<std::uint64_t>::max();  ///< tests let keys collide
     bool bounded = true;  ///< refuse records when the queue is full; false: callers write themselves
 
     [[nodiscard]] std::uint64_t largest_record() const noexcept {
-        return std::min<std::uint64_t>(budget / 2 - segment_header_size - frame_header_size - 2 * 4096,
+        return std::min<std::uint64_t>(budget / 2 - segment_header_size - record_header_size - 2 * 4096,
                                        max_frame_body);
     }
 };
@@ -105,6 +108,10 @@ class DiskLog {
     }
     DiskLog(const DiskLog&) = delete;
     DiskLog& operator=(const DiskLog&) = delete;
+
+    [[nodiscard]] std::uint64_t hash_of(std::string_view key) const noexcept {
+        return stable_hash(as_byte_view(key), directory.token()) & settings.hash_mask;
+    }
 
     // Appending. The caller holds the lock of the key's shard, and enters the place into the index before it
     // lets go.
@@ -252,7 +259,7 @@ class DiskLog {
     // With io_mutex_: making room ahead of need.
     enum class Keep { nothing, read, all };
     struct Victim {
-        std::shared_ptr<Segment> segment;
+        std::weak_ptr<Segment> segment;  // whoever holds it keeps its space taken
         Keep keep = Keep::nothing;
         std::uint64_t lowest_older = 0;  ///< lowest sequence in the segments before it
     };
@@ -279,7 +286,6 @@ class DiskLog {
     void move_back() noexcept;
 
     [[nodiscard]] std::shared_ptr<Segment> oldest() const;
-    [[nodiscard]] bool holds(const std::shared_ptr<Segment>& segment) const;
     [[nodiscard]] std::uint64_t lowest_sequence() const;
 
     void service(bool all, std::chrono::steady_clock::time_point deadline, bool recover = false) noexcept;
@@ -359,7 +365,7 @@ inline DiskLog::Appended DiskLog::append_record(const Appendix& what, std::span<
     if (what.clears && *what.clears != clear_count_.load(std::memory_order_relaxed)) return Appended::stale;
     if (broken_) return Appended::unavailable;
     if (what.replaces && journal.full()) return Appended::journal_full;
-    const std::uint64_t size = frame_size(record.size());
+    const std::uint64_t size = frame_size(FrameKind::record, record.size());
     if (settings.bounded && !what.urgent && queued_bytes_ + size > settings.queue_bytes)
         return Appended::queue_full;
     if (what.name_space != last_namespace_ || namespaces_.empty()) {
@@ -401,13 +407,13 @@ inline DiskLog::Appended DiskLog::append_kill(FrameKind kind, std::uint64_t hash
         placed.durable = remember(kill, KillJournal::unknown);
         return Appended::done;
     }
-    Chunk* const chunk = room_for(frame_header_size);
+    Chunk* const chunk = room_for(kill_frame_size);
     if (chunk == nullptr) return Appended::journal_full;  // writing the queue frees slots as well
     chunk->kills.push_back(kill);
     ++next_sequence_;
     (void)put_frame(*chunk, kill, {});
     placed.durable = remember(kill, position_);
-    earn(frame_header_size);
+    earn(kill_frame_size);
     wake_writer();
     return Appended::done;
 }
@@ -433,6 +439,8 @@ inline Chunk* DiskLog::room_for(std::uint64_t size) {
     }
     active_->footer.prepare();
     if (open_ == nullptr || open_->capacity - open_->size < size) open_chunk(size);
+    if (open_->hashes.size() == open_->hashes.capacity())
+        open_->hashes.reserve(2 * open_->hashes.size() + 64);
     return open_;
 }
 
@@ -484,11 +492,14 @@ inline std::uint64_t DiskLog::put_frame(Chunk& chunk, const FrameHeader& header,
                                         std::uint64_t name_space, std::uint32_t dead_at) noexcept {
     Segment& segment = *chunk.segment;
     std::byte* const to = chunk.data.get() + chunk.size;
-    const std::uint64_t size = frame_size(body.size());
+    const std::uint64_t size = frame_size(header.kind, body.size());
     put_frame_header(to, header, segment.header());
-    if (!body.empty()) std::memcpy(to + frame_header_size, body.data(), body.size());
-    const std::size_t filled = frame_header_size + body.size();
-    std::memset(to + filled, 0, static_cast<std::size_t>(size) - filled);
+    if (header.kind == FrameKind::record) {
+        std::memcpy(to + record_header_size, body.data(), body.size());
+        const std::size_t filled = record_header_size + body.size();
+        std::memset(to + filled, 0, static_cast<std::size_t>(size) - filled);
+        chunk.hashes.push_back(header.hash);
+    }
     const FrameEntry entry{header.kind, header.hash, header.sequence, append_offset_,
                            size,        name_space,  dead_at};
     segment.note(entry);

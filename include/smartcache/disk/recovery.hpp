@@ -232,61 +232,78 @@ class DiskRecovery {
     struct Scan {
         std::vector<FrameEntry> frames;
         std::uint64_t end = segment_header_size;  ///< behind the last intact frame, its padding included
-        bool hole = false;                        ///< there are frames behind bytes that are none
+        bool hole = false;                        ///< a kill may be lost; `frames` are those behind
         bool spoilt = false;                      ///< a footer could not tell of this segment
     };
 
     void scan_frames(const SegmentHeader& segment, ByteView content, Scan& scan) const {
         std::uint64_t at = scan.end;
-        while (at + frame_header_size <= content.size()) {
-            auto header = parse_frame_header(content.data() + at, segment);
+        while (at + record_header_size <= content.size()) {
+            auto header = parse_frame_header(content.subspan(at), segment);
             const bool repaired = !header && repair(content.subspan(at), segment, header);
             if (!header) {
                 at = next_frame(content, at, segment);
-                if (at >= content.size()) break;
-                log_.reporter.count(DiskEvent::corrupt);
-                scan.hole = scan.spoilt = true;
-                scan.frames.clear();
+                if (at < content.size()) lose_kill(scan);
                 continue;
             }
-            const ByteView rest = content.subspan(at + frame_header_size);
-            if (header->length > rest.size()) break;  // torn; what it would have replaced is in the journal
-            FrameEntry entry{
-                header->kind, header->hash, header->sequence, at, frame_size(header->length), 0, 0};
-            const ByteView body = rest.first(header->length);
-            if (repaired || (entry.kind == FrameKind::record && !read_head(body, segment, entry))) {
-                log_.reporter.count(DiskEvent::corrupt);
-                scan.spoilt = true;
-                if (entry.kind == FrameKind::record)
-                    entry.kind = FrameKind::tombstone;  // it kills all the same
-            }
-            scan.frames.push_back(entry);
+            const std::uint64_t room = content.size() - at - record_header_size;
+            if (header->kind == FrameKind::record && header->length > room)
+                break;  // torn; what it would have replaced is in the journal
+            FrameEntry entry;
+            entry.kind = header->kind;
+            entry.hash = header->hash;
+            entry.sequence = header->sequence;
+            entry.offset = at;
+            entry.size = frame_size(header->kind, header->length);
             at += entry.size;
             scan.end = at;
+            if (entry.kind == FrameKind::record &&
+                !read_head(content.subspan(entry.offset + record_header_size, header->length), segment,
+                           entry)) {
+                lose_kill(scan);  // of which key it is can no longer be told
+                continue;
+            }
+            if (repaired) {
+                log_.reporter.count(DiskEvent::corrupt);
+                scan.spoilt =
+                    true;  // in the file its header is damaged still: nobody can read it, but it kills
+                if (entry.kind == FrameKind::record) entry.kind = FrameKind::tombstone;
+            }
+            scan.frames.push_back(entry);
         }
+    }
+
+    void lose_kill(Scan& scan) const {
+        log_.reporter.count(DiskEvent::corrupt);
+        scan.hole = scan.spoilt = true;
+        scan.frames.clear();
     }
 
     /// @return false: the record is damaged
     bool read_head(ByteView body, const SegmentHeader& segment, FrameEntry& entry) const {
         const ParsedRecord parsed = parse_record(body, {}, segment.generation);
         if (!parsed) return false;
+        entry.hash = log_.hash_of(parsed.record.key);
         entry.name_space = namespace_hash(parsed.record.key, log_.directory.token());
         entry.dead_at = Location::coarse(std::max(parsed.record.expires, parsed.record.stale_until));
         return true;
     }
 
     static bool repair(ByteView bytes, const SegmentHeader& segment, std::optional<FrameHeader>& header) {
-        FrameHeaderBytes copy;
-        std::memcpy(copy.data(), bytes.data(), copy.size());
-        if (!repair_one_bit(copy, [&] { return parse_frame_header(copy.data(), segment).has_value(); }))
-            return false;
-        header = parse_frame_header(copy.data(), segment);
-        return header->length <= bytes.size() - frame_header_size;
+        std::array<std::byte, kill_frame_size> copy{};
+        const std::size_t size = std::min(copy.size(), bytes.size());
+        std::memcpy(copy.data(), bytes.data(), size);
+        const auto parse = [&] { return parse_frame_header(ByteView(copy).first(size), segment); };
+        if (!repair_one_bit(std::span(copy).first(size), [&] { return parse().has_value(); })) return false;
+        header = parse();
+        if (header->length <= bytes.size() - record_header_size) return true;
+        header.reset();
+        return false;
     }
 
     static std::uint64_t next_frame(ByteView content, std::uint64_t at, const SegmentHeader& segment) {
-        for (at += frame_alignment; at + frame_header_size <= content.size(); at += frame_alignment)
-            if (parse_frame_header(content.data() + at, segment)) return at;
+        for (at += frame_alignment; at + record_header_size <= content.size(); at += frame_alignment)
+            if (parse_frame_header(content.subspan(at), segment)) return at;
         return content.size();
     }
 

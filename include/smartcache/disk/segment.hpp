@@ -104,6 +104,8 @@ struct Chunk {
     /// Frames in here that kill something older: they must reach the log even when this chunk cannot be
     /// written.
     std::vector<FrameHeader> kills;
+    /// Of the keys of the records in here, in their order.
+    std::vector<std::uint64_t> hashes;
     std::uint64_t position = 0;  ///< of the whole log, behind the last frame
 };
 
@@ -195,9 +197,8 @@ class Segment : public std::enable_shared_from_this<Segment> {
     }
     [[nodiscard]] std::uint64_t footer_size() const noexcept { return footer_size_; }
 
-    /// Visits all frames in their order: `visit(const FrameEntry&)`; from the footer where there is one, else from the
-    /// frames' headers, which know neither namespace nor expiry. Callers: whoever seals.
-    /// @return false: not all of it could be read
+    /// Visits all frames in their order, as the footer tells of them: `visit(const FrameEntry&)`. Callers: whoever seals.
+    /// @return false: there is no footer, or it cannot be read
     template <class Visit>
     [[nodiscard]] bool for_each_frame(Visit visit) const;
 
@@ -232,15 +233,19 @@ class Segment : public std::enable_shared_from_this<Segment> {
     FooterWriter footer;            ///< until sealed
 
   private:
-    [[nodiscard]] FrameRead parse(const std::byte* at, std::uint64_t room) const {
+    /// @param bytes  from the frame's first on, as many as there are
+    [[nodiscard]] FrameRead parse(ByteView bytes) const {
         FrameRead frame;
         frame.outcome = FrameRead::Outcome::damaged;
-        if (room < frame_header_size) return frame;
-        const auto header = parse_frame_header(at, header_);
-        if (!header || header->length > room - frame_header_size) return frame;
-        frame.outcome = FrameRead::Outcome::ok;
+        const auto header = parse_frame_header(bytes, header_);
+        if (!header) return frame;
         frame.header = *header;
-        frame.body = {at + frame_header_size, header->length};
+        frame.outcome = FrameRead::Outcome::ok;
+        if (header->kind != FrameKind::record) return frame;
+        if (header->length <= bytes.size() - record_header_size)
+            frame.body = bytes.subspan(record_header_size, header->length);
+        else
+            frame.outcome = FrameRead::Outcome::damaged;
         return frame;
     }
     [[nodiscard]] FrameRead read_file(std::uint64_t offset, std::uint64_t end) const;
@@ -279,7 +284,7 @@ inline FrameRead Segment::read(std::uint64_t offset) const {
         }
         if (chunk) {
             const std::uint64_t skip = offset - chunk->begin;
-            FrameRead frame = parse(chunk->data.get() + skip, chunk->capacity - skip);
+            FrameRead frame = parse({chunk->data.get() + skip, chunk->capacity - skip});
             frame.chunk = std::move(chunk);
             return frame;
         }
@@ -287,7 +292,8 @@ inline FrameRead Segment::read(std::uint64_t offset) const {
         if (offset >= end) return {};
     }
     FrameRead frame = mapping_ != nullptr
-                          ? parse(mapping_ + offset, std::min(end, std::uint64_t{mapped_}) - offset)
+                          ? parse({mapping_ + offset,
+                                   static_cast<std::size_t>(std::min(end, std::uint64_t{mapped_}) - offset)})
                           : read_file(offset, end);
     frame.segment = shared_from_this();
     return frame;
@@ -301,10 +307,11 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
     frame.outcome = FrameRead::Outcome::failed;
     if (read_fully(io_, file_.get(), bytes, offset, got) != 0) return frame;
     frame.outcome = FrameRead::Outcome::damaged;
-    if (got < frame_header_size) return frame;
-    const auto header = parse_frame_header(bytes.data(), header_);
-    if (!header || header->length > end - offset - frame_header_size) return frame;
-    const std::size_t whole = frame_header_size + header->length;
+    const auto header = parse_frame_header(ByteView(bytes).first(got), header_);
+    if (!header || (header->kind == FrameKind::record && header->length > end - offset - record_header_size))
+        return frame;
+    const auto whole = static_cast<std::size_t>(
+        header->kind == FrameKind::record ? record_header_size + header->length : kill_frame_size);
     if (whole > bytes.size()) {
         const std::size_t have = bytes.size();
         bytes.resize(whole);
@@ -316,7 +323,7 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
         got = have + more;
     }
     if (got < whole) return frame;  // the file was cut short by somebody
-    frame = parse(bytes.data(), bytes.size());
+    frame = parse(bytes);
     frame.copy = std::move(bytes);
     return frame;
 }
@@ -324,29 +331,14 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
 template <class Visit>
 bool Segment::for_each_frame(Visit visit) const {
     const std::uint64_t end = written();
-    if (footer_size_ != 0) {
-        std::vector<std::byte> bytes(static_cast<std::size_t>(footer_size_));
-        if (mapping_ != nullptr) {
-            std::memcpy(bytes.data(), mapping_ + end, bytes.size());
-        } else {
-            std::size_t got = 0;
-            if (read_fully(io_, file_.get(), bytes, end, got) != 0 || got < bytes.size()) return false;
-        }
-        return footer_intact(bytes, generation()) && read_footer(bytes, header_, end, visit);
+    std::vector<std::byte> bytes(static_cast<std::size_t>(footer_size_));
+    if (mapping_ != nullptr && footer_size_ != 0) {
+        std::memcpy(bytes.data(), mapping_ + end, bytes.size());
+    } else {
+        std::size_t got = 0;
+        if (read_fully(io_, file_.get(), bytes, end, got) != 0 || got < bytes.size()) return false;
     }
-    for (std::uint64_t offset = segment_header_size; offset < end;) {
-        const FrameRead frame = read(offset);
-        if (frame.outcome != FrameRead::Outcome::ok) return false;
-        FrameEntry entry;
-        entry.kind = frame.header.kind;
-        entry.hash = frame.header.hash;
-        entry.sequence = frame.header.sequence;
-        entry.offset = offset;
-        entry.size = frame_size(frame.header.length);
-        visit(entry);
-        offset += entry.size;
-    }
-    return true;
+    return footer_intact(bytes, generation()) && read_footer(bytes, header_, end, visit);
 }
 
 }  // namespace smartcache::inline v0::detail

@@ -30,6 +30,7 @@ inline detail::DiskLogSettings DiskTier::layout(const DiskOptions& options, cons
     settings.queue_bytes = std::min({options.queue_size, tuning.queue_bytes, settings.budget / 4});
     settings.chunk_bytes = static_cast<std::size_t>(
         std::min({std::uint64_t{tuning.chunk_bytes}, settings.segment_size, settings.queue_bytes / 2}));
+    settings.hash_mask = tuning.hash_mask;
     settings.window = tuning.window;
     settings.retry = tuning.retry;
     settings.map = options.io == DiskIo::mmap;
@@ -42,7 +43,6 @@ inline detail::DiskLogSettings DiskTier::layout(const DiskOptions& options, cons
 inline DiskTier::DiskTier(DiskOptions options, TierContext context, const detail::DiskTuning& tuning)
     : options_(checked(std::move(options))),
       context_(std::move(context)),
-      hash_mask_(tuning.hash_mask),
       io_(tuning.io != nullptr ? *tuning.io : detail::Io::system()),
       reporter_(context_.logger),
       directory_(io_, options_.path, options_.on_other_format),
@@ -179,12 +179,12 @@ TierStatus DiskTier::guarded(std::string_view key, bool writing, Body body) noex
     } catch (...) {  // no memory, or a callback that throws
         reporter_.count(detail::DiskEvent::errors);
         if (writing) {  // R3: the old value must not be given again
-            detail::IndexShard& shard = index_.shard(hash_of(key));
-            const std::uint64_t tag = detail::DiskIndex::tag(hash_of(key));
+            detail::IndexShard& shard = index_.shard(log_.hash_of(key));
+            const std::uint64_t tag = detail::DiskIndex::tag(log_.hash_of(key));
             const std::lock_guard lock(shard.mutex);
             try {
                 detail::DiskLog::Placed placed;
-                (void)log_.append_tombstone(hash_of(key), placed);
+                (void)log_.append_tombstone(log_.hash_of(key), placed);
             } catch (...) {
             }
             if (const auto known = shard.find(tag)) unlist(shard, tag, *known);
@@ -196,7 +196,7 @@ TierStatus DiskTier::guarded(std::string_view key, bool writing, Body body) noex
 
 inline TierStatus DiskTier::read(std::string_view key, Found found) {
     const auto start = std::chrono::steady_clock::now();
-    const std::uint64_t hash = hash_of(key);
+    const std::uint64_t hash = log_.hash_of(key);
     const TierStatus status = guarded(key, false, [&] {
         const TierStatus given = give(key, hash, found, true);
         if (given == TierStatus::miss) gate_.missed(hash);
@@ -208,7 +208,7 @@ inline TierStatus DiskTier::read(std::string_view key, Found found) {
 }
 
 inline TierStatus DiskTier::peek(std::string_view key, Found found) {
-    return guarded(key, false, [&] { return give(key, hash_of(key), found, false); });
+    return guarded(key, false, [&] { return give(key, log_.hash_of(key), found, false); });
 }
 
 inline TierStatus DiskTier::give(std::string_view key, std::uint64_t hash, Found found, bool wanted) {
@@ -247,7 +247,8 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
         if (expected != nullptr) what.clears = expected->clears;
     }
     // Too large to wait in the queue: written in this call, so that the queue's bound means something.
-    what.urgent = attempt.storable && detail::frame_size(scratch.size()) > log_.settings.queue_bytes / 2;
+    what.urgent = attempt.storable && detail::frame_size(detail::FrameKind::record, scratch.size()) >
+                                          log_.settings.queue_bytes / 2;
     after.write = what.urgent;
 
     detail::IndexShard& shard = index_.shard(hash);
@@ -300,7 +301,7 @@ inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const
                       record.raw_size <= limits.max_value_size;
     Attempt attempt;
     attempt.storable = fits && wall() < std::max(record.expires, record.stale_until);
-    const std::uint64_t hash = hash_of(record.key);
+    const std::uint64_t hash = log_.hash_of(record.key);
     for (;;) {
         const Appended appended = append(record, hash, expected, attempt, after);
         switch (appended) {
@@ -329,7 +330,7 @@ inline TierStatus DiskTier::store_when(const RecordView& record, WriteCondition 
     using Kind = WriteCondition::Kind;
     if (condition.kind == Kind::always) return *store(record, nullptr, after);
     for (;;) {
-        const Seen seen = look(hash_of(record.key));
+        const Seen seen = look(log_.hash_of(record.key));
         const Examined examined = examine(seen, record.key, wall());
         const bool there = examined.verdict == Verdict::live;
         if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
@@ -374,11 +375,11 @@ inline std::vector<TierStatus> DiskTier::write_many(std::span<const RecordView> 
 inline TierStatus DiskTier::remove(std::string_view key) {
     return guarded(key, true, [&] {
         if (through_ && log_.broken()) log_.write_now();
-        const std::uint64_t hash = hash_of(key);
+        const std::uint64_t hash = log_.hash_of(key);
         const std::uint64_t tag = detail::DiskIndex::tag(hash);
         detail::IndexShard& shard = index_.shard(hash);
         for (bool done = false;;) {
-            const Seen seen = look(hash);
+            Seen seen = look(hash);
             const Verdict verdict = examine(seen, key, wall()).verdict;
             if (!seen.location || verdict == Verdict::foreign)
                 return log_.stranded() ? TierStatus::unavailable : TierStatus::miss;
@@ -392,6 +393,8 @@ inline TierStatus DiskTier::remove(std::string_view key) {
                 }
             }
             if (done) {
+                // Whoever holds a segment keeps its space taken, and the write that follows may need it.
+                seen = {};
                 Aftermath after;
                 after.killed = true;
                 after.durable = placed.durable;
@@ -409,8 +412,8 @@ inline TierStatus DiskTier::change_lifetime(std::string_view key, std::uint64_t 
                                             WallTime stale_until) {
     return guarded(key, false, [&] {
         for (;;) {
-            const Seen seen = look(hash_of(key));
-            const Examined examined = examine(seen, key, wall());
+            Seen seen = look(log_.hash_of(key));
+            Examined examined = examine(seen, key, wall());
             if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
             if (examined.verdict != Verdict::live || examined.record.stamp != stamp)
                 return TierStatus::refused;
@@ -420,6 +423,8 @@ inline TierStatus DiskTier::change_lifetime(std::string_view key, std::uint64_t 
             Aftermath after;
             const auto status = store(record, &seen, after);
             if (!status) continue;
+            examined = {};  // as in `remove`
+            seen = {};
             const bool ended = wall() >= std::max(expires, stale_until);  // a lifetime of nothing is an end
             return finish(ended && *status == TierStatus::rejected ? TierStatus::ok : *status, after);
         }

@@ -11,11 +11,6 @@ inline std::shared_ptr<Segment> DiskLog::oldest() const {
     return segments_.empty() ? nullptr : segments_.front();
 }
 
-inline bool DiskLog::holds(const std::shared_ptr<Segment>& segment) const {
-    const std::lock_guard lock(mutex_);
-    return table_[segment->slot()] == segment;
-}
-
 inline std::uint64_t DiskLog::lowest_sequence() const {
     const std::lock_guard lock(mutex_);
     std::uint64_t lowest = next_sequence_;

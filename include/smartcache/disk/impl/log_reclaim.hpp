@@ -51,7 +51,9 @@ inline std::vector<DiskLog::Victim> DiskLog::droppable(WallTime now) const {
 /// Appends what must survive `chosen` and arranges that it is dropped once that is written.
 /// @return false: it must stay for now
 inline bool DiskLog::begin_reclaim(const Victim& chosen, WallTime now) {
-    Segment& segment = *chosen.segment;
+    const std::shared_ptr<Segment> held = chosen.segment.lock();
+    if (!held || table_[held->slot()] != held) return false;  // gone meanwhile
+    Segment& segment = *held;
     const bool is_oldest = chosen.lowest_older == std::numeric_limits<std::uint64_t>::max();
     std::vector<std::pair<FrameEntry, Location>> saved;
     std::vector<FrameHeader> kills;
@@ -73,13 +75,13 @@ inline bool DiskLog::begin_reclaim(const Victim& chosen, WallTime now) {
         kills.push_back({kind, 0, entry.sequence, entry.hash});
     };
     const bool complete = segment.for_each_frame(look);
-    if (!is_oldest && (!complete || kills.size() * frame_header_size > segment.written() / 2)) return false;
+    if (!is_oldest && (!complete || kills.size() * kill_frame_size > segment.written() / 2)) return false;
     if (chosen.keep == Keep::all) {
         const std::lock_guard lock(mutex_);
         if (credit_ < static_cast<std::int64_t>(cost)) return false;
     }
 
-    reclaim_ = Reclaim{chosen.segment, {}, std::numeric_limits<std::uint64_t>::max(), false};
+    reclaim_ = Reclaim{held, {}, std::numeric_limits<std::uint64_t>::max(), false};
     reclaim_.moves.reserve(saved.size());
     bool all = true;
     for (const auto& [entry, from] : saved) all = all && move_record(entry, segment, from);
@@ -146,11 +148,11 @@ inline bool DiskLog::move_record(const FrameEntry& entry, Segment& victim, const
 inline bool DiskLog::append_again(const FrameHeader& kill) {
     const std::lock_guard lock(mutex_);
     if (broken_) return false;
-    Chunk* const chunk = room_for(frame_header_size);
+    Chunk* const chunk = room_for(kill_frame_size);
     if (chunk == nullptr || !sequence_fits(kill.sequence, chunk->segment->header().first_sequence))
         return false;
     (void)put_frame(*chunk, kill, {});
-    credit_ -= static_cast<std::int64_t>(frame_header_size);
+    credit_ -= static_cast<std::int64_t>(kill_frame_size);
     return true;
 }
 
@@ -191,7 +193,7 @@ inline void DiskLog::drop_dead_segments() {
     (void)finish_reclaim();
     const WallTime now = time.wall();
     for (const Victim& victim : droppable(now)) {
-        if (victim.keep != Keep::nothing || !holds(victim.segment)) continue;
+        if (victim.keep != Keep::nothing) continue;
         if (begin_reclaim(victim, now) && !write_queue(true, no_deadline)) return;
     }
     cleared_.forget_below(lowest_sequence());

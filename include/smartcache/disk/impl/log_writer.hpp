@@ -64,7 +64,7 @@ inline bool DiskLog::make_journal_room() noexcept {
 }
 
 inline bool DiskLog::wait_for_queue(std::uint64_t record_bytes, Duration timeout) {
-    const std::uint64_t size = frame_size(record_bytes);
+    const std::uint64_t size = frame_size(FrameKind::record, record_bytes);
     Lock lock(mutex_);
     hurry_ = true;
     wake_.notify_all();
@@ -280,14 +280,16 @@ inline void DiskLog::forget_unwritten() noexcept {
 inline void DiskLog::forget_records(const Chunk& chunk) noexcept {
     const Segment& segment = *chunk.segment;
     std::size_t at = chunk.begin == 0 ? segment_header_size : 0;
+    std::size_t records = 0;
     while (at < chunk.size) {
-        const auto header = parse_frame_header(chunk.data.get() + at, segment.header());
+        const auto header = parse_frame_header({chunk.data.get() + at, chunk.size - at}, segment.header());
         if (!header) break;
-        const Location here{segment.slot(), static_cast<std::uint32_t>(chunk.begin + at), 0};
-        at += static_cast<std::size_t>(frame_size(header->length));
+        const Location here{segment.slot(), static_cast<std::uint32_t>(chunk.begin + at)};
+        at += static_cast<std::size_t>(frame_size(header->kind, header->length));
         if (header->kind != FrameKind::record) continue;
-        IndexShard& shard = index.shard(header->hash);
-        const std::uint64_t tag = DiskIndex::tag(header->hash);
+        const std::uint64_t hash = chunk.hashes[records++];
+        IndexShard& shard = index.shard(hash);
+        const std::uint64_t tag = DiskIndex::tag(hash);
         const std::lock_guard lock(shard.mutex);
         const auto known = shard.find(tag);
         if (!known || !known->same_place(here)) continue;
@@ -323,9 +325,9 @@ inline void DiskLog::try_recover(bool at_once) {
     }
     {
         const std::lock_guard lock(mutex_);
-        begin_segment(frame_header_size);
+        begin_segment(kill_frame_size);
         active_->footer.prepare();
-        open_chunk(frame_header_size);
+        open_chunk(kill_frame_size);
         if (!queue_carried()) return;
     }
     if (!write_queue(true, std::chrono::steady_clock::time_point::max())) return;
@@ -342,7 +344,7 @@ inline void DiskLog::try_recover(bool at_once) {
 /// With mutex_. @return false: there is not room for all of them
 inline bool DiskLog::queue_carried() {
     while (!carry_.empty()) {
-        Chunk* const chunk = room_for(frame_header_size);
+        Chunk* const chunk = room_for(kill_frame_size);
         if (chunk == nullptr) return false;
         chunk->kills.push_back(carry_.back());
         (void)put_frame(*chunk, carry_.back(), {});
