@@ -2,10 +2,11 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -102,13 +103,58 @@ inline std::uint64_t disk_usage(const std::filesystem::path& path) {
     return sum;
 }
 
+/// What `du` says of the directory, itself included; nullopt when files came or went while this looked. Then the
+/// sum would be of files that were never there together.
+inline std::optional<std::uint64_t> steady_disk_usage(const std::filesystem::path& path) {
+    const auto names = [&path] {
+        std::vector<std::string> found;
+        std::error_code ignored;
+        for (const auto& entry : std::filesystem::directory_iterator(path, ignored))
+            found.push_back(entry.path().filename().string());
+        std::sort(found.begin(), found.end());
+        return found;
+    };
+    const auto before = names();
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+    std::uint64_t sum = static_cast<std::uint64_t>(status.st_blocks) * 512;
+    for (const std::string& name : before) {
+        if (::stat((path / name).c_str(), &status) != 0) return std::nullopt;
+        sum += std::max(static_cast<std::uint64_t>(status.st_size),
+                        static_cast<std::uint64_t>(status.st_blocks) * 512);
+    }
+    return names() == before ? std::optional(sum) : std::nullopt;
+}
+
+/// Random numbers that are the same in every run with the same seed.
+class Dice {
+  public:
+    explicit Dice(std::uint64_t seed) : state_(seed * 0x9E37'79B9'7F4A'7C15U + 1) {}
+    std::uint64_t next() {
+        state_ = state_ * 6364136223846793005U + 1442695040888963407U;
+        return state_ >> 33U;
+    }
+    std::size_t below(std::size_t bound) { return static_cast<std::size_t>(next() % bound); }
+    bool one_in(std::size_t bound) { return below(bound) == 0; }
+
+  private:
+    std::uint64_t state_;
+};
+
+/// How long a test runs: `usual`, unless the environment says otherwise.
+inline std::uint64_t from_environment(const char* name, std::uint64_t usual) {
+    const char* const wanted = std::getenv(name);
+    return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : usual;
+}
+
 using Bytes = std::vector<std::byte>;
 
 inline Bytes read_bytes(const std::filesystem::path& path) {
+    Bytes bytes(static_cast<std::size_t>(std::filesystem::file_size(path)));
     std::ifstream file(path, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    const auto view = sc::as_byte_view(text);
-    return {view.begin(), view.end()};
+    file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    bytes.resize(static_cast<std::size_t>(file.gcount()));
+    return bytes;
 }
 
 inline void write_bytes(const std::filesystem::path& path, sc::ByteView bytes) {
