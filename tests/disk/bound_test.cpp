@@ -1,6 +1,11 @@
 // The bound on disk space, and what goes to keep it.
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <exception>
 #include <string>
 #include <thread>
 
@@ -11,6 +16,50 @@
 
 using namespace smartcache_test;
 using sc::TierStatus;
+
+namespace {
+
+/// Writes and erases of all sizes, from nothing to a third of the smallest store.
+void churn_once(DiskFixture& disk, Dice& dice) {
+    const std::string key = "k" + std::to_string(dice.below(400));
+    if (dice.one_in(10)) {
+        (void)disk.erase(key);
+    } else {
+        const std::size_t size = dice.one_in(97) ? 200'000 + dice.below(150'000) : dice.below(4000);
+        (void)disk.set(key, value_of(key, 1, size));
+    }
+}
+
+/// Looks at the disk usage all the time, in a thread of its own.
+class Sampler {
+  public:
+    explicit Sampler(const std::filesystem::path& path) : path_(path), thread_([this] { run(); }) {}
+    ~Sampler() { stop(); }
+    Sampler(const Sampler&) = delete;
+    Sampler& operator=(const Sampler&) = delete;
+
+    void stop() {
+        stopping_ = true;
+        if (thread_.joinable()) thread_.join();
+    }
+    std::atomic<std::uint64_t> samples{0};
+    std::atomic<std::uint64_t> most{0};
+
+  private:
+    void run() {
+        while (!stopping_) {
+            const auto used = steady_disk_usage(path_);
+            if (!used) continue;
+            ++samples;
+            most = std::max<std::uint64_t>(most, *used);
+        }
+    }
+    const std::filesystem::path path_;
+    std::atomic<bool> stopping_{false};
+    std::thread thread_;
+};
+
+}  // namespace
 
 TEST_CASE("the files never take more than max_size during a churn of all sizes", "[disk][bound]") {
     DiskFixture disk;
@@ -45,6 +94,112 @@ TEST_CASE("the files never take more than max_size during a churn of all sizes",
         if (const auto value = disk.get(key)) CHECK(version_in(key, *value) == 1);
     }
     CHECK(disk.tier->stats().corrupt == 0);
+}
+
+TEST_CASE("the files never take more than max_size while maintenance, clears and restarts go on as well",
+          "[disk][bound][threads]") {
+    DiskFixture disk;
+    disk.options.write = GENERATE(sc::WriteMode::behind, sc::WriteMode::through);
+    disk.tuning.retry = sc::Duration(1);
+    disk.name_space = "mine";
+    std::uint64_t evictions = 0;
+    std::uint64_t most = 0;
+    Dice dice(5);
+    // Lower at each restart but the third, so that what is there must go at once.
+    for (const std::uint64_t size : {3U << 20U, 2U << 20U, 5U << 19U, 1U << 20U}) {
+        disk.options.max_size = size;
+        disk.open();
+        REQUIRE(disk_usage(disk.options.path) <= size);
+        Sampler sampler(disk.options.path);
+        std::atomic<bool> stop{false};
+        std::thread keeper([&] {
+            const std::string other = sc::physical_key("other", "k");
+            sc::RecordView record;
+            record.key = other;
+            record.created = disk.clock.wall();
+            record.expires = record.created + 1h;
+            for (int turn = 1; !stop; ++turn) {
+                (void)disk.tier->run_maintenance();
+                (void)disk.tier->write(record);
+                if (turn % 8 == 0) (void)disk.tier->clear("other");
+                if (turn % 64 == 0) (void)disk.tier->clear("mine");
+                (void)disk.tier->probe();
+            }
+        });
+        for (int i = 0; i < 1200; ++i) {
+            churn_once(disk, dice);
+            if (dice.one_in(8)) (void)disk.get("k" + std::to_string(dice.below(400)));
+            if (i % 20 == 0) (void)disk.tier->flush(60s);  // else a slow machine rejects more than it stores
+        }
+        stop = true;
+        keeper.join();
+        // Once more without clears, so that the store does fill up.
+        for (int i = 0; i < 1200; ++i) {
+            churn_once(disk, dice);
+            if (i % 20 == 0) (void)disk.tier->flush(60s);
+        }
+        while (sampler.samples == 0) std::this_thread::yield();
+        sampler.stop();
+        REQUIRE(sampler.most <= size);
+        most = std::max<std::uint64_t>(most, sampler.most * 100 / size);
+        REQUIRE(disk.tier->stats().bytes <= size);
+        CHECK(disk.tier->stats().corrupt == 0);
+        evictions += disk.tier->stats().evictions;
+        disk.close();
+        REQUIRE(disk_usage(disk.options.path) <= size);
+    }
+    CHECK(evictions > 1000);  // segments did turn over
+    CHECK(most > 75);         // and the space is used
+}
+
+TEST_CASE("neither what a killed process leaves nor what the next one makes of it takes more than max_size",
+          "[disk][bound][crash]") {
+    DiskFixture disk;
+    disk.options.write = GENERATE(sc::WriteMode::behind, sc::WriteMode::through);
+    Dice dice(6);
+    std::uint64_t most = 0;
+    for (unsigned round = 0; round < 12; ++round) {
+        // A killed process leaves its reserved blocks behind; the next one may have less to spend.
+        disk.options.max_size = std::uint64_t{1 + round * 2 % 3} << 20U;
+        int ready[2];
+        REQUIRE(::pipe(ready) == 0);
+        const pid_t child = ::fork();  // this process has no other threads
+        REQUIRE(child >= 0);
+        if (child == 0) {
+            try {
+                disk.open();
+                for (int i = 0;; ++i) {
+                    churn_once(disk, dice);
+                    if (i % 20 == 0) (void)disk.tier->flush(60s);
+                    if (i == 800 && ::write(ready[1], "", 1) != 1) ::_exit(1);
+                }
+            } catch (const std::exception&) {
+                ::_exit(2);
+            }
+        }
+        (void)::close(ready[1]);
+        char byte = 0;
+        CHECK(::read(ready[0], &byte, 1) == 1);
+        (void)::close(ready[0]);
+        for (std::size_t moment = dice.below(20'000); moment > 0; --moment) std::this_thread::yield();
+        ::kill(child, SIGKILL);
+        int status = 0;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        REQUIRE(WIFSIGNALED(status));
+        REQUIRE(disk_usage(disk.options.path) <= disk.options.max_size);
+        most = std::max(most, disk_usage(disk.options.path) * 100 / disk.options.max_size);
+        if (round % 2 == 0) disk.options.max_size = 1U << 20U;
+        INFO("round " << round);
+        disk.open();
+        REQUIRE(disk_usage(disk.options.path) <= disk.options.max_size);
+        for (int i = 0; i < 60; ++i) {
+            churn_once(disk, dice);
+            REQUIRE(disk_usage(disk.options.path) <= disk.options.max_size);
+        }
+        CHECK(disk.tier->stats().corrupt == 0);
+        disk.close();
+    }
+    CHECK(most > 75);
 }
 
 TEST_CASE("the oldest records go first and are counted as evicted", "[disk][bound]") {
