@@ -158,9 +158,9 @@ TEST_CASE("neither what a killed process leaves nor what the next one makes of i
     disk.options.write = GENERATE(sc::WriteMode::behind, sc::WriteMode::through);
     Dice dice(6);
     std::uint64_t most = 0;
-    for (int round = 0; round < 12; ++round) {
+    for (unsigned round = 0; round < 12; ++round) {
         // A killed process leaves its reserved blocks behind; the next one may have less to spend.
-        disk.options.max_size = std::uint64_t{1 + (round * 2U) % 3} << 20U;
+        disk.options.max_size = std::uint64_t{1 + round * 2 % 3} << 20U;
         int ready[2];
         REQUIRE(::pipe(ready) == 0);
         const pid_t child = ::fork();  // this process has no other threads
@@ -286,4 +286,47 @@ TEST_CASE("an erased key stays erased through any number of evictions and restar
             REQUIRE_FALSE(disk.get("k" + std::to_string(earlier)));
     }
     CHECK(disk.segments().front().filename() != "00000001.seg");  // so segments did turn over
+}
+
+TEST_CASE("maintenance that has to write the queue costs no more of the store than the queue needs",
+          "[disk][maintenance][bound]") {
+    DiskFixture disk(TempDir::On::memory);
+    disk.tuning.window = 1h;  // the writer leaves what is queued where it is
+    disk.open();
+    // The first segment lives on by one record; the second is dead, and what it killed in the first must be carried.
+    const auto fill = [&](const std::string& name, int count) {
+        for (int i = 0; i < count; ++i)
+            REQUIRE(disk.set(name + std::to_string(i), value_of(name, 1, 2000)) == TierStatus::ok);
+        REQUIRE(disk.tier->flush(60s));
+    };
+    fill("alive", 1);
+    fill("dead", 30);
+    fill("dead", 31);
+    for (int i = 0; i < 31; ++i) disk.erase("dead" + std::to_string(i));
+    REQUIRE(disk.tier->flush(60s));
+    int count = 0;
+    while (disk.tier->stats().bytes + 70'000 < disk.options.max_size)
+        fill("new" + std::to_string(count++) + "-", 1);
+    REQUIRE(disk.tier->stats().evictions == 0);
+    const std::uint64_t before = disk.tier->stats().entries;
+    REQUIRE(before > 300);
+    for (int i = 0; i < 40; ++i)
+        REQUIRE(disk.set("more" + std::to_string(i), value_of("more", 1, 2000)) == TierStatus::ok);
+    (void)disk.tier->run_maintenance();
+    CHECK(disk.tier->stats().errors == 0);
+    CHECK(disk.tier->stats().entries > before - 100);
+    CHECK(disk.set("after", "value") == TierStatus::ok);
+}
+
+TEST_CASE("a record whose new lifetime needs the room of the old one takes no other's", "[disk][bound]") {
+    DiskFixture disk(TempDir::On::memory);
+    disk.options.write = GENERATE(sc::WriteMode::through, sc::WriteMode::behind);
+    disk.open();
+    REQUIRE(disk.set("first", value_of("first", 1, 400'000)) == TierStatus::ok);
+    const std::uint64_t version = disk.stamp;
+    REQUIRE(disk.set("other", value_of("other", 1, 400'000)) == TierStatus::ok);
+    const sc::WallTime end = disk.clock.wall() + 2h;
+    REQUIRE(disk.tier->change_lifetime(sc::physical_key("", "first"), version, end, end) == TierStatus::ok);
+    CHECK((disk.get("first") == value_of("first", 1, 400'000)));
+    CHECK((disk.get("other") == value_of("other", 1, 400'000)));
 }

@@ -96,7 +96,6 @@ struct CrashFixture : DiskFixture {
     }
 
     const Way way;
-    const bool maintains = !way.turnover;
     sc::WallTime base{};
 };
 
@@ -108,9 +107,9 @@ class Worker {
     [[noreturn]] void run(bool maintenance_beside) {
         disk_.open();
         std::thread maintenance;
-        if (maintenance_beside && disk_.maintains)
+        if (maintenance_beside)
             maintenance = std::thread([this] {
-                for (;;) maintain();
+                for (;;) (void)disk_.tier->run_maintenance();
             });
         for (;;) {
             step();
@@ -135,7 +134,7 @@ class Worker {
         else if (kind < 96)
             read(i);
         else if (kind < 98)
-            maintain();
+            (void)disk_.tier->run_maintenance();
         else if (dice_.one_in(5))
             clear();
         if (!disk_.way.behind || dice_.one_in(30)) {  // what has left the queue survives
@@ -146,9 +145,6 @@ class Worker {
         if (dice_.one_in(16)) told_.evictions = disk_.tier->stats().evictions;
     }
 
-    void maintain() {
-        if (disk_.maintains) (void)disk_.tier->run_maintenance();
-    }
     std::uint64_t begin(std::size_t i) {
         told_.must_be_there[i] = stored_[i] = false;
         return told_.next_version++;

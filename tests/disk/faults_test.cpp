@@ -285,6 +285,57 @@ TEST_CASE("an error while opening never brings an old value back, and passes wit
     let_each_call_of_opening_fail(store);
 }
 
+TEST_CASE(
+    "an error while opening never brings an old value back, also when the journal knows nothing of it any "
+    "more",
+    "[disk][faults][R20]") {
+    OldVersions store(GENERATE(sc::DiskIo::mmap, sc::DiskIo::pread));
+    store.close();
+    std::filesystem::remove(store.options.path / "KILLS");  // as after some thousands of other kills
+    store.open();
+    let_each_call_of_opening_fail(store);
+}
+
+TEST_CASE("flush does not call written what could not be written", "[disk][faults]") {
+    FaultyIo io;
+    DiskFixture disk;
+    disk.tuning.io = &io;
+    disk.tuning.retry = 1h;
+    disk.context.background = GENERATE(true, false);
+    io.fail_only("pwrite");
+    disk.open();
+    REQUIRE(disk.tier->flush(60s));
+    io.fail_next(FaultyIo::for_ever);
+    (void)disk.set("k", "v");
+    CHECK_FALSE(disk.tier->flush(50ms));
+    io.heal();
+    disk.close();
+}
+
+TEST_CASE("with Durability::power_loss a write or erase that could not be synced is not reported as done",
+          "[disk][faults]") {
+    FaultyIo io;
+    DiskFixture disk;
+    disk.options.write = sc::WriteMode::through;
+    disk.options.durability = sc::Durability::power_loss;
+    disk.tuning.io = &io;
+    disk.tuning.retry = 1h;
+    disk.open();
+    REQUIRE(disk.set("k", "old") == TierStatus::ok);
+    REQUIRE(disk.set("erased", "old") == TierStatus::ok);
+    io.fail_only("fdatasync");
+    io.fail_next(FaultyIo::for_ever);
+    if (GENERATE(true, false)) {
+        CHECK(disk.set("k", "new") == TierStatus::unavailable);
+        CHECK(disk.get("k").value_or("nothing") != "old");
+    } else {
+        CHECK(disk.erase("erased") == TierStatus::unavailable);
+        CHECK_FALSE(disk.get("erased"));
+    }
+    io.heal();
+    disk.close();
+}
+
 TEST_CASE("a full file system costs the oldest segment, not the write", "[disk][faults]") {
     FaultyIo io;
     DiskFixture disk;

@@ -113,8 +113,9 @@ class Model : DiskFixture {
 
     static std::string key_name(std::size_t i) { return "k" + std::to_string(i); }
     std::string some_key() {
-        return sc::physical_key(name_spaces[dice_.below(name_spaces.size())],
-                                key_name(dice_.below(keys_each)));
+        const std::string& space =
+            name_spaces[dice_.below(name_spaces.size())];  // in this order with any compiler
+        return sc::physical_key(space, key_name(dice_.below(keys_each)));
     }
     std::uint64_t some_size() {
         constexpr std::array<std::uint64_t, 3> tiny{1U << 20U, (3U << 19U) + 4321U, 5U << 19U};
@@ -320,9 +321,10 @@ TEST_CASE("whatever is done in whatever order, a hit is the current record and a
     }
     // The comparison did compare something, and the tiny store did turn over.
     CAPTURE(hits, evictions, conditions_held);
-    CHECK(hits > 500);
-    CHECK(conditions_held > 300);
-    CHECK((evictions > 50) == !setup.roomy);
+    CHECK(hits > 100 * seeds);
+    CHECK(conditions_held > 50 * seeds);
+    CHECK((evictions > 10 * seeds) == !setup.roomy);
+    if (setup.roomy) CHECK(evictions == 0);
 }
 
 TEST_CASE(

@@ -346,3 +346,35 @@ TEST_CASE("a store of this format that was written long ago is read", "[disk][re
     CHECK_FALSE(disk.get("a"));
     CHECK(disk.tier->stats().corrupt == 0);
 }
+
+TEST_CASE("a kill is not dropped for a newer value that a crash can still lose",
+          "[disk][recovery][crash][R20]") {
+    DiskFixture disk(TempDir::On::memory);
+    disk.options.max_size = 4U << 20U;
+    disk.tuning.window = 1h;  // what is queued stays queued
+    disk.open();
+    const auto fill = [&disk] {  // more than a segment
+        for (int i = 0; i < 40; ++i) disk.set("dead" + std::to_string(i), value_of("dead", 1, 2000));
+        REQUIRE(disk.tier->flush(60s));
+    };
+    disk.set("k", value_of("k", 1));
+    disk.set("alive", "v");  // keeps the first segment
+    fill();
+    disk.erase("k");
+    fill();                           // in one segment with the tombstone of "k"
+    fill();                           // in which nothing is alive now
+    for (int i = 0; i < 3000; ++i) {  // until the journal has long forgotten "k"
+        disk.set("x", "v");
+        if (i % 100 == 0) REQUIRE(disk.tier->flush(60s));
+    }
+    REQUIRE(disk.tier->flush(60s));
+    disk.set("k", value_of("k", 2));  // queued
+    (void)disk.tier->run_maintenance();
+    const Snapshot left_by_kill(disk.options.path);
+    disk.close();
+    left_by_kill.restore();
+    disk.open();
+    const auto value = disk.get("k");
+    CHECK((!value || version_in("k", *value) == 2));
+    CHECK(disk.get("alive") == "v");
+}

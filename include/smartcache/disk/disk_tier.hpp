@@ -102,6 +102,7 @@ class DiskTier final : public Tier {
     /// Frees the space at once when the directory holds nothing but this namespace; else the records are dead
     /// at once and their space comes back by maintenance and eviction.
     TierStatus clear(std::string_view name_space) override;
+    /// @return false: not within `timeout`, or records were given up, after an error, since the last call
     bool flush(Duration timeout) override;
     /// Writes the queue, removes expired and cleared records from the index and drops segments in which nothing is alive.
     std::size_t run_maintenance() override;

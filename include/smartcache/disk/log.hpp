@@ -159,7 +159,8 @@ class DiskLog {
     [[nodiscard]] bool make_journal_room() noexcept;
     /// Waits until a record of that size can be queued. @return false: not within `timeout`
     [[nodiscard]] bool wait_for_queue(std::uint64_t record_bytes, Duration timeout);
-    /// Waits until everything appended before has been written. @return false: not within `timeout`, or it was given up
+    /// Waits until everything appended before has been written.
+    /// @return false: not within `timeout`, or something was given up since the last time
     [[nodiscard]] bool flush(Duration timeout);
     /// Ends the writer thread and writes the rest, for at most `timeout`.
     void close(Duration timeout) noexcept;
@@ -314,9 +315,10 @@ class DiskLog {
     std::uint64_t last_namespace_ = 0;
     bool broken_ = false;
     std::chrono::steady_clock::time_point retry_at_{};
-    std::vector<FrameHeader> carry_;  // kills to be written when the log works again; at most kill_slots
-    std::uint64_t given_up_ = 0;      // how often a queue was
-    std::int64_t credit_ = 0;         // bytes that may be appended to move and carry
+    std::vector<FrameHeader> carry_;   // kills to be written when the log works again; at most kill_slots
+    std::uint64_t given_up_ = 0;       // how often a queue was
+    std::uint64_t lost_reported_ = 0;  // of those, what flush has told
+    std::int64_t credit_ = 0;          // bytes that may be appended to move and carry
     bool stopping_ = false;
     bool idle_ = false;   // the writer waits for anything to do
     bool hurry_ = false;  // do not wait for a chunk to fill up, write all

@@ -344,6 +344,7 @@ inline TierStatus DiskTier::store_when(const RecordView& record, WriteCondition 
 inline TierStatus DiskTier::finish(TierStatus status, const Aftermath& after) {
     const bool must_sync = after.killed && log_.settings.sync;
     if (through_ || after.write || must_sync || !after.durable) log_.write_now();
+    if (must_sync && log_.broken()) return TierStatus::unavailable;  // whether the kill lasts, nobody knows
     if (!after.durable && log_.broken() && !log_.invalidate()) return TierStatus::unavailable;
     if (status == TierStatus::ok && after.segment && after.segment->written() < after.end)
         return TierStatus::unavailable;

@@ -73,22 +73,20 @@ inline bool DiskLog::wait_for_queue(std::uint64_t record_bytes, Duration timeout
 }
 
 inline bool DiskLog::flush(Duration timeout) {
-    if (!writer_.joinable()) {
-        Lock lock(mutex_);
-        const std::uint64_t lost = given_up_;
-        lock.unlock();
-        write_now();
-        lock.lock();
-        return carry_.empty() && given_up_ == lost;
-    }
+    if (!writer_.joinable()) write_now();
     Lock lock(mutex_);
     const std::uint64_t target = position_;
-    const std::uint64_t lost = given_up_;
-    hurry_ = true;
-    wake_.notify_all();
-    return progress_.wait_for(lock, std::min(timeout, longest_wait), [&] {
-        return given_up_ != lost || (written_ >= target && carry_.empty());
-    }) && given_up_ == lost;
+    const auto lost = [this] { return given_up_ != lost_reported_; };
+    bool done = carry_.empty() && written_ >= target;
+    if (!done && writer_.joinable()) {
+        hurry_ = true;
+        wake_.notify_all();
+        done = progress_.wait_for(lock, std::min(timeout, longest_wait),
+                                  [&] { return lost() || (written_ >= target && carry_.empty()); });
+    }
+    done = done && !lost();
+    lost_reported_ = given_up_;
+    return done;
 }
 
 /// Everything that takes the writer's role comes through here.
