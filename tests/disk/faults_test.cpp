@@ -470,3 +470,32 @@ TEST_CASE("segments that somebody removes are no error until they are needed", "
     CHECK(disk.get("n39"));
     CHECK(disk_usage(disk.options.path) <= disk.options.max_size);
 }
+
+TEST_CASE("a segment that the device cannot read is asked once, then its records are misses",
+          "[disk][faults]") {
+    FaultyIo io;
+    DiskFixture disk;
+    disk.options.write = sc::WriteMode::through;
+    disk.options.io = sc::DiskIo::pread;
+    disk.tuning.io = &io;
+    disk.open();
+    REQUIRE(disk.set("a", "value") == TierStatus::ok);
+    REQUIRE(disk.set("b", "value") == TierStatus::ok);
+    io.fail_only("pread");
+    io.fail_next(FaultyIo::for_ever);
+    CHECK_FALSE(disk.get("a"));
+    CHECK(disk.status == TierStatus::unavailable);
+    const int calls = io.calls;
+    for (const char* key : {"a", "b"}) {
+        CHECK_FALSE(disk.get(key));
+        CHECK(disk.status == TierStatus::miss);
+    }
+    CHECK(io.calls == calls);
+    CHECK(disk.tier->stats().errors == 1);
+    io.heal();
+    CHECK(disk.erase("a") != TierStatus::unavailable);
+    disk.reopen();  // another chance: the device may have been replaced
+    CHECK_FALSE(disk.get("a"));
+    CHECK(disk.get("b") == "value");
+    disk.close();
+}

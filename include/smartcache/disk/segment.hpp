@@ -268,6 +268,8 @@ class Segment : public std::enable_shared_from_this<Segment> {
     bool created_ = false;
     bool sealed_ = false;
     std::uint64_t footer_size_ = 0;
+    /// The device could not give a piece of it: it is not asked again, because each attempt may take seconds.
+    mutable std::atomic<bool> unreadable_{false};
     std::atomic<std::uint64_t> written_{0};
     mutable std::mutex pending_mutex_;
     std::vector<std::shared_ptr<const Chunk>> pending_;
@@ -291,6 +293,7 @@ inline FrameRead Segment::read(std::uint64_t offset) const {
         end = written();  // it was written between the two looks, or its write failed
         if (offset >= end) return {};
     }
+    if (unreadable_.load(std::memory_order_relaxed)) return {};
     FrameRead frame = mapping_ != nullptr
                           ? parse({mapping_ + offset,
                                    static_cast<std::size_t>(std::min(end, std::uint64_t{mapped_}) - offset)})
@@ -305,7 +308,10 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
     std::size_t got = 0;
     FrameRead frame;
     frame.outcome = FrameRead::Outcome::failed;
-    if (read_fully(io_, file_.get(), bytes, offset, got) != 0) return frame;
+    if (const int error = read_fully(io_, file_.get(), bytes, offset, got)) {
+        if (error == EIO) unreadable_.store(true, std::memory_order_relaxed);
+        return frame;
+    }
     frame.outcome = FrameRead::Outcome::damaged;
     const auto header = parse_frame_header(ByteView(bytes).first(got), header_);
     if (!header || (header->kind == FrameKind::record && header->length > end - offset - record_header_size))
