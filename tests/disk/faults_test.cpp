@@ -471,13 +471,14 @@ TEST_CASE("segments that somebody removes are no error until they are needed", "
     CHECK(disk_usage(disk.options.path) <= disk.options.max_size);
 }
 
-TEST_CASE("a segment that the device cannot read is asked once, then its records are misses",
+TEST_CASE("a segment that the device cannot read is not asked again for a while: its records are misses",
           "[disk][faults]") {
     FaultyIo io;
     DiskFixture disk;
     disk.options.write = sc::WriteMode::through;
     disk.options.io = sc::DiskIo::pread;
     disk.tuning.io = &io;
+    disk.tuning.retry = 1h;
     disk.open();
     REQUIRE(disk.set("a", "value") == TierStatus::ok);
     REQUIRE(disk.set("b", "value") == TierStatus::ok);

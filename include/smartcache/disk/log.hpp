@@ -75,10 +75,10 @@ struct DiskLogSettings {
     std::uint64_t queue_bytes = 0;  ///< most bytes that wait for the writer
     std::size_t chunk_bytes = 0;    ///< written with one call
     Duration window{0};             ///< how long the writer waits for a chunk to fill up
-    Duration retry{0};              ///< between attempts to write again after a failure
-    bool map = true;                ///< read through a mapping
-    bool durable_kills = true;      ///< kills survive kill -9
-    bool sync = false;              ///< fdatasync after each write
+    Duration retry{0};          ///< between attempts to write, or to read a segment, again after a failure
+    bool map = true;            ///< read through a mapping
+    bool durable_kills = true;  ///< kills survive kill -9
+    bool sync = false;          ///< fdatasync after each write
     std::uint64_t hash_mask = std::numeric_limits<std::uint64_t>::max();  ///< tests let keys collide
     bool bounded = true;  ///< refuse records when the queue is full; false: callers write themselves
 
@@ -452,7 +452,7 @@ inline void DiskLog::begin_segment(std::uint64_t size) {
                  round_up(segment_header_size + size + footer_entry_max + footer_trailer_size, 4096));
     const SegmentHeader header{next_id_, random_stamp() | 1U, next_sequence_};
     const std::uint16_t slot = free_slots_.back();
-    auto segment = std::make_shared<Segment>(io, space, header, slot, capacity);
+    auto segment = std::make_shared<Segment>(io, space, header, slot, capacity, settings.retry);
     segments_.push_back(segment);
     free_slots_.pop_back();
     ++next_id_;

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include <smartcache/core/clock.hpp>
 #include <smartcache/disk/footer.hpp>
 #include <smartcache/disk/format.hpp>
 #include <smartcache/disk/io.hpp>
@@ -124,12 +125,14 @@ struct FrameRead {
 /// time.
 class Segment : public std::enable_shared_from_this<Segment> {
   public:
-    Segment(Io& io, DiskSpace& space, const SegmentHeader& header, std::uint16_t slot, std::uint64_t capacity)
+    Segment(Io& io, DiskSpace& space, const SegmentHeader& header, std::uint16_t slot, std::uint64_t capacity,
+            Duration retry)
         : lowest_sequence(header.first_sequence),
           footer(header),
           header_(header),
           slot_(slot),
           capacity_(capacity),
+          retry_(retry),
           io_(io),
           space_(space) {}
 
@@ -258,6 +261,7 @@ class Segment : public std::enable_shared_from_this<Segment> {
     const SegmentHeader header_;
     const std::uint16_t slot_;
     const std::uint64_t capacity_;
+    const Duration retry_;
 
     Io& io_;
     DiskSpace& space_;
@@ -268,8 +272,8 @@ class Segment : public std::enable_shared_from_this<Segment> {
     bool created_ = false;
     bool sealed_ = false;
     std::uint64_t footer_size_ = 0;
-    /// The device could not give a piece of it: it is not asked again, because each attempt may take seconds.
-    mutable std::atomic<bool> unreadable_{false};
+    /// The device could not give a piece of it, and is not asked again before: each attempt may take seconds. 0: it could.
+    mutable std::atomic<std::chrono::steady_clock::rep> unreadable_until_{0};
     std::atomic<std::uint64_t> written_{0};
     mutable std::mutex pending_mutex_;
     std::vector<std::shared_ptr<const Chunk>> pending_;
@@ -293,7 +297,10 @@ inline FrameRead Segment::read(std::uint64_t offset) const {
         end = written();  // it was written between the two looks, or its write failed
         if (offset >= end) return {};
     }
-    if (unreadable_.load(std::memory_order_relaxed)) return {};
+    // relaxed: a time that orders nothing.
+    if (const auto until = unreadable_until_.load(std::memory_order_relaxed);
+        until != 0 && std::chrono::steady_clock::now().time_since_epoch().count() < until)
+        return {};
     FrameRead frame = mapping_ != nullptr
                           ? parse({mapping_ + offset,
                                    static_cast<std::size_t>(std::min(end, std::uint64_t{mapped_}) - offset)})
@@ -309,7 +316,9 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
     FrameRead frame;
     frame.outcome = FrameRead::Outcome::failed;
     if (const int error = read_fully(io_, file_.get(), bytes, offset, got)) {
-        if (error == EIO) unreadable_.store(true, std::memory_order_relaxed);
+        if (error == EIO)
+            unreadable_until_.store((std::chrono::steady_clock::now() + retry_).time_since_epoch().count(),
+                                    std::memory_order_relaxed);
         return frame;
     }
     frame.outcome = FrameRead::Outcome::damaged;

@@ -210,7 +210,7 @@ inline bool DiskLog::invalidate() noexcept {
 inline std::shared_ptr<Segment> DiskLog::adopt(const SegmentHeader& header, std::uint64_t capacity) {
     if (free_slots_.empty()) return nullptr;
     const std::uint16_t slot = free_slots_.back();
-    auto segment = std::make_shared<Segment>(io, space, header, slot, capacity);
+    auto segment = std::make_shared<Segment>(io, space, header, slot, capacity, settings.retry);
     segments_.push_back(segment);
     free_slots_.pop_back();
     table_[slot] = segment;
