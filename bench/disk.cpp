@@ -5,10 +5,10 @@
 //         --sizes 100,1024,16384,262144   bytes of the values (default)
 //         --stores SmartCache,RocksDB     default: all that were found
 //         --rows put,get,miss,overwrite,mix,reopen   default: all; every store is filled and read once anyway
-//         --rounds 3                      medians of so many
+//         --rounds 3                      medians, and the best, of so many
 //         --seconds 0.5                   that gets, misses and the mix last
 //         --scale 1                       of the data: 128 MiB of each size, but at most 500 000 values; SQLite at most
-//                                         100 000 and files 20 000, which favours them: more would take minutes
+//                                         50 000 and files 5000, which favours them: more would take minutes
 //
 // 24-byte keys in no order, incompressible values, everything in the page cache. Each store has a process of its own
 // in each round, and they take turns. The first and the last 8 bytes of each value that is read are compared; a wrong or
