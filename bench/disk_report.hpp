@@ -38,7 +38,7 @@ class DiskReport {
                     std::printf(" %12s", text(row.unit, figure(row.unit, found->second)).c_str());
                     const double times = advantage(row, store, figure);
                     if (times > 0)
-                        std::printf(" %7.2fx", times);
+                        std::printf(" %7.*fx", times < 0.1 ? 3 : 2, times);
                     else
                         std::printf("         ");
                 }
@@ -101,7 +101,7 @@ class DiskReport {
                 if (found == row.figures.end())
                     std::printf(" - |");
                 else if (times > 0)
-                    std::printf(" %.2fx |", times);
+                    std::printf(" %.*fx |", times < 0.1 ? 3 : 2, times);
                 else
                     std::printf(" %s |", text(row.unit, median(row.unit, found->second)).c_str());
             }
