@@ -11,9 +11,8 @@
 //                                         50 000 and files 5000, which favours them: more would take minutes
 //
 // 24-byte keys in no order, incompressible values, everything in the page cache. Each store has a process of its own
-// in each round, and they take turns. The first and the last 8 bytes of each value that is read are compared; a wrong or
-// a missing one ends the measurement.
-// disk_rivals.hpp tells what each store was told.
+// in each round, and they take turns. The two ends of each value that is read are compared; a wrong or a missing value
+// ends the measurement. disk_rivals.hpp tells what each store was told.
 
 #include <algorithm>
 #include <chrono>
@@ -164,11 +163,27 @@ Options parse(const std::vector<std::string>& words) {
     return options;
 }
 
+void say_what_is_missing() {
+#if !SMARTCACHE_BENCH_HAS_ROCKSDB
+    std::puts("without RocksDB: not installed (Debian: librocksdb-dev)");
+#endif
+#if !SMARTCACHE_BENCH_HAS_LMDB
+    std::puts("without LMDB: not installed (Debian: liblmdb-dev)");
+#endif
+#if !SMARTCACHE_BENCH_HAS_LEVELDB
+    std::puts("without LevelDB: not installed (Debian: libleveldb-dev)");
+#endif
+#if !SMARTCACHE_BENCH_HAS_SQLITE3
+    std::puts("without SQLite: not installed (Debian: libsqlite3-dev)");
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     try {
         const Options options = parse({argv + 1, argv + argc});
+        say_what_is_missing();
         bench::stop_when_interrupted();
         return Run(options).all();
     } catch (const std::exception& error) {
