@@ -4,16 +4,15 @@
 //     build/release/bench/disk [options]
 //         --sizes 100,1024,16384,262144   bytes of the values (default)
 //         --stores SmartCache,RocksDB     default: all that were found
-//         --rows put,get,miss,overwrite,mix,reopen   default: all; every store is filled and read once anyway
-//         --rounds 3                      medians of so many
+//         --rows put,get,miss,overwrite,mix,reopen   default: all; each store is filled and read once anyway
+//         --rounds 3                      medians, and the best, of so many
 //         --seconds 0.5                   that gets, misses and the mix last
 //         --scale 1                       of the data: 128 MiB of each size, but at most 500 000 values; SQLite at most
-//                                         100 000 and files 20 000, which favours them: more would take minutes
+//                                         50 000 and files 5000, which favours them: more would take minutes
 //
 // 24-byte keys in no order, incompressible values, everything in the page cache. Each store has a process of its own
-// in each round, and they take turns. The first and the last 8 bytes of each value that is read are compared; a wrong or
-// a missing one ends the measurement.
-// disk_rivals.hpp tells what each store was told.
+// in each round, and they take turns. The two ends of each value that is read are compared; a wrong or a missing value
+// ends the measurement. disk_rivals.hpp tells what each store was told.
 
 #include <algorithm>
 #include <chrono>
@@ -42,8 +41,10 @@ class Run {
     explicit Run(const Options& options) : options_(options) {}
 
     int all() {
+        const bool only_reopen = options_.rows == std::set<std::string>{"reopen"};
+        const std::vector<std::size_t> sizes = only_reopen ? std::vector<std::size_t>() : options_.sizes;
         for (std::size_t round = 0; round < options_.rounds && bench::interrupted == 0; ++round) {
-            for (const std::size_t size : options_.sizes) {
+            for (const std::size_t size : sizes) {
                 each_store([&]<class Store>(const Store*) { trial<Store>(size); });
             }
             if (options_.rows.contains("reopen"))
@@ -162,11 +163,27 @@ Options parse(const std::vector<std::string>& words) {
     return options;
 }
 
+void say_what_is_missing() {
+#if !SMARTCACHE_BENCH_HAS_ROCKSDB
+    std::puts("without RocksDB: not installed (Debian: librocksdb-dev)");
+#endif
+#if !SMARTCACHE_BENCH_HAS_LMDB
+    std::puts("without LMDB: not installed (Debian: liblmdb-dev)");
+#endif
+#if !SMARTCACHE_BENCH_HAS_LEVELDB
+    std::puts("without LevelDB: not installed (Debian: libleveldb-dev)");
+#endif
+#if !SMARTCACHE_BENCH_HAS_SQLITE3
+    std::puts("without SQLite: not installed (Debian: libsqlite3-dev)");
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     try {
         const Options options = parse({argv + 1, argv + argc});
+        say_what_is_missing();
         bench::stop_when_interrupted();
         return Run(options).all();
     } catch (const std::exception& error) {

@@ -30,7 +30,7 @@ class Files {
   public:
     static constexpr const char* name = "files";
     static constexpr bool reopened = false;
-    static constexpr std::size_t most = 20'000;
+    static constexpr std::size_t most = 5'000;
     explicit Files(const Setup& setup) : directory_(setup.directory.string()) {
         for (unsigned i = 0; i < fan_out; ++i) std::filesystem::create_directory(directory_ + folder(i));
     }

@@ -23,7 +23,7 @@ struct Figure {
 };
 using Figures = std::vector<Figure>;
 
-/// Set by SIGINT and SIGTERM: the children end, and directories are removed on the way out.
+/// Set by SIGINT and SIGTERM: the child that runs is killed, and its directory is removed on the way out.
 inline volatile std::sig_atomic_t interrupted = 0;
 
 inline void stop_when_interrupted() {
@@ -70,6 +70,7 @@ inline Figures in_child(const std::function<void(Figures&)>& body, bool killed =
         figures.push_back(figure);
     }
     std::fclose(in);
+    if (interrupted != 0) (void)::kill(child, SIGKILL);
     int status = 0;
     while (::waitpid(child, &status, 0) < 0)
         if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "waitpid");

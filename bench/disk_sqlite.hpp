@@ -17,7 +17,7 @@ class Sqlite {
   public:
     static constexpr const char* name = "SQLite";
     static constexpr bool reopened = false;
-    static constexpr std::size_t most = 100'000;
+    static constexpr std::size_t most = 50'000;
     explicit Sqlite(const Setup& setup) : setup_(setup) {
         const Connection connection(setup);
         // A twentieth of SQLite's 4096-byte pages.

@@ -86,7 +86,8 @@ class Values {
     }
 
   private:
-    static constexpr std::size_t windows = std::size_t{1} << 20U;
+    // Few enough for the processor's caches: neither making nor comparing a value must cost a load from memory.
+    static constexpr std::size_t windows = std::size_t{1} << 16U;
     std::size_t size_;
     std::vector<char> text_;
 };
