@@ -72,7 +72,7 @@ struct DiskTuning {
 /// second,
 ///   succeeds; reads go on as far as they can.
 ///
-/// Memory: 20 to 24 bytes per record, and the queue.
+/// Memory: 20 to 24 bytes per record, the queue, and the footer of the segment that is being filled (ten bytes per record).
 /// Thread safety: any thread, any time. Reads hold no lock while they verify and hand out a record.
 class DiskTier final : public Tier {
   public:

@@ -61,6 +61,9 @@ class JsonObject {
     JsonObject latency;
     latency.number("count", tier.latency.count).number("p50_ns", tier.latency.p50.count());
     latency.number("p99_ns", tier.latency.p99.count()).number("max_ns", tier.latency.max.count());
+    if (tier.index_bytes != 0) json.number("index_bytes", tier.index_bytes);
+    if (tier.queued_bytes != 0) json.number("queued_bytes", tier.queued_bytes);
+    if (tier.write_amplification > 0) json.number("write_amplification", tier.write_amplification);
     json.raw("latency", latency.close()).text("breaker", to_string(tier.breaker));
     if (!tier.allocator.empty()) json.text("allocator", tier.allocator);
     return json.close();

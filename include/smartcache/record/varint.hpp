@@ -31,6 +31,11 @@ class ByteReader {
     explicit ByteReader(ByteView bytes) noexcept : rest_(bytes) {}
 
     [[nodiscard]] std::uint64_t varint() noexcept {
+        if (!rest_.empty() && rest_.front() < std::byte{0x80}) {  // most of them
+            const auto value = static_cast<std::uint64_t>(rest_.front());
+            rest_ = rest_.subspan(1);
+            return value;
+        }
         std::uint64_t value = 0;
         for (unsigned shift = 0; shift < 64; shift += 7) {
             if (rest_.empty()) return fail();
