@@ -263,6 +263,7 @@ class DiskLog {
         std::weak_ptr<Segment> segment;  // whoever holds it keeps its space taken
         Keep keep = Keep::nothing;
         std::uint64_t lowest_older = 0;  ///< lowest sequence in the segments before it
+        std::uint64_t cost = 0;          ///< bytes of the living, estimated
     };
     struct Move {
         std::uint64_t hash = 0;

@@ -235,6 +235,9 @@ class Segment : public std::enable_shared_from_this<Segment> {
     std::uint32_t dead_at = 0;      ///< when the last of them expires, see Location::dead_at
     FooterWriter footer;            ///< until sealed
 
+    /// Kept by whoever seals: it goes as the oldest or not at all, because too many kills would have to be carried.
+    bool stays = false;
+
   private:
     /// @param bytes  from the frame's first on, as many as there are
     [[nodiscard]] FrameRead parse(ByteView bytes) const {

@@ -20,10 +20,14 @@ inline void DiskLog::reclaim_ahead() noexcept {
 inline void DiskLog::begin_next_reclaim() {
     const WallTime now = time.wall();
     const std::vector<Victim> victims = droppable(now);
-    for (const Keep keep : {Keep::nothing, Keep::all})
-        for (const Victim& victim : victims)
-            if (victim.keep == keep && (begin_reclaim(victim, now) || reclaim_.victim)) return;
     if (victims.empty()) return;
+    // One attempt each: looking at a segment costs as much as it has records.
+    for (const Keep keep : {Keep::nothing, Keep::all}) {
+        const Victim* best = nullptr;
+        for (const Victim& victim : victims)
+            if (victim.keep == keep && (best == nullptr || victim.cost < best->cost)) best = &victim;
+        if (best != nullptr && (begin_reclaim(*best, now) || reclaim_.victim)) return;
+    }
     Victim oldest_one = victims.front();
     if (oldest_one.keep == Keep::all) oldest_one.keep = Keep::read;  // saving all of it is too dear
     (void)begin_reclaim(oldest_one, now);
@@ -39,10 +43,13 @@ inline std::vector<DiskLog::Victim> DiskLog::droppable(WallTime now) const {
         if (segment == writing_ || segment.get() == active_ || !segment->on_disk()) break;
         const std::uint64_t live = segment->live.load(std::memory_order_relaxed);
         const bool expired = segment->dead_at != Location::never && seconds >= std::int64_t{segment->dead_at};
+        const std::uint64_t cost =
+            segment->written() / (segment->records + 1) * live;  // of moving them, about
         Keep keep = Keep::read;
-        if (live * 5 <= segment->records) keep = Keep::all;
+        if (live * 5 <= segment->records && static_cast<std::int64_t>(cost) <= credit_) keep = Keep::all;
         if (live == 0 || expired) keep = Keep::nothing;
-        victims.push_back({segment, keep, lowest_older});
+        if (segment->stays && !victims.empty()) keep = Keep::read;
+        victims.push_back({segment, keep, lowest_older, cost});
         lowest_older = std::min(lowest_older, segment->lowest_sequence);
     }
     return victims;
@@ -75,7 +82,8 @@ inline bool DiskLog::begin_reclaim(const Victim& chosen, WallTime now) {
         kills.push_back({kind, 0, entry.sequence, entry.hash});
     };
     const bool complete = segment.for_each_frame(look);
-    if (!is_oldest && (!complete || kills.size() * kill_frame_size > segment.written() / 2)) return false;
+    segment.stays = !complete || kills.size() * kill_frame_size > segment.written() / 2;
+    if (segment.stays && !is_oldest) return false;
     if (chosen.keep == Keep::all) {
         const std::lock_guard lock(mutex_);
         if (credit_ < static_cast<std::int64_t>(cost)) return false;
