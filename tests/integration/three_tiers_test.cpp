@@ -133,3 +133,25 @@ TEST_CASE("batches reach every tier", "[integration][batch]") {
     CHECK(cache.erase_many(keys) == 1000);
     CHECK_FALSE(cache.exists("k7"));
 }
+
+TEST_CASE("a cache on disk alone keeps values of its codec over a restart", "[integration]") {
+    const smartcache_test::TempDir dir;
+    const sc::Config config{.memory = {.enabled = false}, .disk = {.enabled = true, .path = dir / "store"}};
+    const std::vector<std::string> words{"one", "two"};
+    {
+        sc::SmartCache<> cache(config);
+        REQUIRE(cache.set("words", words, {.ttl = 1h}));
+        REQUIRE(cache.set("ended", words, {.ttl = 1h}));
+        REQUIRE(cache.erase("ended"));
+        CHECK(cache.get<std::vector<std::string>>("words").tier() == sc::TierId::disk);
+    }
+    sc::SmartCache<> cache(config);
+    const auto found = cache.get<std::vector<std::string>>("words");
+    REQUIRE(found);
+    CHECK(*found == words);
+    CHECK(found.tier() == sc::TierId::disk);
+    CHECK_FALSE(cache.exists("ended"));
+    int loads = 0;
+    CHECK(*cache.get_or_compute("words", [&] { return ++loads, std::vector<std::string>{}; }) == words);
+    CHECK(loads == 0);
+}
