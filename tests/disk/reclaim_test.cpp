@@ -153,6 +153,57 @@ TEST_CASE("an erase outlives the segment that holds it", "[disk][reclaim][R20]")
     CHECK(disk.there("k", 40) == 0);
 }
 
+TEST_CASE("an overwrite outlives the segment that holds it, also when what it wrote has expired",
+          "[disk][reclaim][R20]") {
+    Churn disk;
+    disk.set("k", "old", 10h);
+    for (int i = 0; disk.segments().size() < 2; ++i)
+        disk.set(numbered("stays", i), value_of("stays", 1, 200), 10h);
+    disk.set("k", "new", 10s);
+    const std::string second = disk.segments().at(1).string();
+    disk.clock.advance(11s);
+    for (int i = 0; i < 12'000;
+         ++i) {  // more kills than the journal remembers, and segments that are mostly dead
+        disk.set(numbered("churn", i % 20), value_of("churn", 1, 100), 10h);
+        if (i >= 400 && i % 100 == 0) disk.set(numbered("stable", i), "value", 10h);
+    }
+    REQUIRE(disk.segments().at(0).filename() == "00000001.seg");  // it has the old value still
+    REQUIRE_FALSE(std::filesystem::exists(second));
+    CHECK_FALSE(disk.get("k"));
+    disk.reopen();
+    CHECK_FALSE(disk.get("k"));
+    CHECK(disk.contains("stable400"));
+}
+
+TEST_CASE("one record that cannot be moved does not keep others from it", "[disk][reclaim]") {
+    Churn disk;
+    disk.set("broken", value_of("broken", 1, 700));
+    for (int i = 0; i < 10; ++i) disk.set(numbered("hot", i), value_of("hot", 1, 700));
+    REQUIRE(disk.get("broken"));
+    for (int i = 0; i < 10; ++i) REQUIRE(disk.get(numbered("hot", i)));
+    const std::string first = disk.segments().at(0).string();
+    const int file = ::open(first.c_str(), O_WRONLY | O_CLOEXEC);
+    REQUIRE(file >= 0);
+    REQUIRE(::pwrite(file, "damage", 6, 400) == 6);
+    ::close(file);
+    for (int i = 0; std::filesystem::exists(first) && i < 1000; ++i) disk.fill(1500);
+    CHECK(disk.there("hot", 10) == 10);
+    CHECK_FALSE(disk.get("broken"));
+}
+
+TEST_CASE("a longer life that cannot be queued leaves the record as it was", "[disk][reclaim][R4]") {
+    DiskFixture disk;
+    disk.options.max_write_rate = 1000;
+    disk.open();
+    REQUIRE(disk.set("k", value_of("k", 1, 900), 1min) == TierStatus::ok);
+    REQUIRE(disk.get("k"));
+    const std::string key = sc::physical_key("", "k");
+    const auto later = disk.clock.wall() + 1h;
+    CHECK(disk.tier->change_lifetime(key, disk.found_stamp, later, later) == TierStatus::ok);
+    disk.clock.advance(30min);
+    CHECK(disk.get("k") == value_of("k", 1, 900));
+}
+
 TEST_CASE("a damaged record is not made valid by moving it", "[disk][reclaim]") {
     Churn disk;
     disk.set("hot", value_of("hot", 1, 700));

@@ -378,3 +378,13 @@ TEST_CASE("a kill is not dropped for a newer value that a crash can still lose",
     CHECK((!value || version_in("k", *value) == 2));
     CHECK(disk.get("alive") == "v");
 }
+
+TEST_CASE("an empty file among the segments is no damage", "[disk][recovery]") {
+    SmallStore store;
+    write_bytes(store.options.path / "00000003.seg", {});
+    std::filesystem::rename(store.options.path / "00000002.seg", store.options.path / "00000002.bak");
+    write_bytes(store.options.path / "00000002.seg", {});
+    store.open();
+    CHECK(store.get("c"));
+    CHECK(store.tier->stats().corrupt == 0);
+}

@@ -187,3 +187,94 @@ TEST_CASE("a clear among concurrent writers leaves nothing that was written befo
     CHECK(run.oracle.wrong == "");
     if (!alone) CHECK(run.get("bystander") == "v");
 }
+
+TEST_CASE("a read that is under way while a clear is carried out to its end gives nothing that was cleared",
+          "[disk][threads][clear]") {
+    /// The next read hangs until it is let go.
+    class HangingIo final : public sc::detail::Io {
+      public:
+        std::atomic<bool> armed{false};
+        std::atomic<bool> hangs{false};
+        std::atomic<bool> go{false};
+        ssize_t pread(int file, void* to, std::size_t size, std::uint64_t offset) override {
+            if (armed.exchange(false)) {
+                hangs = true;
+                while (!go) std::this_thread::yield();
+            }
+            return Io::pread(file, to, size, offset);
+        }
+    } io;
+    DiskFixture disk;
+    disk.options.write = sc::WriteMode::through;
+    disk.options.io = sc::DiskIo::pread;
+    disk.tuning.io = &io;
+    disk.open();
+    disk.name_space = "cleared";
+    REQUIRE(disk.set("k", "cleared") == TierStatus::ok);
+    REQUIRE(disk.set("filler", value_of("filler", 1, 60'000)) == TierStatus::ok);
+    disk.name_space = "other";
+    REQUIRE(disk.set("k", value_of("k", 1, 30'000)) == TierStatus::ok);  // in the next segment
+    const std::string first = disk.segments().at(0).string();
+    REQUIRE(disk.tier->clear("cleared") == TierStatus::ok);
+
+    io.armed = true;
+    bool found = false;
+    std::thread reader([&] {
+        const std::string key = sc::physical_key("cleared", "k");
+        (void)disk.tier->read(key, [&](const sc::RecordView&) { found = true; });
+    });
+    while (!io.hangs) std::this_thread::yield();
+    (void)disk.tier->run_maintenance();
+    CHECK_FALSE(std::filesystem::exists(first));
+    io.go = true;
+    reader.join();
+    CHECK_FALSE(found);
+    disk.close();
+}
+
+TEST_CASE("a queue that never empties keeps nobody else waiting", "[disk][threads]") {
+    /// Each write brings more to be written than it has taken away.
+    class FeedingIo final : public sc::detail::Io {
+      public:
+        std::function<void()> feed;
+        std::atomic<bool> feeding{false};
+        ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) override {
+            if (feeding) feed();
+            return Io::pwrite(file, from, size, offset);
+        }
+    } io;
+    DiskFixture disk;
+    disk.options.max_size = 8U << 20U;
+    disk.tuning.io = &io;
+    disk.tuning.chunk_bytes = 4096;
+    disk.tuning.window = sc::Duration(0);
+    disk.open();
+    disk.name_space = "other";
+    REQUIRE(disk.set("k", "other") == TierStatus::ok);
+    disk.name_space = "cleared";
+    REQUIRE(disk.set("k", "cleared") == TierStatus::ok);
+    std::atomic<int> fed{0};
+    io.feed = [&] {
+        for (int i = 0; i < 3; ++i) {
+            const std::string key = sc::physical_key("other", "f" + std::to_string(fed++));
+            const std::string value = value_of("f", 1, 2000);
+            sc::RecordView record;
+            record.key = key;
+            record.payload = sc::as_byte_view(value);
+            record.raw_size = value.size();
+            record.kind = sc::ValueKind::text;
+            record.created = disk.clock.wall();
+            (void)disk.tier->write(record);
+        }
+    };
+    io.feeding = true;
+    REQUIRE(disk.set("more", "cleared") == TierStatus::ok);
+    while (fed < 300) std::this_thread::yield();
+    CHECK(disk.tier->clear("cleared") == TierStatus::ok);
+    CHECK(io.feeding);
+    io.feeding = false;
+    CHECK_FALSE(disk.get("k"));
+    disk.name_space = "other";
+    CHECK(disk.get("k") == "other");
+    disk.close();
+}

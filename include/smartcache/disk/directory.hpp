@@ -20,10 +20,6 @@
 
 namespace smartcache::inline v0::detail {
 
-[[nodiscard]] inline std::string errno_text(int error) {
-    return std::generic_category().message(error) + " (errno " + std::to_string(error) + ")";
-}
-
 /// The store's directory: ours alone by owner, mode and lock. All files are reached through its descriptor,
 /// so that nobody can put another directory into its place.
 ///

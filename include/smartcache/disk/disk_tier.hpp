@@ -123,7 +123,8 @@ class DiskTier final : public Tier {
 
     /// What the index knew about a hash, with the segment pinned.
     struct Seen {
-        std::uint64_t clears = 0;  // before looking
+        std::uint64_t clears = 0;   // before looking
+        std::uint64_t cleared = 0;  // up to which sequence the namespace was, before looking
         std::optional<detail::Location> location;
         std::shared_ptr<detail::Segment> segment;
     };
@@ -147,7 +148,7 @@ class DiskTier final : public Tier {
                                           const detail::DiskTuning& tuning);
     static DiskOptions checked(DiskOptions options);
 
-    [[nodiscard]] Seen look(std::uint64_t hash, bool wanted = false);
+    [[nodiscard]] Seen look(std::string_view key, std::uint64_t hash, bool wanted);
     [[nodiscard]] bool unchanged(const detail::IndexShard& shard, std::uint64_t tag, const Seen& seen) const;
     [[nodiscard]] Examined examine(const Seen& seen, std::string_view key, WallTime now) const;
     Examined find(std::string_view key, std::uint64_t hash, WallTime now, bool wanted);
@@ -155,13 +156,15 @@ class DiskTier final : public Tier {
     void forget(std::uint64_t hash, const Seen& seen, Verdict why);
     void unlist(detail::IndexShard& shard, std::uint64_t tag, const detail::Location& known) noexcept;
 
-    std::optional<TierStatus> store(const RecordView& record, const Seen* expected, Aftermath& after);
-    /// How a write meets its refusal: what is known of it from earlier attempts.
+    /// What is known of a write from earlier attempts.
     struct Attempt {
         bool storable = true;
-        bool waited = false;    // for room in the queue
-        bool admitted = false;  // by the gate
+        bool admitted = false;   // by the gate
+        bool keeps_old = false;  // what is there is as good as what could not be queued
+        std::optional<std::chrono::steady_clock::time_point> deadline;  // of waiting for room in the queue
     };
+    std::optional<TierStatus> store(const RecordView& record, const Seen* expected, Aftermath& after,
+                                    Attempt attempt);
     Appended append(const RecordView& record, std::uint64_t hash, const Seen* expected, Attempt& attempt,
                     Aftermath& after);
     TierStatus store_when(const RecordView& record, WriteCondition condition, Aftermath& after);

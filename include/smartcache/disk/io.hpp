@@ -15,12 +15,17 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <smartcache/core/bytes.hpp>
 
 namespace smartcache::inline v0::detail {
+
+[[nodiscard]] inline std::string errno_text(int error) {
+    return std::generic_category().message(error) + " (errno " + std::to_string(error) + ")";
+}
 
 /// The system calls of the disk store. Each function returns like the call it is named after: -1 and `errno`.
 /// Thread safety: any thread.

@@ -88,6 +88,21 @@ struct DiskLogSettings {
     }
 };
 
+/// A mutex that whoever waits for it gets before its last owner does: the writer of a queue that never empties must not
+/// keep everybody else out.
+class FairMutex {
+  public:
+    void lock() {
+        const std::lock_guard turn(next_);
+        mutex_.lock();
+    }
+    void unlock() noexcept { mutex_.unlock(); }
+
+  private:
+    std::mutex next_;
+    std::mutex mutex_;
+};
+
 class DiskLog {
   public:
     enum class Appended { done, queue_full, journal_full, unavailable, stale };
@@ -167,8 +182,8 @@ class DiskLog {
 
     /// Forgets what was stored under the namespace. @return false when that could not be made to last
     [[nodiscard]] bool clear(std::uint64_t name_space);
-    /// Drops everything: the last resort when a kill can be recorded nowhere (R21). @return false: not even
-    /// that
+    /// Drops everything: the last resort when a kill can be recorded nowhere because writing fails (R21).
+    /// @return false: not even that
     [[nodiscard]] bool invalidate() noexcept;
     /// Writes the queue, then drops segments in which nothing is alive.
     void drop_dead_segments();
@@ -198,9 +213,8 @@ class DiskLog {
 
     /// Makes an existing segment part of the log; in the order of ids. @return nullptr when the table is full
     [[nodiscard]] std::shared_ptr<Segment> adopt(const SegmentHeader& header, std::uint64_t capacity);
-    /// Drops the oldest segment, or the file of one that was never adopted. @return the error's number or 0
+    /// Drops the oldest segment. @return the error's number or 0
     [[nodiscard]] int drop_oldest();
-    [[nodiscard]] std::size_t segment_count() const noexcept { return segments_.size(); }
     /// Ends recovery.
     /// @param last  continue to append here; may be null
     void begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last);
@@ -282,7 +296,13 @@ class DiskLog {
     [[nodiscard]] std::vector<Victim> droppable(WallTime now) const;
     bool begin_reclaim(const Victim& chosen, WallTime now);
     bool finish_reclaim() noexcept;
-    bool move_record(const FrameEntry& entry, Segment& victim, const Location& from);
+    enum class Moved {
+        moved,
+        gone,        // somebody has overwritten, erased or cleared it meanwhile
+        refused,     // no credit or no room
+        unreadable,  // damaged
+    };
+    Moved move_record(const FrameEntry& entry, Segment& victim, const Location& from);
     bool append_again(const FrameHeader& kill);
     [[nodiscard]] bool kills_nothing(const FrameEntry& entry, const Segment& victim);
     void move_back() noexcept;
@@ -326,7 +346,7 @@ class DiskLog {
     std::condition_variable wake_;
     std::condition_variable progress_;
 
-    mutable std::mutex io_mutex_;
+    mutable FairMutex io_mutex_;
     std::shared_ptr<Segment> writing_;         // the file that takes the next chunk
     std::vector<char> doomed_;                 // by slot: being dropped
     std::deque<std::shared_ptr<Chunk>> lost_;  // room for a queue that is given up

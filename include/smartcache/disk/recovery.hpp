@@ -118,8 +118,8 @@ class DiskRecovery {
         std::size_t got = 0;
         if (!readable(read_fully(log_.io, file.get(), bytes, 0, got), id))
             return discard(id, "a segment cannot be read");
-        if (got < bytes.size())  // the last one: a crash while it was created
-            return discard(id, last ? nullptr : "a segment was cut short");
+        // The last one: a crash while it was created. An empty one: its creation failed, and removing it too.
+        if (got < bytes.size()) return discard(id, last || got == 0 ? nullptr : "a segment was cut short");
         bool intact = true;
         auto header = parse_segment_header(bytes, log_.directory.token());
         if (!header) {
@@ -138,7 +138,7 @@ class DiskRecovery {
     /// Whether the bytes are there. @throws ConfigError when the error says nothing about them
     [[nodiscard]] bool readable(int error, std::uint64_t id) const {
         if (error == 0) return true;
-        log_.reporter.failed("reading a segment", errno_text(error));
+        log_.reporter.failed("reading a segment", error);
         if (error != EIO) require(error, segment_name(id));
         return false;
     }
@@ -198,7 +198,7 @@ class DiskRecovery {
                 (void)log_.io.truncate(descriptor, size);
             segment->sealed(trailer->footer_size());
         } else if (const int error = segment->seal(finished_footer(*segment), log_.settings.sync)) {
-            log_.reporter.failed("ftruncate", errno_text(error));
+            log_.reporter.failed("ftruncate", error);
         }
         if (!continued) segment->footer.release();
         opened_.push_back({segment, finished ? trailer->records : 0, finished ? trailer->clears : 0,

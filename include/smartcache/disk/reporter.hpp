@@ -6,6 +6,7 @@
 
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/log.hpp>
+#include <smartcache/disk/io.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -25,6 +26,16 @@ class DiskReporter {
     void failed(const char* what, const std::string& why) noexcept {
         count(DiskEvent::errors);
         say(LogLevel::warning, what, why);
+    }
+
+    /// The same, with the system's reason.
+    void failed(const char* what, int error) noexcept {
+        std::string reason;
+        try {
+            reason = errno_text(error);
+        } catch (...) {  // then without
+        }
+        failed(what, reason);
     }
 
     void say(LogLevel level, const char* what, const std::string& detail = {}) noexcept {

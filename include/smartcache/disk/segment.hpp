@@ -114,6 +114,7 @@ struct Chunk {
 struct FrameRead {
     enum class Outcome { ok, gone, damaged, failed };
     Outcome outcome = Outcome::gone;
+    int error = 0;  ///< why it failed
     FrameHeader header;
     ByteView body;
     std::shared_ptr<const Segment> segment;
@@ -165,12 +166,6 @@ class Segment : public std::enable_shared_from_this<Segment> {
         mapping_ = static_cast<std::byte*>(address);
         mapped_ = capacity_;
     }
-    /// Takes more of `DiskSpace`: an existing file will be continued.
-    void take_more(std::uint64_t bytes) noexcept {
-        space_.take(bytes);
-        taken_ += bytes;
-    }
-    [[nodiscard]] std::uint64_t taken() const noexcept { return taken_; }
     [[nodiscard]] bool on_disk() const noexcept { return created_; }
     [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
 
@@ -302,8 +297,12 @@ inline FrameRead Segment::read(std::uint64_t offset) const {
     }
     // relaxed: a time that orders nothing.
     if (const auto until = unreadable_until_.load(std::memory_order_relaxed);
-        until != 0 && std::chrono::steady_clock::now().time_since_epoch().count() < until)
-        return {};
+        until != 0 && std::chrono::steady_clock::now().time_since_epoch().count() < until) {
+        FrameRead frame;
+        frame.outcome = FrameRead::Outcome::failed;
+        frame.error = EIO;
+        return frame;
+    }
     FrameRead frame = mapping_ != nullptr
                           ? parse({mapping_ + offset,
                                    static_cast<std::size_t>(std::min(end, std::uint64_t{mapped_}) - offset)})
@@ -319,6 +318,7 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
     FrameRead frame;
     frame.outcome = FrameRead::Outcome::failed;
     if (const int error = read_fully(io_, file_.get(), bytes, offset, got)) {
+        frame.error = error;
         if (error == EIO)
             unreadable_until_.store((std::chrono::steady_clock::now() + retry_).time_since_epoch().count(),
                                     std::memory_order_relaxed);
@@ -334,7 +334,8 @@ inline FrameRead Segment::read_file(std::uint64_t offset, std::uint64_t end) con
         const std::size_t have = bytes.size();
         bytes.resize(whole);
         std::size_t more = 0;
-        if (read_fully(io_, file_.get(), std::span(bytes).subspan(have), offset + have, more) != 0) {
+        frame.error = read_fully(io_, file_.get(), std::span(bytes).subspan(have), offset + have, more);
+        if (frame.error != 0) {
             frame.outcome = FrameRead::Outcome::failed;
             return frame;
         }

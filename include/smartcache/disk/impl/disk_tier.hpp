@@ -70,10 +70,13 @@ inline DiskTier::~DiskTier() {
 // Looking
 
 /// @param wanted  whoever asks would like to find it again later
-inline DiskTier::Seen DiskTier::look(std::uint64_t hash, bool wanted) {
+inline DiskTier::Seen DiskTier::look(std::string_view key, std::uint64_t hash, bool wanted) {
     detail::IndexShard& shard = index_.shard(hash);
     Seen seen;
     seen.clears = log_.clears();
+    // Before looking: a clear is forgotten once no segment holds what it killed, but what is found here stays readable.
+    if (!log_.cleared().empty())
+        seen.cleared = log_.cleared().before(detail::namespace_hash(key, directory_.token()));
     const std::lock_guard lock(shard.mutex);
     const std::uint64_t tag = detail::DiskIndex::tag(hash);
     seen.location = wanted ? shard.find_and_mark(tag) : shard.find(tag);
@@ -115,8 +118,9 @@ inline DiskTier::Examined DiskTier::examine(const Seen& seen, std::string_view k
     const detail::ClearedNamespaces& cleared = log_.cleared();
     if (parsed.record.key != key)
         result.verdict = Verdict::foreign;
-    else if (!cleared.empty() &&
-             result.frame.header.sequence < cleared.before(detail::namespace_hash(key, directory_.token())))
+    else if (result.frame.header.sequence < seen.cleared ||
+             (!cleared.empty() &&
+              result.frame.header.sequence < cleared.before(detail::namespace_hash(key, directory_.token()))))
         result.verdict = Verdict::cleared;
     else if (now < parsed.record.created)
         result.verdict = Verdict::early;  // a clock was wrong (R26); it may be right again later
@@ -150,7 +154,7 @@ inline void DiskTier::forget(std::uint64_t hash, const Seen& seen, Verdict why) 
 
 inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t hash, WallTime now,
                                          bool wanted) {
-    const Seen seen = look(hash, wanted);
+    const Seen seen = look(key, hash, wanted);
     Examined examined = examine(seen, key, now);
     switch (examined.verdict) {
         case Verdict::damaged:
@@ -163,7 +167,7 @@ inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t has
             forget(hash, seen, examined.verdict);
             break;
         case Verdict::failed:
-            reporter_.failed("reading a segment", detail::errno_text(errno));
+            reporter_.failed("reading a segment", examined.frame.error);
             break;
         default:
             break;
@@ -265,11 +269,15 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
         const std::span<std::byte> bytes(scratch.data(), scratch.size());
         what.replaces = known.has_value();
         appended = log_.append_record(what, bytes, seed, placed);
-        if (appended == Appended::queue_full && options_.on_full == DiskOverflow::block && !attempt.waited) {
-            lock.unlock();
-            attempt.waited = true;
-            (void)log_.wait_for_queue(scratch.size(), options_.block_timeout);
-            return append(record, hash, expected, attempt, after);
+        if (appended == Appended::queue_full && options_.on_full == DiskOverflow::block) {
+            const auto now = std::chrono::steady_clock::now();
+            if (!attempt.deadline) attempt.deadline = now + options_.block_timeout;
+            if (now < *attempt.deadline) {
+                lock.unlock();
+                const auto left = std::chrono::ceil<Duration>(*attempt.deadline - now);
+                (void)log_.wait_for_queue(scratch.size(), left);
+                return append(record, hash, expected, attempt, after);
+            }
         }
     }
     if (appended == Appended::stale) return appended;
@@ -281,6 +289,8 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
             after.segment = log_.segment(placed.location.slot);
             after.end = placed.end;
         }
+    } else if (appended == Appended::queue_full && attempt.keeps_old) {
+        return appended;
     } else if (appended != Appended::journal_full && known) {  // R3: the old value goes all the same
         if (log_.append_tombstone(hash, placed) == Appended::journal_full) return Appended::journal_full;
         unlist(shard, tag, *known);
@@ -293,13 +303,12 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
 /// @param expected  store only if the index still knows this; nullptr: always
 /// @return nullopt when it knows something else
 inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const Seen* expected,
-                                                 Aftermath& after) {
+                                                 Aftermath& after, Attempt attempt) {
     if (through_ && log_.broken()) log_.write_now();  // the chance to recover, where no thread does it
     const RecordLimits& limits = context_.limits;
     const bool fits = record.key.size() <= limits.max_key_size &&
                       record.payload.size() <= limits.max_value_size &&
                       record.raw_size <= limits.max_value_size;
-    Attempt attempt;
     attempt.storable = fits && wall() < std::max(record.expires, record.stale_until);
     const std::uint64_t hash = log_.hash_of(record.key);
     for (;;) {
@@ -328,15 +337,15 @@ inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const
 
 inline TierStatus DiskTier::store_when(const RecordView& record, WriteCondition condition, Aftermath& after) {
     using Kind = WriteCondition::Kind;
-    if (condition.kind == Kind::always) return *store(record, nullptr, after);
+    if (condition.kind == Kind::always) return *store(record, nullptr, after, {});
     for (;;) {
-        const Seen seen = look(log_.hash_of(record.key));
+        const Seen seen = look(record.key, log_.hash_of(record.key), false);
         const Examined examined = examine(seen, record.key, wall());
         const bool there = examined.verdict == Verdict::live;
         if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
         if (condition.kind == Kind::if_absent ? there : !there || examined.record.stamp != condition.stamp)
             return TierStatus::refused;
-        if (const auto status = store(record, &seen, after)) return *status;
+        if (const auto status = store(record, &seen, after, {})) return *status;
     }
 }
 
@@ -380,7 +389,7 @@ inline TierStatus DiskTier::remove(std::string_view key) {
         const std::uint64_t tag = detail::DiskIndex::tag(hash);
         detail::IndexShard& shard = index_.shard(hash);
         for (bool done = false;;) {
-            Seen seen = look(hash);
+            Seen seen = look(key, hash, false);
             const Verdict verdict = examine(seen, key, wall()).verdict;
             if (!seen.location || verdict == Verdict::foreign)
                 return log_.stranded() ? TierStatus::unavailable : TierStatus::miss;
@@ -413,7 +422,7 @@ inline TierStatus DiskTier::change_lifetime(std::string_view key, std::uint64_t 
                                             WallTime stale_until) {
     return guarded(key, false, [&] {
         for (;;) {
-            Seen seen = look(log_.hash_of(key));
+            Seen seen = look(key, log_.hash_of(key), false);
             Examined examined = examine(seen, key, wall());
             if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
             if (examined.verdict != Verdict::live || examined.record.stamp != stamp)
@@ -422,7 +431,11 @@ inline TierStatus DiskTier::change_lifetime(std::string_view key, std::uint64_t 
             record.expires = expires;
             record.stale_until = stale_until;
             Aftermath after;
-            const auto status = store(record, &seen, after);
+            Attempt attempt;
+            attempt.admitted = true;  // it is stored already
+            attempt.keeps_old =
+                expires >= examined.record.expires && stale_until >= examined.record.stale_until;
+            const auto status = store(record, &seen, after, attempt);
             if (!status) continue;
             examined = {};  // as in `remove`
             seen = {};
@@ -476,7 +489,7 @@ inline std::size_t DiskTier::sweep_cleared() {
             const std::lock_guard lock(shard.mutex);
             known.reserve(shard.size());
             shard.for_each([&](std::uint64_t tag, const detail::Location& location) {
-                known.emplace_back(tag, Seen{0, location, log_.segment(location.slot)});
+                known.emplace_back(tag, Seen{0, 0, location, log_.segment(location.slot)});
             });
         }
         for (const auto& [tag, seen] : known) {

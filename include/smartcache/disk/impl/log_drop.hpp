@@ -23,7 +23,7 @@ inline int DiskLog::unlink_doomed(const std::shared_ptr<Segment>& victim) noexce
     if (victim->on_disk()) {
         const int error = directory.unlink(segment_name(victim->id()));
         if (error != 0) {
-            reporter.failed("unlink", errno_text(error));
+            reporter.failed("unlink", error);
             return error;
         }
     }
@@ -48,6 +48,8 @@ inline void DiskLog::purge(bool evicting) noexcept {
     std::uint64_t records = 0;
     for (std::size_t slot = 0; slot < doomed_.size(); ++slot)
         if (doomed_[slot] != 0) records += table_[slot]->live.load(std::memory_order_relaxed);
+    // Besides its value, `size` gives that whoever has put a frame into a doomed segment has counted it by now: it looks
+    // into every shard with its lock, and the two are one step under that.
     // Through the whole index when most of it goes, or when a segment cannot say what is in it.
     bool walk = records > index.size() / 2;
     for (std::size_t slot = 0; slot < doomed_.size() && !walk; ++slot)
@@ -144,10 +146,11 @@ inline bool DiskLog::drop_everything(Lock& lock) noexcept {
     known.swap(namespaces_);
     abandon_queue();
     lock.unlock();
-    reclaim_ = {};
+    move_back();  // should something not go, then it is the originals
     for (const auto& lost : lost_) forget_records(*lost);
     lost_.clear();
-    const int error = drop_before(boundary, false);
+    int error = drop_before(boundary, false);
+    if (error == 0 && settings.sync && io.sync(directory.descriptor()) != 0) error = errno;
     lock.lock();
     if (error != 0) {
         namespaces_.merge(known);
@@ -163,11 +166,11 @@ inline bool DiskLog::drop_everything(Lock& lock) noexcept {
 
 inline bool DiskLog::clear(std::uint64_t name_space) {
     const std::lock_guard io_lock(io_mutex_);
-    const auto journal_full = [this] {
+    const auto no_room = [this] {
         const std::lock_guard lock(mutex_);
-        return journal.full();
+        return journal.full() || free_slots_.empty();
     };
-    if (journal_full() && !broken()) (void)write_queue(true, std::chrono::steady_clock::time_point::max());
+    if (no_room() && !broken()) (void)write_queue(true, std::chrono::steady_clock::time_point::max());
 
     bool durable = false;
     bool dropped = false;
@@ -200,8 +203,12 @@ inline bool DiskLog::clear(std::uint64_t name_space) {
 inline bool DiskLog::invalidate() noexcept {
     const std::lock_guard io_lock(io_mutex_);
     Lock lock(mutex_);
+    if (!broken_) return true;  // writing has recovered meanwhile, and with it what was carried is in the log
     ++given_up_;
-    return drop_everything(lock);
+    if (drop_everything(lock)) return true;
+    broken_ = true;
+    retry_at_ = {};
+    return false;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

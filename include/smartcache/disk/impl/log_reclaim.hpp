@@ -11,9 +11,7 @@ inline void DiskLog::reclaim_ahead() noexcept {
     try {
         if (!finish_reclaim()) return;
         if (space.used() + settings.segment_size > settings.budget) begin_next_reclaim();
-    } catch (const std::bad_alloc&) {  // nothing is dropped; what was moved stays so once it is written
-        const std::lock_guard lock(mutex_);
-        reclaim_.until = position_;
+    } catch (const std::bad_alloc&) {  // the next time
     }
 }
 
@@ -70,8 +68,9 @@ inline bool DiskLog::begin_reclaim(const Victim& chosen, WallTime now) {
             IndexShard& shard = index.shard(entry.hash);
             const std::lock_guard lock(shard.mutex);
             const auto known = shard.find(DiskIndex::tag(entry.hash));
-            if (known && known->slot == segment.slot() && known->offset == entry.offset) {
-                if (known->surely_dead(now) || (chosen.keep == Keep::read && !known->was_read)) return;
+            const bool here = known && known->slot == segment.slot() && known->offset == entry.offset;
+            if (here && !known->surely_dead(now)) {  // what has expired still kills what is older
+                if (chosen.keep == Keep::read && !known->was_read) return;
                 saved.emplace_back(entry, *known);
                 cost += entry.size;
                 return;
@@ -90,10 +89,24 @@ inline bool DiskLog::begin_reclaim(const Victim& chosen, WallTime now) {
     }
 
     reclaim_ = Reclaim{held, {}, std::numeric_limits<std::uint64_t>::max(), false};
-    reclaim_.moves.reserve(saved.size());
     bool all = true;
-    for (const auto& [entry, from] : saved) all = all && move_record(entry, segment, from);
-    for (const FrameHeader& kill : kills) all = all && append_again(kill);
+    try {
+        reclaim_.moves.reserve(saved.size());
+        for (const auto& [entry, from] : saved) {
+            if (!all && !is_oldest) break;
+            const Moved moved = move_record(entry, segment, from);
+            if (moved == Moved::refused || moved == Moved::unreadable) all = false;
+            if (moved == Moved::unreadable) segment.stays = true;
+            if (moved == Moved::gone && entry.sequence > chosen.lowest_older &&
+                !kills_nothing(entry, segment))
+                kills.push_back({FrameKind::tombstone, 0, entry.sequence, entry.hash});
+        }
+        for (const FrameHeader& kill : kills) all = all && append_again(kill);
+    } catch (...) {
+        const std::lock_guard lock(mutex_);
+        reclaim_.until = position_;  // nothing is dropped; what was moved stays so once it is written
+        throw;
+    }
     const bool drops = all || is_oldest;
     {
         const std::lock_guard lock(mutex_);
@@ -113,12 +126,11 @@ inline bool DiskLog::kills_nothing(const FrameEntry& entry, const Segment& victi
     return known && known->slot != victim.slot() && known->offset < table_[known->slot]->written();
 }
 
-/// @return false: it could not be saved
-inline bool DiskLog::move_record(const FrameEntry& entry, Segment& victim, const Location& from) {
+inline DiskLog::Moved DiskLog::move_record(const FrameEntry& entry, Segment& victim, const Location& from) {
     const FrameRead frame = victim.read(entry.offset);
-    if (frame.outcome != FrameRead::Outcome::ok) return false;
+    if (frame.outcome != FrameRead::Outcome::ok) return Moved::unreadable;
     const ParsedRecord parsed = parse_record(frame.body, {}, victim.generation());
-    if (!parsed) return false;  // a new checksum would make the damage valid
+    if (!parsed) return Moved::unreadable;  // a new checksum would make the damage valid
     const std::uint64_t name_space = namespace_hash(parsed.record.key, directory.token());
     moving_.assign(frame.body.begin(), frame.body.end());
 
@@ -126,16 +138,16 @@ inline bool DiskLog::move_record(const FrameEntry& entry, Segment& victim, const
     const std::uint64_t tag = DiskIndex::tag(entry.hash);
     const std::lock_guard shard_lock(shard.mutex);
     const auto known = shard.find(tag);
-    if (!known || !known->same_place(from)) return true;  // killed meanwhile
+    if (!known || !known->same_place(from)) return Moved::gone;
     Location to = from;
     {
         const std::lock_guard lock(mutex_);
         const auto size = static_cast<std::int64_t>(entry.size);
-        if (broken_ || credit_ < size) return false;
-        if (entry.sequence < cleared_.before(name_space)) return true;
+        if (broken_ || credit_ < size) return Moved::refused;
+        if (entry.sequence < cleared_.before(name_space)) return Moved::gone;
         Chunk* const chunk = room_for(entry.size);
         if (chunk == nullptr || !sequence_fits(entry.sequence, chunk->segment->header().first_sequence))
-            return false;
+            return Moved::refused;
         reseed_record(moving_, chunk->segment->generation());
         to.slot = chunk->segment->slot();
         to.was_read = false;
@@ -149,7 +161,7 @@ inline bool DiskLog::move_record(const FrameEntry& entry, Segment& victim, const
     victim.live.fetch_sub(1, std::memory_order_relaxed);
     table_[to.slot]->live.fetch_add(1, std::memory_order_relaxed);
     reclaim_.moves.push_back({entry.hash, *known, to});
-    return true;
+    return Moved::moved;
 }
 
 /// A kill costs little and must be saved: it may overdraw the credit.
@@ -160,7 +172,8 @@ inline bool DiskLog::append_again(const FrameHeader& kill) {
     if (chunk == nullptr || !sequence_fits(kill.sequence, chunk->segment->header().first_sequence))
         return false;
     (void)put_frame(*chunk, kill, {});
-    credit_ -= static_cast<std::int64_t>(kill_frame_size);
+    credit_ = std::max(credit_ - static_cast<std::int64_t>(kill_frame_size),
+                       -static_cast<std::int64_t>(settings.segment_size));
     return true;
 }
 

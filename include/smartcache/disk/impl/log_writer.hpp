@@ -73,18 +73,20 @@ inline bool DiskLog::wait_for_queue(std::uint64_t record_bytes, Duration timeout
 }
 
 inline bool DiskLog::flush(Duration timeout) {
-    if (!writer_.joinable()) write_now();
     Lock lock(mutex_);
     const std::uint64_t target = position_;
     const auto lost = [this] { return given_up_ != lost_reported_; };
-    bool done = carry_.empty() && written_ >= target;
-    if (!done && writer_.joinable()) {
+    const auto written = [&] { return written_ >= target && carry_.empty(); };
+    if (!writer_.joinable()) {
+        lock.unlock();
+        write_now();
+        lock.lock();
+    } else if (!written()) {
         hurry_ = true;
         wake_.notify_all();
-        done = progress_.wait_for(lock, std::min(timeout, longest_wait),
-                                  [&] { return lost() || (written_ >= target && carry_.empty()); });
+        (void)progress_.wait_for(lock, std::min(timeout, longest_wait), [&] { return lost() || written(); });
     }
-    done = done && !lost();
+    const bool done = written() && !lost();
     lost_reported_ = given_up_;
     return done;
 }
@@ -110,11 +112,16 @@ inline void DiskLog::service(bool all, std::chrono::steady_clock::time_point dea
 
 /// @return false when a write failed
 inline bool DiskLog::write_queue(bool all, std::chrono::steady_clock::time_point deadline) noexcept {
+    std::uint64_t target = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        target = position_;  // what comes later is for the next time: others wait for their turn
+    }
     for (;;) {
         std::shared_ptr<Chunk> chunk;
         {
             const std::lock_guard lock(mutex_);
-            if (queue_.empty() || (!all && queue_.front().get() == open_)) return true;
+            if (written_ >= target || queue_.empty() || (!all && queue_.front().get() == open_)) return true;
             chunk = std::move(queue_.front());
             queue_.pop_front();
             if (chunk.get() == open_) open_ = nullptr;
@@ -191,7 +198,7 @@ template <class Call>
 int DiskLog::with_space(std::uint64_t before, Call call) {
     const int error = call();
     if (error != ENOSPC) return error;
-    reporter.failed("the file system is full, the oldest segment is dropped", errno_text(error));
+    reporter.failed("the file system is full, the oldest segment is dropped", error);
     const std::shared_ptr<Segment> victim = oldest();
     if (!victim || victim->id() >= before || drop(victim, true) != 0) return error;
     return call();
@@ -213,7 +220,7 @@ inline int DiskLog::seal_writing() noexcept {
     } catch (const std::bad_alloc&) {  // then without
     }
     const int error = segment->seal(footer, settings.sync);
-    if (error != 0) reporter.failed("ftruncate", errno_text(error));
+    if (error != 0) reporter.failed("ftruncate", error);
     count_written(segment->footer_size());
     const std::lock_guard lock(mutex_);
     segment->footer.release();
@@ -239,7 +246,7 @@ inline void DiskLog::abandon_queue() noexcept {
 }
 
 inline void DiskLog::fail(int error, Chunk& chunk) noexcept {
-    reporter.failed("writing failed, records are not stored for now", errno_text(error));
+    reporter.failed("writing failed, records are not stored for now", error);
     {
         const std::lock_guard lock(mutex_);
         carry_.insert(carry_.end(), chunk.kills.begin(), chunk.kills.end());
@@ -257,7 +264,7 @@ inline void DiskLog::fail(int error, Chunk& chunk) noexcept {
     lost_.clear();
     forget_unwritten();
     if (left == 0) return;
-    reporter.failed("ftruncate after a failed write, the store is dropped", errno_text(left));
+    reporter.failed("ftruncate after a failed write, the store is dropped", left);
     Lock lock(mutex_);
     stranded_ = !drop_everything(lock);
 }
@@ -318,7 +325,7 @@ inline void DiskLog::try_recover(bool at_once) {
         if (stranded_) return;
     }
     if (const int error = make_room(settings.segment_size, std::numeric_limits<std::uint64_t>::max())) {
-        reporter.failed("making room", errno_text(error));
+        reporter.failed("making room", error);
         return;
     }
     {
