@@ -191,7 +191,7 @@ TEST_CASE("one record that cannot be moved does not keep others from it", "[disk
     CHECK_FALSE(disk.get("broken"));
 }
 
-TEST_CASE("a longer life that cannot be queued leaves the record as it was", "[disk][reclaim][R4]") {
+TEST_CASE("the write rate does not keep a stored record from a longer life", "[disk][reclaim][R4]") {
     DiskFixture disk;
     disk.options.max_write_rate = 1000;
     disk.open();

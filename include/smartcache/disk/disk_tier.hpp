@@ -159,8 +159,7 @@ class DiskTier final : public Tier {
     /// What is known of a write from earlier attempts.
     struct Attempt {
         bool storable = true;
-        bool admitted = false;   // by the gate
-        bool keeps_old = false;  // what is there is as good as what could not be queued
+        bool admitted = false;                                          // by the gate
         std::optional<std::chrono::steady_clock::time_point> deadline;  // of waiting for room in the queue
     };
     std::optional<TierStatus> store(const RecordView& record, const Seen* expected, Aftermath& after,

@@ -289,8 +289,6 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
             after.segment = log_.segment(placed.location.slot);
             after.end = placed.end;
         }
-    } else if (appended == Appended::queue_full && attempt.keeps_old) {
-        return appended;
     } else if (appended != Appended::journal_full && known) {  // R3: the old value goes all the same
         if (log_.append_tombstone(hash, placed) == Appended::journal_full) return Appended::journal_full;
         unlist(shard, tag, *known);
@@ -433,8 +431,6 @@ inline TierStatus DiskTier::change_lifetime(std::string_view key, std::uint64_t 
             Aftermath after;
             Attempt attempt;
             attempt.admitted = true;  // it is stored already
-            attempt.keeps_old =
-                expires >= examined.record.expires && stale_until >= examined.record.stale_until;
             const auto status = store(record, &seen, after, attempt);
             if (!status) continue;
             examined = {};  // as in `remove`
