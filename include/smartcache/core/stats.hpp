@@ -36,8 +36,8 @@ struct TierStats {
     std::uint64_t rejected = 0;  ///< refused because of a limit: size, full queue
     std::uint64_t evictions = 0;
     std::uint64_t expirations = 0;
-    std::uint64_t entries = 0;  ///< now; 0 where the tier cannot know (Redis)
-    std::uint64_t bytes = 0;    ///< now: memory or disk in use; for Redis the bytes sent since the start
+    std::uint64_t entries = 0;       ///< now; 0 where the tier cannot know (Redis)
+    std::uint64_t bytes = 0;         ///< now: memory or disk in use; for Redis the bytes sent since the start
     std::uint64_t index_bytes = 0;   ///< now: memory of the index; disk only
     std::uint64_t queued_bytes = 0;  ///< now: waiting to be written; disk only
     /// Bytes written to files for each byte stored, since the start; 0 before the first write. Disk only.
