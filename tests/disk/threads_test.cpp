@@ -209,13 +209,16 @@ TEST_CASE("a read that is under way while a clear is carried out to its end give
     disk.options.io = sc::DiskIo::pread;
     disk.tuning.io = &io;
     disk.open();
+    disk.name_space = "other";
+    REQUIRE(disk.set("k", "other") == TierStatus::ok);
     disk.name_space = "cleared";
     REQUIRE(disk.set("k", "cleared") == TierStatus::ok);
     REQUIRE(disk.set("filler", value_of("filler", 1, 60'000)) == TierStatus::ok);
-    disk.name_space = "other";
-    REQUIRE(disk.set("k", value_of("k", 1, 30'000)) == TierStatus::ok);  // in the next segment
-    const std::string first = disk.segments().at(0).string();
     REQUIRE(disk.tier->clear("cleared") == TierStatus::ok);
+    disk.name_space = "other";
+    REQUIRE(disk.set("k", value_of("k", 1, 30'000)) ==
+            TierStatus::ok);  // in the next segment, all of it after the clear
+    const std::string first = disk.segments().at(0).string();
 
     io.armed = true;
     bool found = false;
