@@ -1,8 +1,10 @@
 #include <smartcache/disk/disk_tier.hpp>
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "disk/fixture.hpp"
@@ -32,6 +34,18 @@ struct StuckIo final : sc::detail::Io {
     std::atomic<bool> stuck{false};
 };
 
+/// A clock whose next reading takes so long that something happens meanwhile.
+struct SlowClock final : sc::Clock {
+    [[nodiscard]] sc::MonotonicTime now() const noexcept override { return clock.now(); }
+    [[nodiscard]] sc::WallTime wall() const noexcept override {
+        const sc::WallTime read = clock.wall();
+        if (const auto call = std::exchange(meanwhile, {})) call();
+        return read;
+    }
+    sc::FakeClock clock;
+    mutable std::function<void()> meanwhile{};
+};
+
 /// A queue that is never written unless somebody asks for it.
 struct Queued : DiskFixture {
     Queued() { tuning.window = 24h; }
@@ -51,6 +65,20 @@ TEST_CASE("what was written is read back, whole and with its metadata", "[disk][
     CHECK(disk.get("k4096") == value_of("k", 4096, 4096));
     CHECK_FALSE(disk.get("nothing"));
     CHECK(disk.status == TierStatus::miss);
+}
+
+TEST_CASE("a record that is replaced while its key is read is found, the old one or the new",
+          "[disk][tier][R26]") {
+    SlowClock clock;
+    const TempDir dir;
+    sc::DiskTier tier({.path = dir / "store"}, {.time = sc::TimeSource(&clock)});
+    REQUIRE(tier.set("k", sc::as_byte_view("old"), 1h));
+    clock.meanwhile = [&] {
+        clock.clock.advance(1ms);
+        REQUIRE(tier.set("k", sc::as_byte_view("new"), 1h));
+    };
+    CHECK(tier.get("k"));
+    CHECK_FALSE(clock.meanwhile);
 }
 
 TEST_CASE("all fields of a record survive the disk", "[disk][tier]") {

@@ -45,6 +45,27 @@ TEST_CASE("an entry expires exactly at its TTL and counts as expired, not evicte
     CHECK(cache.stats().evictions == 0);
 }
 
+TEST_CASE("what is written below between the call and the look is there, whatever time the call began",
+          "[facade][R26]") {
+    World world;
+    sc::SmartCache<>& cache = *world.cache;
+    REQUIRE(cache.set("k", 1, {.write = sc::TierSet::disk}));
+    const std::string physical = sc::physical_key(cache.config().key_prefix, "k");
+    world.tier->before_look = [&] {  // another process writes the same value again
+        world.clock.advance(1ms);
+        const std::vector<std::byte> bytes = world.tier->bytes(physical);
+        sc::RecordView record = sc::parse_record(bytes).record;
+        record.created = world.clock.wall();
+        REQUIRE(world.tier->write(record, {}) == sc::TierStatus::ok);
+    };
+    CHECK(cache.exists("k"));
+    CHECK(cache.touch("k", 2h));
+    CHECK(cache.peek<int>("k"));
+    CHECK(cache.get_many<int>(std::vector<std::string>{"k"})[0]);
+    cache.clear_memory();
+    CHECK(cache.get<int>("k").age() == 0ms);
+}
+
 TEST_CASE("without a TTL of its own an entry lives as long as each tier says", "[facade][ttl]") {
     World world({.memory = {.ttl = 1min}, .disk = {.ttl = 1h}});
     world.cache->set("k", 1);

@@ -24,6 +24,8 @@ class MapTier final : public Tier {
     explicit MapTier(TierId id = TierId::other, const Clock* clock = nullptr) : id_(id), time_(clock) {}
 
     std::function<void()>
+        before_look{};  ///< called before the tier looks a key up for a cache, outside the lock
+    std::function<void()>
         after_read{};  ///< called when a read is done, outside the lock, before the cache goes on
     std::function<void()> before_write{};  ///< called before a write is done, outside the lock
     std::atomic<bool> unavailable{false};  ///< every operation fails
@@ -41,12 +43,14 @@ class MapTier final : public Tier {
 
     TierStatus peek(std::string_view key, Found found) override {
         ++round_trips;
+        if (before_look) before_look();
         return look(key, [&](const RecordView& record) { found(record); });
     }
 
     void read_many(std::span<const std::string_view> keys, FoundAt found) override {
         ++round_trips;
         ++counted_reads;
+        if (before_look) before_look();
         for (std::size_t i = 0; i < keys.size(); ++i)
             (void)look(keys[i], [&](const RecordView& record) { found(i, record); });
         if (after_read) after_read();

@@ -151,7 +151,7 @@ class DiskTier final : public Tier {
     [[nodiscard]] Seen look(std::string_view key, std::uint64_t hash, bool wanted);
     [[nodiscard]] bool unchanged(const detail::IndexShard& shard, std::uint64_t tag, const Seen& seen) const;
     [[nodiscard]] Examined examine(const Seen& seen, std::string_view key, WallTime now) const;
-    Examined find(std::string_view key, std::uint64_t hash, WallTime now, bool wanted);
+    Examined find(std::string_view key, std::uint64_t hash, bool wanted);
     TierStatus give(std::string_view key, std::uint64_t hash, Found found, bool wanted);
     void forget(std::uint64_t hash, const Seen& seen, Verdict why);
     void unlist(detail::IndexShard& shard, std::uint64_t tag, const detail::Location& known) noexcept;

@@ -346,12 +346,12 @@ class SmartCache {
     [[nodiscard]] LowerFound find_lower(std::string_view key, const ReadOptions& options, bool counted = true,
                                         bool idles = false) const;
     template <class T>
-    void accept(std::string_view key, const RecordView& record, std::size_t index, WallTime now,
-                bool allow_stale, bool idles, LowerFound& result) const;
+    void accept(std::string_view key, const RecordView& record, std::size_t index, bool allow_stale,
+                bool idles, LowerFound& result) const;
     template <class T>
     [[nodiscard]] Ref decode_record(std::string_view key, const RecordView& record, bool idles) const;
     [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes, bool idles) const;
-    void date_entry(Entry& entry, const RecordView& record) const noexcept;
+    void date_entry(Entry& entry, const RecordView& record, WallTime wall) const noexcept;
     void promote(std::string_view key, std::uint64_t hash, LowerFound& result, const detail::Ticket& ticket,
                  const CopyOptions& own = {}) const;
     [[nodiscard]] bool usable(const RecordView& record, WallTime now, bool allow_stale) const noexcept;

@@ -178,9 +178,8 @@ inline bool Tier::set(std::string_view key, ByteView value, Duration ttl) {
 
 inline std::optional<std::vector<std::byte>> Tier::get(std::string_view key) {
     std::optional<std::vector<std::byte>> result;
-    const WallTime now = wall();
     (void)read(physical_key({}, key), [&](const RecordView& record) {
-        if (!record.fresh_at(now) || record.negative || !unpackable(record)) return;
+        if (!record.fresh_at(wall()) || record.negative || !unpackable(record)) return;
         std::vector<std::byte> value(static_cast<std::size_t>(record.raw_size));
         if (unpack_payload(record, value.data())) result = std::move(value);
     });

@@ -152,10 +152,10 @@ inline void DiskTier::forget(std::uint64_t hash, const Seen& seen, Verdict why) 
     if (why == Verdict::expired) reporter_.count(detail::DiskEvent::expirations);
 }
 
-inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t hash, WallTime now,
-                                         bool wanted) {
+inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t hash, bool wanted) {
     const Seen seen = look(key, hash, wanted);
-    Examined examined = examine(seen, key, now);
+    Examined examined =
+        examine(seen, key, wall());  // the time after looking: what is there was written before
     switch (examined.verdict) {
         case Verdict::damaged:
             reporter_.count(detail::DiskEvent::corrupt);
@@ -216,7 +216,7 @@ inline TierStatus DiskTier::peek(std::string_view key, Found found) {
 }
 
 inline TierStatus DiskTier::give(std::string_view key, std::uint64_t hash, Found found, bool wanted) {
-    const Examined examined = find(key, hash, wall(), wanted);
+    const Examined examined = find(key, hash, wanted);
     if (examined.verdict == Verdict::live) found(examined.record);
     if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
     return examined.verdict == Verdict::live ? TierStatus::ok : TierStatus::miss;

@@ -33,8 +33,7 @@ bool SmartCache<Codec>::usable(const RecordView& record, WallTime now, bool allo
 
 /// What the clock of this process says of a record's times (I2: what remains of them).
 template <class Codec>
-void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record) const noexcept {
-    const WallTime wall = time_.wall();
+void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record, WallTime wall) const noexcept {
     const MonotonicTime now = time_.now();
     const Duration left = remaining(record.expires, wall);
     const Duration kept_for = remaining(std::max(record.expires, record.stale_until), wall);
@@ -108,14 +107,13 @@ auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& opti
                                    bool idles) const -> LowerFound {
     LowerFound result;
     const std::string physical = physical_key(config_.key_prefix, key);
-    const WallTime now = time_.wall();
     for (std::size_t i = 0; i < lower_.size(); ++i) {
         result.seen.push_back(WriteCondition::if_absent());
         if (!contains(options.tiers, lower_[i].id)) continue;
         Tier& tier = *lower_[i].tier;
         const auto found = [&](const RecordView& record) {
             result.seen.back() = WriteCondition::if_stamp(record.stamp);
-            accept<T>(key, record, i, now, options.allow_stale, idles, result);
+            accept<T>(key, record, i, options.allow_stale, idles, result);
         };
         (void)(counted ? tier.read(physical, found) : tier.peek(physical, found));
         if (result.found.entry) break;
@@ -126,11 +124,13 @@ auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& opti
 template <class Codec>
 template <class T>
 void SmartCache<Codec>::accept(std::string_view key, const RecordView& record, std::size_t index,
-                               WallTime now, bool allow_stale, bool idles, LowerFound& result) const {
+                               bool allow_stale, bool idles, LowerFound& result) const {
+    const WallTime now =
+        time_.wall();  // not from before the tier was asked: what came in since would look unborn
     if (!usable(record, now, allow_stale)) return;
     Ref entry = decode_record<T>(key, record, idles || record.copies.idle || config_.memory.idle);
     if (!entry) return;
-    date_entry(*entry, record);
+    date_entry(*entry, record, now);
     result.found = {std::move(entry), lower_[index].id, !record.fresh_at(now)};
     result.index = index;
     // A value that the codec wrote and that is read as plain text or bytes is not what was stored: not for
@@ -368,13 +368,12 @@ bool SmartCache<Codec>::exists(std::string_view key) const {
         return !found.entry->negative();
     if (lower_.empty()) return false;
     const std::string physical = physical_key(config_.key_prefix, key);
-    const WallTime now = time_.wall();
     // The first tier that answers decides, as in `get`.
     for (const LowerTier& lower : lower_) {
         bool answered = false;
         bool negative = false;
         (void)lower.tier->peek(physical, [&](const RecordView& record) {
-            answered = usable(record, now, false);
+            answered = usable(record, time_.wall(), false);
             negative = record.negative;
         });
         if (answered) return !negative;
@@ -427,7 +426,6 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
     if constexpr (readable_below<T>) {
         std::deque<detail::FillTicket> tickets;  // a deque: tickets stay where they are
         for (const Wanted& one : wanted) tickets.emplace_back(fences_, one.key(), one.hash);
-        const WallTime now = time_.wall();
         for (std::size_t i = 0; i < lower_.size(); ++i) {
             std::vector<std::size_t> open;
             std::vector<std::string_view> asked;
@@ -441,7 +439,7 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
             lower_[i].tier->read_many(asked, [&](std::size_t index, const RecordView& record) {
                 Wanted& one = wanted[open[index]];
                 one.result.seen.back() = WriteCondition::if_stamp(record.stamp);
-                accept<T>(one.key(), record, i, now, false, false, one.result);
+                accept<T>(one.key(), record, i, false, false, one.result);
             });
         }
         for (std::size_t w = 0; w < wanted.size(); ++w) {

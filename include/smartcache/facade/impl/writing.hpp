@@ -414,19 +414,18 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
     }
     if (!lower_.empty()) {
         const std::string physical = physical_key(config_.key_prefix, key);
-        const WallTime now = time_.wall();
         for (LowerTier& lower : lower_) {
             std::uint64_t stamp = 0;
             Duration grace{0};
             bool there = false;
             (void)lower.tier->peek(physical, [&](const RecordView& record) {
-                there = usable(record, now, false) && !record.negative;
+                there = usable(record, time_.wall(), false) && !record.negative;
                 stamp = record.stamp;
                 if (record.stale_until > record.expires)
                     grace = remaining(record.stale_until, record.expires);
             });
             if (!there) continue;
-            const WallTime expires = saturating_add(now, ttl.value_or(Duration::zero()));
+            const WallTime expires = saturating_add(time_.wall(), ttl.value_or(Duration::zero()));
             const WallTime stale_until = saturating_add(expires, grace);
             changed = lower.tier->change_lifetime(physical, stamp, expires, stale_until) == TierStatus::ok ||
                       changed;

@@ -175,13 +175,9 @@ inline void RedisTier::to_our_time(RecordView& record, WallTime now) noexcept {
     }
     // The server's clock is read over a network: a record that seems to be from the next second was written
     // just now, by a process that read it a little differently. One from farther in the future is dead (R26).
-    // "Just now" is before the moment at which our caller looked at the clock, or it would call the record
-    // unborn itself.
     constexpr Duration tolerance = std::chrono::seconds(1);
-    constexpr Duration just_now = std::chrono::milliseconds(10);
     const bool estimated = context_.time.injected() == nullptr;
-    if (estimated && record.created > now && record.created - now <= tolerance)
-        record.created = now - just_now;
+    if (estimated && record.created > now && record.created - now <= tolerance) record.created = now;
 }
 
 /// Deletes what is not a record of this key, so that fills, which never overwrite, can come in. By comparing,
