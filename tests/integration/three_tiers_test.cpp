@@ -2,8 +2,11 @@
 
 #include <smartcache/facade/smart_cache.hpp>
 
+#include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
@@ -132,6 +135,53 @@ TEST_CASE("batches reach every tier", "[integration][batch]") {
     CHECK(found[7].tier() == sc::TierId::redis);
     CHECK(cache.erase_many(keys) == 1000);
     CHECK_FALSE(cache.exists("k7"));
+}
+
+TEST_CASE("what several caches count on one server is all there", "[integration][atomics]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir one_dir;
+    const smartcache_test::TempDir two_dir;
+    sc::SmartCache<> one(config_for(server.url(), one_dir));
+    sc::SmartCache<> two(config_for(server.url(), two_dir));
+    constexpr int rounds = 200;
+    std::atomic<int> takes{0};
+    std::atomic<int> wins{0};
+    std::vector<std::thread> workers;
+    for (sc::SmartCache<>* cache : {&one, &two, &one, &two})
+        workers.emplace_back([&, cache] {
+            for (int i = 0; i < rounds; ++i) {
+                (void)cache->increment("count", 1, {.ttl = 1h});
+                (void)cache->update<int>("sum", [](std::optional<int> old) { return old.value_or(0) + 1; });
+                if (cache->set_if_absent("token", i)) ++wins;
+                if (cache->take<int>("token")) ++takes;
+            }
+        });
+    for (std::thread& worker : workers) worker.join();
+    CHECK(one.increment("count", 0) == 4 * rounds);
+    CHECK(two.increment("count", 0) == 4 * rounds);
+    CHECK(*one.get<int>("sum", {.tiers = sc::TierSet::redis}) == 4 * rounds);
+    CHECK(wins == takes + (one.get<int>("token", {.tiers = sc::TierSet::redis}) ? 1 : 0));
+    CHECK(two.get<int>("count").ttl() <= 1h);
+}
+
+TEST_CASE("a count that Redis did not answer is told, and never doubled", "[integration][atomics][R10]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    sc::Config config = config_for(server.url(), dir);
+    config.redis.timeout = 50ms;
+    config.redis.breaker = {.failures = 1000, .open_for = 10ms};
+    sc::SmartCache<> cache(config);
+    while (cache.increment("count") != 1) cache.erase("count");
+    server.pause();
+    CHECK_FALSE(cache.increment("count"));
+    CHECK_FALSE(cache.set_if_absent("new", 1));
+    CHECK_FALSE(cache.take<int>("count"));
+    server.resume();
+    while (!cache.health_check().redis) {
+    }
+    // It was never sent (the look was not answered), or it was dropped: it cannot be two counts.
+    const std::optional<std::int64_t> next = cache.increment("count");
+    if (next) CHECK(*next <= 2);
 }
 
 TEST_CASE("a cache on disk alone keeps values of its codec over a restart", "[integration]") {

@@ -18,6 +18,7 @@
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <smartcache/codec/codec.hpp>
@@ -191,6 +192,37 @@ class SmartCache {
     std::size_t erase_many(std::initializer_list<std::string_view> keys) {
         return erase_many<std::initializer_list<std::string_view>&>(keys);
     }
+
+    /// Changes a value atomically: `fn` gets what is there, nullopt if nothing is (or nothing that reads as `T`), and
+    /// returns what shall be there, as `std::optional<T>` or `T`; nullopt erases. It is called again when somebody
+    /// else was faster, so it must not have effects of its own, nor change the key through the cache.
+    ///
+    /// Atomic among all threads, and among all processes while the shared tier (Redis) answers; without it among
+    /// those of this process. Without a `ttl` in `options` the value keeps what remains of its lifetime.
+    /// @return whether what `fn` wanted is done. False: it could not be stored, or the shared tier got the change and
+    ///         did not say whether it took place, and then the key is dropped from every tier
+    /// Throws: what `fn` throws, and as `set`.
+    template <class T, class F>
+    bool update(std::string_view key, F&& fn, const EntryOptions& options = detail::default_entry_options());
+
+    /// Adds to an integer, atomically as `update`; one that is not there is 0. An existing one keeps its lifetime;
+    /// `options` say what a new one gets.
+    /// @return the sum; nullopt, and nothing is changed, when something else is stored there, when the sum
+    ///         overflows, or while the shared tier (Redis) does not answer: never a count of this process alone (R10)
+    std::optional<std::int64_t> increment(std::string_view key, std::int64_t by = 1,
+                                          const EntryOptions& options = detail::default_entry_options());
+
+    /// `set` if no live value of any type is there, atomically as `update`. A remembered absence is no value.
+    /// @return whether it was stored; never while the shared tier (Redis) does not answer
+    template <class T = default_type>
+    bool set_if_absent(std::string_view key, T&& value,
+                       const EntryOptions& options = detail::default_entry_options());
+
+    /// Gives the value out and erases it, atomically as `update`: of many callers one gets it. What does not read as
+    /// `T` stays.
+    /// @return empty when nothing was there, and while the shared tier (Redis) does not answer
+    template <class T = default_type>
+    [[nodiscard]] Lookup<T> take(std::string_view key);
 
     /// As `get` with stale values allowed, but without promotion and statistics: for looking, not for
     /// serving.
@@ -371,7 +403,9 @@ class SmartCache {
     /// Times in one tier. @return false when the tier is not to keep the value
     [[nodiscard]] bool date_record(const LowerTier& lower, detail::PreparedValue& value, WallTime now,
                                    const EntryOptions& options) const;
-    bool put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+    /// What L1 did with a value: `refused` because its ticket was marked.
+    enum class Kept { no, yes, refused };
+    Kept put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                     const EntryOptions& options, const detail::Ticket* ticket, bool ordered);
     [[nodiscard]] Ref packed_for_memory(Ref entry) const;
     /// @param weight  the caller's own, which counts instead
@@ -393,6 +427,43 @@ class SmartCache {
                      const EntryOptions& options, const detail::Ticket& ticket,
                      const std::vector<WriteCondition>* seen);
     bool change_lifetime(std::string_view key, std::optional<Duration> ttl);
+
+    // --- changes that depend on what is there
+    /// What such a change starts from, and what must be the same when it ends.
+    struct BaseState {
+        bool decided = false;               // a lower tier had something live: no other is asked
+        bool there = false;                 // a value, of whatever type
+        bool unreachable = false;           // the shared tier did not answer
+        const LowerTier* shared = nullptr;  // the shared tier, if it answered
+        WriteCondition condition;           // what it had
+        CopyOptions copies;
+    };
+    template <class T>
+    struct Base : BaseState {
+        std::conditional_t<std::is_void_v<T>, std::monostate, Lookup<T>> value{};
+    };
+    enum class Change {
+        done,
+        not_kept,  // nothing is stored, or nothing was to be done
+        conflict,  // somebody was faster
+        unknown,   // the shared tier did not say
+    };
+    [[nodiscard]] const LowerTier* shared_tier(const EntryOptions& options) const noexcept;
+    template <class T>
+    [[nodiscard]] Base<T> find_base(std::string_view key, std::uint64_t hash,
+                                    const EntryOptions& options) const;
+    template <class T>
+    [[nodiscard]] std::optional<EntryOptions> keeping_lifetime(const Base<T>& base,
+                                                               EntryOptions options) const;
+    [[nodiscard]] TierStatus end_shared(const BaseState& base, std::string_view physical);
+    void forget_everywhere(std::string_view key, std::uint64_t hash, std::string_view physical);
+    [[nodiscard]] Change commit_if(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                                   const EntryOptions& options, const BaseState& base,
+                                   const detail::Ticket& ticket);
+    [[nodiscard]] Change erase_if(std::string_view key, std::uint64_t hash, const BaseState& base,
+                                  const detail::Ticket& ticket);
+    template <class T, class Attempt>
+    Change change(std::string_view key, const EntryOptions& options, Attempt attempt);
 
     // --- demotion
     void add_lower(std::unique_ptr<Tier> tier, TierId id, Duration ttl);

@@ -318,6 +318,7 @@ void SmartCache<Codec>::reset_stats() {
 
 }  // namespace smartcache::inline v0
 
+#include <smartcache/facade/impl/atomics.hpp>   // IWYU pragma: export
 #include <smartcache/facade/impl/demotion.hpp>  // IWYU pragma: export
 #include <smartcache/facade/impl/loading.hpp>   // IWYU pragma: export
 #include <smartcache/facade/impl/reading.hpp>   // IWYU pragma: export

@@ -111,10 +111,10 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
 /// lower tiers a caller's write needs no order.
 /// @param ticket  of a fill, which stores only if it is unmarked (R1)
 /// @param ordered  whether the caller holds the key's order
-/// @return whether L1 has the value now
 template <class Codec>
-bool SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
-                                   const EntryOptions& options, const detail::Ticket* ticket, bool ordered) {
+auto SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                                   const EntryOptions& options, const detail::Ticket* ticket, bool ordered)
+    -> Kept {
     const Duration wanted = value.record.negative ? *options.negative_ttl
                                                   : lifetime_in(TierId::memory, config_.memory.ttl, options);
     const MonotonicTime now = time_.now();
@@ -137,13 +137,13 @@ bool SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
         (void)forget_memory(key, hash);
         fences_.mark(key, hash);
         // What is too heavy for L1 is as if evicted at once.
-        return wanted_here && entry.demotes && demote(entry, options.weight);
+        return wanted_here && entry.demotes && demote(entry, options.weight) ? Kept::yes : Kept::no;
     }
     if (!insert_memory(key, hash, packed_for_memory(std::move(value.entry)), options.weight,
                        {fences_, key, hash, ticket}))
-        return false;
+        return Kept::refused;
     count(Event::memory_sets);
-    return true;
+    return Kept::yes;
 }
 
 /// The same value LZ4-compressed, where the options ask for that and it pays; else the entry itself.
@@ -188,7 +188,7 @@ bool SmartCache<Codec>::forget_memory(std::string_view key, std::uint64_t hash) 
 template <class Codec>
 bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                                const EntryOptions& options) {
-    if (lower_.empty()) return put_memory(key, hash, value, options, nullptr, false);
+    if (lower_.empty()) return put_memory(key, hash, value, options, nullptr, false) == Kept::yes;
     bool stored = false;
     const std::string physical = physical_key(config_.key_prefix, key);
     value.record.key = physical;
@@ -201,7 +201,7 @@ bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail:
         else
             (void)lower.tier->remove(physical);
     }
-    return put_memory(key, hash, value, options, nullptr, true) || stored;
+    return put_memory(key, hash, value, options, nullptr, true) == Kept::yes || stored;
 }
 
 /// A fill: only while nobody has written the key since the ticket was taken, and only over what was seen then
@@ -323,7 +323,8 @@ std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& optio
     }
     std::size_t stored = 0;
     for (One& one : all) {
-        if (put_memory(one.key(), one.hash, one.value, options, nullptr, true) || one.stored) ++stored;
+        const Kept kept = put_memory(one.key(), one.hash, one.value, options, nullptr, true);
+        if (kept == Kept::yes || one.stored) ++stored;
     }
     return stored;
 }

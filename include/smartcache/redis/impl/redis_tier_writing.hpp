@@ -3,9 +3,11 @@
 // RedisTier: writes, erases, changes of lifetime.
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <utility>
 
+#include <smartcache/core/hash.hpp>
 #include <smartcache/record/varint.hpp>
 #include <smartcache/redis/redis_tier.hpp>
 
@@ -255,6 +257,14 @@ inline TierStatus RedisTier::change_lifetime(std::string_view key, std::uint64_t
             if (fetched.verdict == Verdict::live && fetched.record.stamp == stamp) {
                 fetched.record.expires = expires;
                 fetched.record.stale_until = stale_until;
+                if (std::max(expires, stale_until) <= wall()) {
+                    // What ends is another version for the moment that Redis still keeps it, and dead by any clock: of
+                    // several who end the same one, one succeeds.
+                    fetched.record.stamp = random_stamp();
+                    fetched.record.created -= std::chrono::hours(1);
+                    fetched.record.expires = fetched.record.created;
+                    fetched.record.stale_until = {};
+                }
                 bool outdated = false;
                 status = fill_once(fetched.record, WriteCondition::if_stamp(stamp), until, outdated);
             }

@@ -1,0 +1,320 @@
+// Changes that depend on what is there: update, increment, set_if_absent, take.
+
+#include <smartcache/facade/smart_cache.hpp>
+
+#include <atomic>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <smartcache/codec/json.hpp>
+#include <smartcache/testing.hpp>
+
+#include "support/catch.hpp"
+#include "support/map_tier.hpp"
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+using smartcache_test::MapTier;
+
+namespace {
+
+/// A cache over a shared tier, over a disk, over both, or over nothing.
+struct World {
+    sc::FakeClock clock;
+    MapTier* shared = nullptr;
+    MapTier* disk = nullptr;
+    std::unique_ptr<sc::SmartCache<>> cache;
+
+    World(bool with_shared, bool with_disk) {
+        std::vector<std::unique_ptr<sc::Tier>> tiers;
+        if (with_shared) {
+            tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
+            shared = static_cast<MapTier*>(tiers.back().get());
+        }
+        if (with_disk) {
+            tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+            disk = static_cast<MapTier*>(tiers.back().get());
+        }
+        cache = std::make_unique<sc::SmartCache<>>(sc::Config{.clock = &clock}, std::move(tiers));
+    }
+
+    [[nodiscard]] std::string physical(std::string_view key) const {
+        return sc::physical_key(cache->config().key_prefix, key);
+    }
+    /// What another process does to the shared tier.
+    void write_elsewhere(std::string_view key, std::int64_t value) {
+        const std::string at = physical(key);
+        sc::ByteSink payload;
+        sc::JsonCodec{}.encode(value, payload);
+        sc::RecordView record;
+        record.key = at;
+        record.kind = sc::ValueKind::coded;
+        record.codec = static_cast<std::uint8_t>(sc::JsonCodec::id);
+        record.payload = payload.view();
+        record.raw_size = record.payload.size();
+        record.stamp = sc::random_stamp();
+        record.created = clock.wall();
+        REQUIRE(shared->write(record, {}) == sc::TierStatus::ok);
+    }
+};
+
+std::unique_ptr<World> any_world() {
+    return std::make_unique<World>(GENERATE(false, true), GENERATE(false, true));
+}
+
+}  // namespace
+
+TEST_CASE("update changes what is there, creates what is not, and erases", "[facade][atomics]") {
+    const auto world = any_world();
+    sc::SmartCache<>& cache = *world->cache;
+    const auto add_one = [](std::optional<int> old) { return std::optional(old.value_or(0) + 1); };
+    CHECK(cache.update<int>("k", add_one));
+    CHECK(*cache.get<int>("k") == 1);
+    CHECK(cache.update<int>("k", add_one));
+    CHECK(*cache.get<int>("k") == 2);
+    cache.clear_memory();
+    if (world->shared != nullptr || world->disk != nullptr) CHECK(*cache.get<int>("k") == 2);
+    CHECK(cache.update<int>("k", [](std::optional<int>) { return std::optional<int>(); }));
+    CHECK_FALSE(cache.exists("k"));
+    CHECK_FALSE(cache.peek<int>("k"));
+    CHECK(cache.update<std::string>("text", [](std::optional<std::string> old) {
+        return old.value_or("a") + "b";  // a plain T will do
+    }));
+    CHECK(*cache.get<std::string>("text") == "ab");
+}
+
+TEST_CASE("update starts over when the key changes while it computes", "[facade][atomics]") {
+    const auto world = any_world();
+    sc::SmartCache<>& cache = *world->cache;
+    using Interruption = std::pair<const char*, std::function<void()>>;
+    std::vector<Interruption> interruptions{
+        {"set", [&] { cache.set("k", 10); }},
+        {"erase", [&] { cache.erase("k"); }},
+        {"clear", [&] { cache.clear(); }},
+        {"touch", [&] { cache.touch("k", 50min); }},
+        {"set_many",
+         [&] {
+             cache.set_many<int>({{"k", 10}});
+         }},
+        {"update", [&] { cache.update<int>("k", [](std::optional<int>) { return 10; }); }},
+    };
+    if (world->shared != nullptr)
+        interruptions.emplace_back("another process", [&] { world->write_elsewhere("k", 10); });
+    for (const auto& [name, interrupt] : interruptions) {
+        INFO(name);
+        cache.set("k", 1, {.ttl = 10min});
+        int calls = 0;
+        CHECK(cache.update<int>("k", [&, &run = interrupt](std::optional<int> old) {
+            if (++calls == 1) run();
+            return old.value_or(100) + 1;
+        }));
+        CHECK(calls == 2);
+        const int before = std::string(name) == "touch"                                   ? 1
+                           : std::string(name) == "erase" || std::string(name) == "clear" ? 100
+                                                                                          : 10;
+        CHECK(*cache.get<int>("k") == before + 1);
+        if (std::string(name) == "touch") CHECK(cache.get<int>("k").ttl() == 50min);
+    }
+}
+
+TEST_CASE("an eviction is no reason to start over", "[facade][atomics]") {
+    World world(false, false);
+    world.cache->set("k", 1);
+    int calls = 0;
+    CHECK(world.cache->update<int>("k", [&](std::optional<int> old) {
+        ++calls;
+        world.cache->clear_memory();
+        return old.value_or(100) + 1;
+    }));
+    CHECK(calls == 1);
+    CHECK(*world.cache->get<int>("k") == 2);
+}
+
+TEST_CASE("what update throws leaves everything as it was", "[facade][atomics]") {
+    const auto world = any_world();
+    world->cache->set("k", 1);
+    CHECK_THROWS_AS(
+        world->cache->update<int>(
+            "k", [](std::optional<int>) -> std::optional<int> { throw std::runtime_error("no"); }),
+        std::runtime_error);
+    CHECK(*world->cache->get<int>("k") == 1);
+}
+
+TEST_CASE("a changed value keeps what remains of its lifetime unless it is given another",
+          "[facade][atomics][ttl]") {
+    const auto world = any_world();
+    sc::SmartCache<>& cache = *world->cache;
+    const auto same = [](std::optional<int> old) { return old; };
+    REQUIRE(cache.set("k", 1, {.ttl = 10min, .grace = 1min}));
+    world->clock.advance(4min);
+    CHECK(cache.update<int>("k", same));
+    CHECK(cache.get<int>("k").ttl() == 6min);
+    CHECK(cache.increment("k") == 2);
+    CHECK(cache.increment("k", 1, {.ttl = 1h}) == 3);  // the lifetime is for a new one
+    CHECK(cache.get<int>("k").ttl() == 6min);
+    cache.clear_memory();
+    if (world->shared != nullptr || world->disk != nullptr) CHECK(cache.get<int>("k").ttl() == 6min);
+    if (world->shared != nullptr || world->disk != nullptr) {
+        world->clock.advance(6min);
+        CHECK_FALSE(cache.get<int>("k"));
+        CHECK(*cache.get<int>("k", {.allow_stale = true}) == 3);  // its grace as well
+        CHECK(cache.increment("k", 1, {.ttl = 1h}) == 1);         // and an expired one is none
+        CHECK(cache.get<int>("k").ttl() == 1h);
+    }
+    REQUIRE(cache.set("k", 5));
+    CHECK(cache.update<int>("k", same, {.ttl = 2h}));
+    CHECK(cache.get<int>("k").ttl() == 2h);
+}
+
+TEST_CASE("increment counts, over types that are the same number, and within bounds", "[facade][atomics]") {
+    const auto world = any_world();
+    sc::SmartCache<>& cache = *world->cache;
+    CHECK(cache.increment("n") == 1);
+    CHECK(cache.increment("n", 41) == 42);
+    CHECK(cache.increment("n", -2) == 40);
+    CHECK(*cache.get<int>("n") == 40);
+    REQUIRE(cache.set("short", std::int16_t{7}));
+    CHECK(cache.increment("short") == 8);
+
+    REQUIRE(cache.set("text", "7"));
+    CHECK_FALSE(cache.increment("text"));
+    CHECK(*cache.get<std::string>("text") == "7");
+    REQUIRE(cache.set("half", 0.5));
+    CHECK_FALSE(cache.increment("half"));
+    CHECK(*cache.get<double>("half") == 0.5);
+
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    REQUIRE(cache.set("most", most));
+    CHECK_FALSE(cache.increment("most"));
+    CHECK(cache.get<std::int64_t>("most").value() == most);
+    CHECK(cache.increment("most", std::numeric_limits<std::int64_t>::min()) == -1);
+    CHECK_FALSE(cache.increment("none", 1, {.ttl = 0ms}));
+    CHECK_FALSE(cache.exists("none"));
+}
+
+TEST_CASE("set_if_absent stores once", "[facade][atomics]") {
+    const auto world = any_world();
+    sc::SmartCache<>& cache = *world->cache;
+    CHECK(cache.set_if_absent("k", 1, {.ttl = 1h}));
+    CHECK_FALSE(cache.set_if_absent("k", 2));
+    CHECK(*cache.get<int>("k") == 1);
+    cache.clear_memory();
+    if (world->shared != nullptr || world->disk != nullptr) CHECK_FALSE(cache.set_if_absent("k", 2));
+    world->clock.advance(1h);
+    CHECK(cache.set_if_absent("k", 3));
+    CHECK(*cache.get<int>("k") == 3);
+    // Whatever its type is.
+    CHECK(cache.set_if_absent("object", sc::memory_only(std::make_shared<int>(1))));
+    CHECK_FALSE(cache.set_if_absent("object", sc::memory_only(std::make_shared<int>(2))));
+    CHECK(**cache.get<std::shared_ptr<int>>("object") == 1);
+    CHECK(**cache.take<std::shared_ptr<int>>("object") == 1);
+    CHECK_FALSE(cache.exists("object"));
+    CHECK(cache.stats().type_mismatches == 0);
+    // An absence that was remembered is none.
+    CHECK_FALSE(cache.get_or_compute("nothing", [] { return std::optional<int>(); }, {.negative_ttl = 1h}));
+    CHECK(cache.set_if_absent("nothing", 4));
+    CHECK(*cache.get<int>("nothing") == 4);
+}
+
+TEST_CASE("take gives a value to one caller", "[facade][atomics]") {
+    const auto world = any_world();
+    sc::SmartCache<>& cache = *world->cache;
+    REQUIRE(cache.set("k", std::string("once"), {.grace = 1h}));
+    const auto wrong = cache.take<int>("k");
+    CHECK_FALSE(wrong);
+    const auto taken = cache.take<std::string>("k");
+    REQUIRE(taken);
+    CHECK(*taken == "once");
+    CHECK_FALSE(cache.take<std::string>("k"));
+    CHECK_FALSE(cache.exists("k"));
+    CHECK_FALSE(cache.get<std::string>("k", {.allow_stale = true}));
+}
+
+TEST_CASE("a fill that began before an atomic change does not bring the old value back",
+          "[facade][atomics][R1]") {
+    World world(true, true);
+    sc::SmartCache<>& cache = *world.cache;
+    REQUIRE(cache.set("k", 1));
+    cache.clear_memory();
+    world.shared->after_read = [&] {
+        world.shared->after_read = nullptr;
+        REQUIRE(cache.increment("k") == 2);
+    };
+    (void)cache.get<int>("k");
+    CHECK(*cache.get<int>("k") == 2);
+}
+
+TEST_CASE("while the shared tier does not answer only update goes on, in this process",
+          "[facade][atomics][R10]") {
+    World world(true, true);
+    sc::SmartCache<>& cache = *world.cache;
+    REQUIRE(cache.set("k", 1));
+    world.shared->unavailable = true;
+    CHECK_FALSE(cache.increment("k"));
+    CHECK_FALSE(cache.increment("new"));
+    CHECK_FALSE(cache.set_if_absent("new", 1));
+    CHECK_FALSE(cache.take<int>("k"));
+    CHECK(*cache.get<int>("k") == 1);
+    CHECK(cache.update<int>("k", [](std::optional<int> old) { return old.value_or(0) + 1; }));
+    CHECK(*cache.get<int>("k") == 2);
+}
+
+TEST_CASE("what the shared tier does not have is not there, whatever copies there are", "[facade][atomics]") {
+    World world(true, true);
+    sc::SmartCache<>& cache = *world.cache;
+    const auto erase_elsewhere = [&] {
+        REQUIRE(world.shared->remove(world.physical("k")) == sc::TierStatus::ok);
+    };
+    REQUIRE(cache.set("k", 5));
+    erase_elsewhere();
+    CHECK(cache.increment("k") == 1);
+    erase_elsewhere();
+    CHECK_FALSE(cache.take<int>("k"));
+    REQUIRE(cache.set("k", 5));
+    erase_elsewhere();
+    CHECK(cache.set_if_absent("k", 6));
+    CHECK(*cache.get<int>("k") == 6);
+}
+
+TEST_CASE("a change whose outcome is unknown is reported, and nobody serves either value",
+          "[facade][atomics][R10]") {
+    World world(true, true);
+    sc::SmartCache<>& cache = *world.cache;
+    const auto lose_answer = [&] { world.shared->unavailable = true; };
+    REQUIRE(cache.set("k", 1));
+    world.shared->before_write = lose_answer;
+    CHECK_FALSE(cache.increment("k"));
+    CHECK_FALSE(cache.get<int>("k"));
+    world.shared->unavailable = false;
+    world.shared->before_write = nullptr;
+    CHECK_FALSE(cache.get<int>("k"));
+}
+
+TEST_CASE("threads that change one key lose no change", "[facade][atomics][stress]") {
+    const auto world = any_world();
+    sc::SmartCache<>& cache = *world->cache;
+    constexpr int threads = 4;
+    constexpr int rounds = 200;
+    std::atomic<int> wins{0};
+    std::atomic<int> takes{0};
+    std::vector<std::thread> workers;
+    for (int t = 0; t < threads; ++t)
+        workers.emplace_back([&] {
+            for (int i = 0; i < rounds; ++i) {
+                (void)cache.increment("count");
+                (void)cache.update<int>("sum", [](std::optional<int> old) { return old.value_or(0) + 1; });
+                if (cache.set_if_absent("token", i)) ++wins;
+                if (cache.take<int>("token")) ++takes;
+            }
+        });
+    for (std::thread& worker : workers) worker.join();
+    CHECK(*cache.get<std::int64_t>("count") == threads * rounds);
+    CHECK(*cache.get<int>("sum") == threads * rounds);
+    CHECK(wins == takes + (cache.exists("token") ? 1 : 0));
+}
