@@ -399,3 +399,25 @@ TEST_CASE("a remembered absence is a miss for a loader that always has a value",
     CHECK(*cache.get_or_compute("k", [] { return 5; }) == 5);
     CHECK(*cache.get_or_compute("k", absent) == 5);
 }
+
+TEST_CASE("warm loads what is not there, and only that", "[facade][warm]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    REQUIRE(cache.set("b", 20));
+    std::vector<std::string> asked;
+    const auto load = [&](std::string_view key) -> std::optional<int> {
+        asked.emplace_back(key);
+        if (key == "bad") throw std::runtime_error("no");
+        if (key == "none") return std::nullopt;
+        return 1;
+    };
+    CHECK(cache.warm({"a", "b", "bad", "none", "c"}, load, {.ttl = 1h}) == 2);
+    CHECK(asked == std::vector<std::string>{"a", "bad", "none", "c"});
+    CHECK(*cache.get<int>("a") == 1);
+    CHECK(cache.get<int>("a").ttl() == 1h);
+    CHECK(*cache.get<int>("b") == 20);
+    CHECK_FALSE(cache.exists("none"));
+    const std::vector<std::string> keys{"a", "c"};
+    CHECK(cache.warm(keys, [](std::string_view) { return 5; }) == 0);
+    CHECK(*cache.get<int>("c") == 1);
+}

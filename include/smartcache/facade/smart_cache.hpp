@@ -31,6 +31,7 @@
 #include <smartcache/facade/detail/fences.hpp>
 #include <smartcache/facade/detail/prepared_value.hpp>
 #include <smartcache/facade/entry_options.hpp>
+#include <smartcache/facade/explanation.hpp>
 #include <smartcache/facade/loader.hpp>
 #include <smartcache/facade/lookup.hpp>
 #include <smartcache/facade/stats.hpp>
@@ -223,6 +224,22 @@ class SmartCache {
     /// @return empty when nothing was there, and while the shared tier (Redis) does not answer
     template <class T = default_type>
     [[nodiscard]] Lookup<T> take(std::string_view key);
+
+    /// Loads what is not there: for each key without a live value `load(std::string_view key)`, which returns `T` or
+    /// `std::optional<T>`, is called and its result stored, as by `get_or_compute`. What it throws is logged and
+    /// counted, and the next key is taken.
+    /// @return how many keys have a value that this call has loaded
+    template <class Keys, class F>
+    std::size_t warm(Keys&& keys, F&& load, const EntryOptions& options = detail::default_entry_options());
+    template <class F>
+    std::size_t warm(std::initializer_list<std::string_view> keys, F&& load,
+                     const EntryOptions& options = detail::default_entry_options()) {
+        return warm<std::initializer_list<std::string_view>&>(keys, std::forward<F>(load), options);
+    }
+
+    /// Which tier holds the key, for how long, and why a lookup would miss. Asks every tier; changes nothing and counts
+    /// nothing. For people and tests, not for the hot path.
+    [[nodiscard]] Explanation explain(std::string_view key) const;
 
     /// As `get` with stale values allowed, but without promotion and statistics: for looking, not for
     /// serving.

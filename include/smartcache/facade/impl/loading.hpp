@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <stdexcept>
 
 #include <smartcache/facade/smart_cache.hpp>
@@ -50,6 +51,28 @@ Lookup<loaded_t<F>> SmartCache<Codec>::refresh(std::string_view key, F&& load, c
     const std::vector<WriteCondition> overwrite(lower_.size(), WriteCondition::always());
     Ref loaded = load_and_store(key, hash, load, options, *ticket, &overwrite);
     return present<loaded_t<F>>({std::move(loaded), TierId::none, false});
+}
+
+template <class Codec>
+template <class Keys, class F>
+std::size_t SmartCache<Codec>::warm(Keys&& keys, F&& load, const EntryOptions& options) {
+    check(options);
+    std::size_t loaded = 0;
+    for (auto&& each : keys) {
+        const std::string_view key(each);
+        if (exists(key)) continue;
+        bool ran = false;
+        try {
+            const auto run = [&] {
+                ran = true;
+                return std::invoke(load, key);
+            };
+            if (get_or_compute(key, run, options) && ran) ++loaded;
+        } catch (const std::exception& error) {
+            log_(LogLevel::warning, std::string("smartcache: a load for warming failed: ") + error.what());
+        }
+    }
+    return loaded;
 }
 
 /// Joins the key's running load, or leads a new one.

@@ -318,8 +318,9 @@ void SmartCache<Codec>::reset_stats() {
 
 }  // namespace smartcache::inline v0
 
-#include <smartcache/facade/impl/atomics.hpp>   // IWYU pragma: export
-#include <smartcache/facade/impl/demotion.hpp>  // IWYU pragma: export
-#include <smartcache/facade/impl/loading.hpp>   // IWYU pragma: export
-#include <smartcache/facade/impl/reading.hpp>   // IWYU pragma: export
-#include <smartcache/facade/impl/writing.hpp>   // IWYU pragma: export
+#include <smartcache/facade/impl/atomics.hpp>     // IWYU pragma: export
+#include <smartcache/facade/impl/demotion.hpp>    // IWYU pragma: export
+#include <smartcache/facade/impl/explaining.hpp>  // IWYU pragma: export
+#include <smartcache/facade/impl/loading.hpp>     // IWYU pragma: export
+#include <smartcache/facade/impl/reading.hpp>     // IWYU pragma: export
+#include <smartcache/facade/impl/writing.hpp>     // IWYU pragma: export

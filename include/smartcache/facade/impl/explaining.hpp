@@ -1,0 +1,99 @@
+#pragma once
+
+// SmartCache: what is known about one key.
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <smartcache/facade/smart_cache.hpp>
+
+namespace smartcache::inline v0 {
+
+template <class Codec>
+Explanation SmartCache<Codec>::explain(std::string_view key) const {
+    using State = Explanation::State;
+    Explanation all;
+    all.key = std::string(key);
+    if (key.size() > config_.max_key_size) {
+        all.reason = "never stored: the key is longer than max_key_size";
+        return all;
+    }
+    if (memory_) {
+        Explanation::TierEntry entry;
+        entry.tier = TierId::memory;
+        if (const Found found = find_memory(key, hash_of(key), true, false); found.entry) {
+            const std::int64_t now = now_ms();
+            const std::int64_t end = found.entry->fresh_until();
+            entry.state = found.entry->negative() ? State::negative
+                          : found.stale           ? State::stale
+                                                  : State::live;
+            entry.age = Duration(std::max<std::int64_t>(0, now - found.entry->created()));
+            entry.ttl =
+                end == Entry::never ? Duration::max() : Duration(std::max<std::int64_t>(0, end - now));
+            entry.bytes = found.entry->bytes;
+            if (found.entry->packed()) entry.detail = "compressed";
+        }
+        all.tiers.push_back(std::move(entry));
+    }
+    const std::string physical = physical_key(config_.key_prefix, key);
+    for (const LowerTier& lower : lower_) {
+        Explanation::TierEntry entry;
+        entry.tier = lower.id;
+        const TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
+            const WallTime now = time_.wall();
+            if (record.tombstone || record.dead_at(now)) return;
+            entry.state = record.negative         ? State::negative
+                          : !record.fresh_at(now) ? State::stale
+                                                  : State::live;
+            if (record.kind == ValueKind::coded && !record.negative &&
+                record.codec != static_cast<std::uint8_t>(Codec::id))
+                entry.state = State::other_codec;
+            if (record.schema != config_.schema_version) entry.state = State::other_schema;
+            entry.age = std::max(Duration::zero(), Duration(now - record.created));
+            entry.ttl = std::max(Duration::zero(), remaining(record.expires, now));
+            entry.bytes = record.payload.size();
+            if (record.compressed) entry.detail = "compressed";
+        });
+        if (status == TierStatus::unavailable) {
+            entry.state = State::unavailable;
+            const BreakerState breaker = lower.tier->stats().breaker;
+            if (breaker == BreakerState::open || breaker == BreakerState::half_open)
+                entry.detail = "its circuit breaker is open";
+        }
+        all.tiers.push_back(std::move(entry));
+    }
+    for (const StartFailure& failure : start_failures_) {
+        Explanation::TierEntry entry;
+        entry.tier = failure.id;
+        entry.state = State::not_started;
+        entry.detail = failure.reason;
+        all.tiers.push_back(std::move(entry));
+    }
+
+    const auto first = [&](auto... states) {
+        return std::find_if(all.tiers.begin(), all.tiers.end(), [&](const Explanation::TierEntry& entry) {
+            return ((entry.state == states) || ...);
+        });
+    };
+    const auto none = all.tiers.end();
+    if (const auto at = first(State::live, State::negative); at != none) {
+        all.answers = at->tier;
+        all.hit = at->state == State::live;
+        all.reason = all.hit ? "a hit in " : "an absence that is remembered in ";
+        all.reason += to_string(at->tier);
+    } else if (first(State::stale) != none) {
+        all.reason = "a miss: expired, and kept for its grace";
+    } else if (first(State::other_schema) != none) {
+        all.reason = "a miss: stored under another schema_version";
+    } else if (first(State::other_codec) != none) {
+        all.reason = "a miss: written by another codec";
+    } else if (first(State::unavailable, State::not_started) != none) {
+        all.reason = "a miss: nothing in the tiers that answer";
+    } else {
+        all.reason = "a miss: never stored, or evicted, erased, or expired and gone";
+    }
+    return all;
+}
+
+}  // namespace smartcache::inline v0
