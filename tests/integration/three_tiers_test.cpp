@@ -12,6 +12,7 @@
 #include <smartcache/codec/json.hpp>
 
 #include "support/catch.hpp"
+#include "support/fork.hpp"
 #include "support/redis_server.hpp"
 #include "support/temp_dir.hpp"
 
@@ -182,6 +183,28 @@ TEST_CASE("a count that Redis did not answer is told, and never doubled", "[inte
     // It was never sent (the look was not answered), or it was dropped: it cannot be two counts.
     const std::optional<std::int64_t> next = cache.increment("count");
     if (next) CHECK(*next <= 2);
+}
+
+TEST_CASE(
+    "a child process goes on with memory and Redis, and ends without waiting for threads it does not have",
+    "[integration][fork][R33]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    auto cache = std::make_unique<sc::SmartCache<>>(config_for(server.url(), dir));
+    REQUIRE(cache->set("k", 1));
+    CHECK(smartcache_test::in_child([&] {
+        bool good = *cache->get<int>("k") == 1 && cache->set("k", 2);
+        cache->clear_memory();
+        const auto hit = cache->get<int>("k");
+        good = good && hit && *hit == 2 && hit.tier() == sc::TierId::redis;
+        const sc::Health health = cache->health_check();
+        good = good && health.redis && !health.disk;
+        cache.reset();
+        return good;
+    }));
+    cache->clear_memory();
+    CHECK(*cache->get<int>("k", {.tiers = sc::TierSet::redis}) == 2);
+    CHECK(cache->health_check().ok());
 }
 
 TEST_CASE("a cache on disk alone keeps values of its codec over a restart", "[integration]") {

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include <smartcache/core/fork.hpp>
+
 namespace smartcache::inline v0 {
 
 /// Runs work in the background.
@@ -41,51 +43,64 @@ class InlineExecutor final : public Executor {
 /// A fixed number of threads with a bounded queue (I5).
 ///
 /// Exceptions of tasks are swallowed: whoever submits work that can fail reports the failure from inside it.
-/// The destructor drops what has not started, and waits for what has.
+/// The destructor drops what has not started, and waits for what has. In a child after fork(2), which has none of the
+/// threads, it takes no tasks.
 class ThreadPool final : public Executor {
   public:
     explicit ThreadPool(std::size_t threads, std::size_t max_queued = 4096) : max_queued_(max_queued) {
-        threads_.reserve(threads);
+        mine_->threads.reserve(threads);
         try {
-            for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+            for (std::size_t i = 0; i < threads; ++i) mine_->threads.emplace_back([this] { run(); });
         } catch (...) {  // the system has no more threads: those that started must end first
             stop();
             throw;
         }
     }
 
-    ~ThreadPool() override { stop(); }
+    ~ThreadPool() override {
+        if (!mine_.forked()) stop();
+    }
 
     [[nodiscard]] bool submit(Task task) override {
+        if (mine_.forked()) return false;
         {
-            const std::lock_guard lock(mutex_);
-            if (stopping_ || queue_.size() >= max_queued_ || threads_.empty()) return false;
-            queue_.push_back(std::move(task));
+            const std::lock_guard lock(mine_->mutex);
+            if (mine_->stopping || mine_->queue.size() >= max_queued_ || mine_->threads.empty()) return false;
+            mine_->queue.push_back(std::move(task));
         }
-        wake_.notify_one();
+        mine_->wake.notify_one();
         return true;
     }
 
   private:
+    struct Work {
+        std::mutex mutex;
+        std::condition_variable wake;
+        std::deque<Task> queue;
+        bool stopping = false;
+        std::vector<std::thread> threads;
+    };
+
     void stop() noexcept {
         std::deque<Task> dropped;  // destroyed outside the lock: what tasks own may call submit
         {
-            const std::lock_guard lock(mutex_);
-            stopping_ = true;
-            dropped.swap(queue_);
+            const std::lock_guard lock(mine_->mutex);
+            mine_->stopping = true;
+            dropped.swap(mine_->queue);
         }
-        wake_.notify_all();
+        mine_->wake.notify_all();
         dropped.clear();
-        for (std::thread& thread : threads_) thread.join();
+        for (std::thread& thread : mine_->threads) thread.join();
     }
 
     void run() {
-        std::unique_lock lock(mutex_);
+        Work& work = *mine_;
+        std::unique_lock lock(work.mutex);
         for (;;) {
-            wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-            if (stopping_) return;
-            Task task = std::move(queue_.front());
-            queue_.pop_front();
+            work.wake.wait(lock, [&work] { return work.stopping || !work.queue.empty(); });
+            if (work.stopping) return;
+            Task task = std::move(work.queue.front());
+            work.queue.pop_front();
             lock.unlock();
             try {
                 task();
@@ -97,11 +112,7 @@ class ThreadPool final : public Executor {
     }
 
     const std::size_t max_queued_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
-    std::deque<Task> queue_;
-    bool stopping_ = false;
-    std::vector<std::thread> threads_;
+    detail::ProcessOwned<Work> mine_;
 };
 
 }  // namespace smartcache::inline v0

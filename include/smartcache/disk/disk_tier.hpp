@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <smartcache/core/error.hpp>
+#include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
 #include <smartcache/disk/admission.hpp>
 #include <smartcache/disk/directory.hpp>
@@ -71,6 +72,7 @@ struct DiskTuning {
 /// - A full disk, I/O errors, a removed directory: writes are `unavailable` until a new attempt, once a
 /// second,
 ///   succeeds; reads go on as far as they can.
+/// - In a child after fork(2) every call is `unavailable` and no file is touched: the store is the parent's (R33).
 ///
 /// Memory: 20 to 24 bytes per record, the queue, and the footer of the segment that is being filled (ten bytes per record).
 /// Thread safety: any thread, any time. Reads hold no lock while they verify and hand out a record.
@@ -179,7 +181,8 @@ class DiskTier final : public Tier {
     detail::DiskReporter reporter_;
     mutable detail::DiskIndex index_;
     detail::StoreDirectory directory_;
-    detail::DiskLog log_;
+    detail::ProcessOwned<detail::DiskLog> own_log_;
+    detail::DiskLog& log_;
     detail::DiskGate gate_;
     const bool through_;
     LatencyHistogram latency_;

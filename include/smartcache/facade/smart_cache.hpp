@@ -25,6 +25,7 @@
 #include <smartcache/core/canonical_key.hpp>
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/counters.hpp>
+#include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
 #include <smartcache/core/log.hpp>
 #include <smartcache/facade/config.hpp>
@@ -85,7 +86,8 @@ enum class CacheEvent {
 /// After construction no tier can make a call fail: a broken or late tier is a miss, a counter and a log
 /// line.
 ///
-/// Thread safety: every member from any thread at any time. Options are copied at the call.
+/// Thread safety: every member from any thread at any time. Options are copied at the call. In a child after fork(2), if
+/// no other thread was in the cache then, L1 and Redis go on, without background work, and the disk is off (R33).
 /// Blocks: never on an L1 hit, which takes no lock; otherwise until the lower tiers' deadlines, and in
 /// `get_or_compute` until the load ends.
 template <class Codec>
@@ -535,10 +537,13 @@ class SmartCache {
     mutable std::mutex rate_mutex_;
     mutable Rate rate_;
 
-    std::mutex stop_mutex_;
-    std::condition_variable stop_wanted_;
-    bool stopping_ = false;
-    std::thread maintenance_;
+    struct Maintenance {
+        std::mutex mutex;
+        std::condition_variable stop_wanted;
+        bool stopping = false;
+        std::thread thread;
+    };
+    detail::ProcessOwned<Maintenance> maintenance_;
 };
 
 }  // namespace smartcache::inline v0

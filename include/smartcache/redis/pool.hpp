@@ -1,7 +1,5 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -12,6 +10,7 @@
 #include <mutex>
 #include <utility>
 
+#include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
 #include <smartcache/redis/connection.hpp>
 #include <smartcache/redis/failure.hpp>
@@ -179,9 +178,8 @@ class Pool {
     /// In a child process: descriptors are closed here without a word to the server; the parent's stay as
     /// they are.
     void forget_parent() {
-        const pid_t self = ::getpid();
-        if (self == owner_) return;
-        owner_ = self;
+        if (!owner_.forked()) return;
+        owner_ = ProcessMark();
         ++generation_;
         open_ = 0;
         idle_.clear();
@@ -194,7 +192,7 @@ class Pool {
     std::deque<std::unique_ptr<Connection>> idle_;  // ready ones at the back
     std::size_t open_ = 0;                          // idle and in use
     std::uint64_t generation_ = 0;
-    pid_t owner_ = ::getpid();
+    ProcessMark owner_;
     unsigned failed_in_a_row_ = 0;
     Deadline::Clock::time_point retry_at_{};
     std::string last_problem_;

@@ -46,7 +46,8 @@ inline DiskTier::DiskTier(DiskOptions options, TierContext context, const detail
       io_(tuning.io != nullptr ? *tuning.io : detail::Io::system()),
       reporter_(context_.logger),
       directory_(io_, options_.path, options_.on_other_format),
-      log_(io_, directory_, index_, reporter_, context_.time, layout(options_, context_, tuning)),
+      own_log_(io_, directory_, index_, reporter_, context_.time, layout(options_, context_, tuning)),
+      log_(*own_log_),
       gate_(options_, context_.time),
       through_(!log_.settings.bounded) {
     if (!directory_.reset_reason().empty())
@@ -63,7 +64,7 @@ inline DiskTier::DiskTier(DiskOptions options, TierContext context, const detail
 }
 
 inline DiskTier::~DiskTier() {
-    log_.close(std::chrono::seconds(5));
+    if (!own_log_.forked()) log_.close(std::chrono::seconds(5));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -178,6 +179,7 @@ inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t has
 template <class Body>
 TierStatus DiskTier::guarded(std::string_view key, bool writing, Body body) noexcept {
     TierStatus status = TierStatus::unavailable;
+    if (own_log_.forked()) return status;
     try {
         status = body();
     } catch (...) {  // no memory, or a callback that throws
@@ -450,6 +452,7 @@ inline TierStatus DiskTier::clear(std::string_view name_space) {
 }
 
 inline bool DiskTier::flush(Duration timeout) {
+    if (own_log_.forked()) return false;
     const bool done = log_.flush(timeout);
     reporter_.deliver();
     return done;
@@ -527,8 +530,9 @@ inline std::string DiskTier::probe_once() {
 
 inline TierHealth DiskTier::probe() {
     try {
-        const std::string problem = probe_once();
         const std::string path = options_.path.string();
+        if (own_log_.forked()) return {false, path + ": it belongs to the parent process"};
+        const std::string problem = probe_once();
         if (!problem.empty()) return {false, path + ": " + problem};
         if (log_.broken()) return {false, path + ": writing has failed and is tried again every second"};
         return {true, path + ": a file was written, read and removed"};
@@ -548,6 +552,8 @@ inline TierStats DiskTier::stats() const {
     stats.rejected = reporter_.sum(DiskEvent::rejected);
     stats.evictions = reporter_.sum(DiskEvent::evictions);
     stats.expirations = reporter_.sum(DiskEvent::expirations);
+    stats.latency = latency_.summary();
+    if (own_log_.forked()) return stats;
     stats.entries = index_.size();
     stats.index_bytes = index_.bytes();
     stats.queued_bytes = log_.queued_bytes();
@@ -555,7 +561,6 @@ inline TierStats DiskTier::stats() const {
         stats.write_amplification = static_cast<double>(log_.written_bytes()) / static_cast<double>(appended);
     stats.bytes =
         log_.space.used() + detail::disk_fixed_bytes - 2 * 4096;  // two of those files are there for moments
-    stats.latency = latency_.summary();
     return stats;
 }
 

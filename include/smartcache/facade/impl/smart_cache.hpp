@@ -62,12 +62,17 @@ SmartCache<Codec>::SmartCache(Config config, Codec codec, ReadyTag)
 
 template <class Codec>
 SmartCache<Codec>::~SmartCache() {
-    {
-        const std::lock_guard lock(stop_mutex_);
-        stopping_ = true;
+    if (maintenance_.forked()) {  // locks in there may be held by threads that only the parent has (R33)
+        (void)memory_.release();
+        for (LowerTier& lower : lower_) (void)lower.tier.release();
+        return;
     }
-    stop_wanted_.notify_all();
-    if (maintenance_.joinable()) maintenance_.join();
+    {
+        const std::lock_guard lock(maintenance_->mutex);
+        maintenance_->stopping = true;
+    }
+    maintenance_->stop_wanted.notify_all();
+    if (maintenance_->thread.joinable()) maintenance_->thread.join();
     if (owns_arena_) arena_->release();
 }
 
@@ -108,7 +113,7 @@ void SmartCache<Codec>::start_lower_tiers() {
 template <class Codec>
 void SmartCache<Codec>::start_maintenance() {
     if (config_.background_threads == 0) return;
-    maintenance_ = std::thread([this] { maintain_until_stopped(); });
+    maintenance_->thread = std::thread([this] { maintain_until_stopped(); });
 }
 
 template <class Codec>
@@ -120,10 +125,11 @@ void SmartCache<Codec>::maintain_until_stopped() {
     };
     auto next_sweep = later(config_.auto_expire_interval);
     auto next_rate = later(config_.stats.interval);
-    std::unique_lock lock(stop_mutex_);
+    Maintenance& mine = *maintenance_;
+    std::unique_lock lock(mine.mutex);
     for (;;) {
         const auto next = sweeps ? std::min(next_sweep, next_rate) : next_rate;
-        if (stop_wanted_.wait_until(lock, next, [this] { return stopping_; })) return;
+        if (mine.stop_wanted.wait_until(lock, next, [&mine] { return mine.stopping; })) return;
         lock.unlock();
         const auto now = Steady::now();
         if (sweeps && now >= next_sweep) {
