@@ -14,6 +14,7 @@ TEST_CASE("options are read from JSON over a base; what is not said stays", "[ht
     const MiddlewareOptions o = options_from_json(R"({
         "default_ttl": "5min", "cache_headers": [], "cache_status_codes": [200], "set_cookie": "strip", "keep_stale": 1500,
         "cache_private": true, "cache_name": "edge",
+        "targeted_fields": ["Edge-Cache-Control", "CDN-Cache-Control"],
         "rules": [{"pattern": "/s/*", "ttl": "1d", "methods": ["GET"], "status_codes": [200, 404], "bypass": false},
                   {"pattern": "/x", "force_ttl": 10}]})",
                                                   base);
@@ -24,6 +25,7 @@ TEST_CASE("options are read from JSON over a base; what is not said stays", "[ht
     CHECK(o.keep_stale == 1500ms);
     CHECK(o.cache_private);
     CHECK(o.cache_name == "edge");
+    CHECK(o.targeted_fields == std::vector<std::string>{"Edge-Cache-Control", "CDN-Cache-Control"});
     CHECK(o.grace == 7s);
     CHECK(o.rules.size() == 2);
     CHECK(o.rules.match("/s/a")->ttl == 24h);

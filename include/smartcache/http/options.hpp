@@ -122,6 +122,9 @@ struct MiddlewareOptions {
     bool collapse = true;
     /// How long a request waits for another's before it goes to the origin alone. Real time.
     Duration collapse_timeout = std::chrono::seconds(10);
+    /// Targeted fields (RFC 9213) that speak instead of Cache-Control and Expires: the first one that is valid
+    /// and not empty. Empty this where the application's CDN-Cache-Control is for caches farther out only.
+    std::vector<std::string> targeted_fields{"CDN-Cache-Control"};
     /// How long a stale response is kept for validation, when it has an ETag or Last-Modified.
     Duration keep_stale = std::chrono::hours(24);
 
@@ -259,6 +262,7 @@ inline void MiddlewareOptions::validate() const {
     check.length("grace", grace);
     check.names("cache_cookies", cache_cookies, "names of cookies");
     check.length("collapse_timeout", collapse_timeout);
+    check.names("targeted_fields", targeted_fields, "names of header fields");
     check.length("keep_stale", keep_stale);
     check.finish();
 }

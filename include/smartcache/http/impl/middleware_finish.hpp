@@ -193,7 +193,7 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
 /// client that asked: storing it would hand it to all others.
 template <ResponseCache Cache>
 void Middleware<Cache>::merge(Headers& stored, Headers fields) const {
-    const CacheControl control = CacheControl::parse(fields);
+    const CacheControl control = response_control(fields, options_.targeted_fields);
     remove_unstorable(fields, control, options_.set_cookie != SetCookie::rfc);
     freshen(stored, fields);
 }

@@ -140,7 +140,7 @@ StoreDecision Middleware<Cache>::judge_response(const Pending& pending, const Re
         decision.refused = Reason::conditional;
         return decision;
     }
-    const CacheControl control = CacheControl::parse(response.headers);
+    const CacheControl control = response_control(response.headers, options_.targeted_fields);
     names = vary_names(response.headers);
     for (const std::string& name : selecting_names(rule)) detail::add_sorted(names, name);
     decision = may_store(pending.client, response, control, pending.request_time, now,
@@ -176,7 +176,8 @@ Reason Middleware<Cache>::store(Pending& pending, Response& response, WallTime n
             decision.meta.flags = static_cast<std::uint16_t>(decision.meta.flags | StoredMeta::has_validator);
         }
         Headers headers = response.headers;
-        remove_unstorable(headers, CacheControl::parse(headers), decision.strip_cookie);
+        remove_unstorable(headers, response_control(headers, options_.targeted_fields),
+                          decision.strip_cookie);
         headers.remove("Age");  // it is in the record, and made anew when it is sent
         return put(pending, headers, response.body.view(), decision.meta, names, replaced);
     } catch (...) {  // out of memory, or a cache that throws: the client gets its response all the same
