@@ -263,6 +263,53 @@ TEST_CASE("R1: what was on its way when its resource was invalidated is not stor
     CHECK(site.get("/a").body == "after");
 }
 
+TEST_CASE("RFC 9110 section 9.3.3: a POST's response that says so answers later GETs", "[http][rfc][post]") {
+    const Headers good{{"Cache-Control", "max-age=60"}, {"Content-Location", "/a?q"}};
+    Site site;
+    site.answers(good, "posted");
+    Request post = Site::request("POST", "/a?q", {{"Content-Type", "text/plain"}, {"Content-Length", "2"}});
+    post.body = "in";
+    CHECK(site.send(post).headers.get("Cache-Status") == "SmartCache; fwd=method; ttl=60; stored");
+    const Response hit = site.get("/a?q");
+    CHECK(hit.body == "posted");
+    CHECK(hit.headers.get("X-Cache") == "HIT");
+    site.send(post);  // a POST is never answered from the store
+    CHECK(site.seen.size() == 2);
+    site.send(Site::request("PUT", "/a?q"));
+    CHECK(site.get("/a?q").headers.get("X-Cache") == "MISS");
+
+    const auto stored = [](const Headers& headers, int status = 200) {
+        Site other;
+        other.answers(headers, "posted", status);
+        other.send(Site::request("POST", "/a?q"));
+        return other.get("/a?q").headers.get("X-Cache") == "HIT";
+    };
+    CHECK(stored(good));
+    CHECK(stored({{"Cache-Control", "max-age=60"}, {"Content-Location", "http://A.example:80/a?q"}}));
+    CHECK_FALSE(stored(good, 201));
+    CHECK_FALSE(stored({{"Cache-Control", "max-age=60"}}));
+    CHECK_FALSE(stored({{"Cache-Control", "max-age=60"}, {"Content-Location", "/a"}}));
+    CHECK_FALSE(stored({{"Cache-Control", "max-age=60"}, {"Content-Location", "http://b.example/a?q"}}));
+    CHECK_FALSE(stored({{"Cache-Control", "public"}, {"Content-Location", "/a?q"}}));
+    CHECK_FALSE(stored({{"Cache-Control", "max-age=60, private"}, {"Content-Location", "/a?q"}}));
+    CHECK_FALSE(stored(
+        {{"Cache-Control", "max-age=60"}, {"Content-Location", "/a?q"}, {"Content-Location", "/a?q"}}));
+}
+
+TEST_CASE("R1: a POST's response that another request has overtaken is not stored",
+          "[http][rfc][post][invalidation]") {
+    const Headers good{{"Cache-Control", "max-age=60"}, {"Content-Location", "/a"}};
+    Site site;
+    Transaction slow = site.web.begin(Site::request("POST", "/a"));
+    REQUIRE_FALSE(slow.answered());
+    site.answers({}, "", 204);
+    site.send(Site::request("PUT", "/a"));
+    CHECK(slow.wants_body(Response{200, good, {}}));
+    CHECK(slow.finish(Response{200, good, "before"}).body == "before");
+    site.answers(good, "after");
+    CHECK(site.get("/a").body == "after");
+}
+
 TEST_CASE("R24: a validation does not overwrite what was stored meanwhile", "[http][rfc][invalidation]") {
     Site site;
     site.answers({{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}}, "one");

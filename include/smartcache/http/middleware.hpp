@@ -207,6 +207,7 @@ class Middleware final : private detail::TransactionOwner {
                                                    WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant);
     [[nodiscard]] Transaction forward_untouched(const Request& request, Gate gate);
+    [[nodiscard]] std::unique_ptr<Pending> as_get(const Request& post);
     template <class Done>
     void resume(std::shared_ptr<Request> request, std::shared_ptr<Attempt> state, Executor& executor,
                 std::shared_ptr<Done> done);
@@ -228,7 +229,7 @@ class Middleware final : private detail::TransactionOwner {
                                   const EntryOptions& entry);
     [[nodiscard]] Duration retention(const StoredMeta& meta, WallTime now) const;
     [[nodiscard]] std::string primary_of(const Url& url) const noexcept;
-    bool erase_resource(const std::string& primary);
+    bool erase_resource(const std::string& primary, Flights::Ticket* own = nullptr);
 
     // impl/middleware_finish.hpp
     Response finish(Pending& pending, Response response) override;
@@ -242,7 +243,8 @@ class Middleware final : private detail::TransactionOwner {
     void merge(Headers& stored, Headers fields) const;
     Reason update(Pending& pending, const Headers& merged, WallTime now);
     void update_by_head(Pending& pending, const Response& response, WallTime now);
-    void invalidate(const Request& request, const Response& response);
+    void invalidate(const Request& request, const Response& response, Flights::Ticket* own);
+    [[nodiscard]] bool store_as_get(Pending& post, Response& response, WallTime now);
     [[nodiscard]] Response answer(const Request& request, const Found& found, WallTime now,
                                   std::string_view x_cache, const CacheStatus& status);
     void annotate(Response& response, std::string_view x_cache, const CacheStatus& status) const;

@@ -47,7 +47,8 @@ struct Pending {
     bool done = false;
     CacheStatus::Forward why = CacheStatus::Forward::uri_miss;
     WallTime request_time{};
-    StoredMeta stored_meta;  ///< of what was stored in the end
+    StoredMeta stored_meta;           ///< of what was stored in the end
+    std::unique_ptr<Pending> as_get;  ///< of a POST: the GET that its response may answer later
 };
 
 /// The middleware behind a transaction: the only one who makes them.

@@ -86,6 +86,29 @@ std::optional<Transaction> Middleware<Cache>::answer_at_once(const Request& requ
     return std::nullopt;
 }
 
+/// The GET whose answer a POST's response may be; null when it would not be cached either. Its ticket is taken
+/// before the POST goes out, so that whatever is invalidated meanwhile is not filled with what is older.
+template <ResponseCache Cache>
+std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) {
+    auto get = std::make_unique<Pending>();
+    get->client = post;
+    get->client.state.reset();
+    get->client.method = "GET";
+    get->client.body = {};
+    remove_conditions(get->client.headers);
+    for (const std::string_view about_content :
+         {"Content-Length", "Transfer-Encoding", "Content-Type", "Content-Encoding", "Expect"})
+        get->client.headers.remove(about_content);
+    Gate gate = judge(get->client);
+    if (gate.skip != Reason::none) return nullptr;
+    get->rule = gate.rule;
+    get->control = std::move(gate.control);
+    get->primary = std::move(gate.primary);
+    get->ticket = flights_.join(get->primary);
+    get->request_time = wall();
+    return get;
+}
+
 template <ResponseCache Cache>
 Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate gate) {
     auto pending = std::make_unique<Pending>();
@@ -96,6 +119,7 @@ Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate ga
     pending->skip = gate.skip;
     pending->why = gate.skip == Reason::method ? CacheStatus::Forward::method : CacheStatus::Forward::bypass;
     pending->request_time = wall();
+    if (request.method == "POST" && gate.skip == Reason::method) pending->as_get = as_get(request);
     return transaction(std::nullopt, std::move(pending));
 }
 

@@ -52,11 +52,23 @@ void Middleware<Cache>::count_outcome(const Pending& pending, Reason refused) no
 }
 
 template <ResponseCache Cache>
-void Middleware<Cache>::invalidate(const Request& request, const Response& response) {
+void Middleware<Cache>::invalidate(const Request& request, const Response& response, Flights::Ticket* own) {
     for (const Url& url : invalidated_by(request, response)) {
         const std::string primary = primary_of(url);
-        if (!primary.empty() && erase_resource(primary)) events_.add(Event::invalidation);
+        if (!primary.empty() && erase_resource(primary, own)) events_.add(Event::invalidation);
     }
+}
+
+/// RFC 9110 section 9.3.3. @return whether the response to a POST was stored for later GETs
+template <ResponseCache Cache>
+bool Middleware<Cache>::store_as_get(Pending& post, Response& response, WallTime now) {
+    if (!post.as_get || post.streamed ||
+        !answers_get(post.client, response, response_control(response.headers, options_.targeted_fields),
+                     now) ||
+        store(*post.as_get, response, now, nullptr) != Reason::none)
+        return false;
+    post.stored_meta = post.as_get->stored_meta;
+    return true;
 }
 
 template <ResponseCache Cache>
@@ -68,11 +80,16 @@ Response Middleware<Cache>::finish(Pending& pending, Response response) {
     if (response.status >= 200 && !response.headers.has("Date"))
         response.headers.add("Date", format_date(now));
     const bool allowed = !options_.on_response || options_.on_response(pending.client, response);
-    invalidate(pending.client, response);
-    Response result = pending.skip != Reason::none
-                          ? forwarded(pending, std::move(response), pending.skip, now)
-                          : conclude(pending, std::move(response), allowed, now);
+    invalidate(pending.client, response, pending.as_get ? &pending.as_get->ticket : nullptr);
+    Response result;
+    if (pending.skip == Reason::none) {
+        result = conclude(pending, std::move(response), allowed, now);
+    } else {
+        const bool stored = allowed && store_as_get(pending, response, now);
+        result = forwarded(pending, std::move(response), stored ? Reason::none : pending.skip, now);
+    }
     pending.ticket = {};
+    pending.as_get.reset();
     return result;
 }
 

@@ -154,6 +154,12 @@ StoreDecision Middleware<Cache>::judge_response(const Pending& pending, const Re
 
 template <ResponseCache Cache>
 bool Middleware<Cache>::wants_body(Pending& pending, const Response& head) {
+    if (pending.as_get) {
+        FieldNames names;
+        return answers_get(pending.client, head, response_control(head.headers, options_.targeted_fields),
+                           wall()) &&
+               judge_response(*pending.as_get, head, wall(), names, false).refused == Reason::none;
+    }
     if (pending.skip != Reason::none || pending.client.method != "GET") return false;
     // A client's own condition may have to be answered from it, and a stale response may have to stand in for
     // it.
@@ -278,10 +284,11 @@ bool Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const F
 }
 
 template <ResponseCache Cache>
-bool Middleware<Cache>::erase_resource(const std::string& primary) {
+bool Middleware<Cache>::erase_resource(const std::string& primary, Flights::Ticket* own) {
     bool found = false;
     // R24: without its primary record no variant is valid, whatever tier still holds it.
-    flights_.invalidate(primary, [&] { found = cache_->erase(primary); });
+    flights_.invalidate(
+        primary, [&] { found = cache_->erase(primary); }, own);
     return found;
 }
 
