@@ -720,10 +720,14 @@ class Connection {
                  std::optional<http::Response>& result) {
         const Framing& framing = exchange.framing();
         const bool empty = framing.kind == Framing::length && framing.size == 0;
-        if (!empty && (framing.size > max_stored_ || !transaction.wants_body(exchange.response))) return;
+        // The rest of a stored part cannot be passed on alone.
+        const std::size_t most = transaction.completing() && exchange.response.status == 206
+                                     ? std::max(max_stored_, http::max_completed_bytes)
+                                     : max_stored_;
+        if (!empty && (framing.size > most || !transaction.wants_body(exchange.response))) return;
         for (std::string_view piece = exchange.next_piece(); !piece.empty(); piece = exchange.next_piece()) {
             collected_ += piece;
-            if (collected_.size() > max_stored_) return;
+            if (collected_.size() > most) return;
         }
         exchange.response.body = std::exchange(collected_, {});
         result = transaction.finish(std::move(exchange.response));

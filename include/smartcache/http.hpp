@@ -17,6 +17,7 @@
 #include <smartcache/http/semantics/conditional.hpp>
 #include <smartcache/http/semantics/freshness.hpp>
 #include <smartcache/http/semantics/invalidation.hpp>
+#include <smartcache/http/semantics/partial.hpp>
 #include <smartcache/http/semantics/range.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 #include <smartcache/http/semantics/storability.hpp>

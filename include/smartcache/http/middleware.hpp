@@ -30,6 +30,7 @@
 #include <smartcache/http/semantics/cache_status.hpp>
 #include <smartcache/http/semantics/conditional.hpp>
 #include <smartcache/http/semantics/invalidation.hpp>
+#include <smartcache/http/semantics/partial.hpp>
 #include <smartcache/http/semantics/range.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 #include <smartcache/http/semantics/storability.hpp>
@@ -181,6 +182,7 @@ class Middleware final : private detail::TransactionOwner {
     /// What the store holds for a request.
     struct Match {
         std::optional<Found> found;
+        std::optional<Found> part;    ///< stored, but not what the request asks for
         bool resource_known = false;  ///< other variants, or ones that this client may not have
         FieldNames names;             ///< of the newest variant
     };
@@ -207,6 +209,7 @@ class Middleware final : private detail::TransactionOwner {
                                                    WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant);
     [[nodiscard]] Transaction forward_untouched(const Request& request, Gate gate);
+    static void ask_for_the_rest(Pending& pending, WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> as_get(const Request& post);
     template <class Done>
     void resume(std::shared_ptr<Request> request, std::shared_ptr<Attempt> state, Executor& executor,
@@ -237,6 +240,8 @@ class Middleware final : private detail::TransactionOwner {
     [[nodiscard]] bool wants_body(Pending& pending, const Response& head) override;
     void abandon(Pending& pending) noexcept override;
     Response conclude(Pending& pending, Response response, bool allowed, WallTime now);
+    void make_whole(Pending& pending, Response& response, WallTime now);
+    Reason store_or_combine(Pending& pending, Response& response, WallTime now);
     Response revalidated(Pending& pending, Response response, WallTime now);
     Response forwarded(Pending& pending, Response response, Reason refused, WallTime now);
     Response serve_stale(Pending& pending, int origin_status, WallTime now);

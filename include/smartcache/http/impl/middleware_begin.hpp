@@ -143,12 +143,37 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Matc
         pending->why = meta.fresh(pending->request_time) && !meta.is(StoredMeta::always_validate)
                            ? CacheStatus::Forward::request
                            : CacheStatus::Forward::stale;
-        // Ranges are cut here, from what is stored or comes: the origin is asked about the whole.
+        // Ranges are cut here, from what is stored or comes: the origin is asked about the whole. Only where a
+        // part is stored nobody wants the whole instead.
         pending->validating =
             make_conditional(pending->forward.headers, Headers::from_wire(match.found->stored.head));
+        if (pending->validating && meta.status == 206)
+            pending->forward.headers.add("Range", pending->client.headers.value("Range"));
         pending->found = std::move(match.found);
     }
+    if (match.part) {
+        pending->why = CacheStatus::Forward::partial;
+        pending->part = std::move(match.part);
+        ask_for_the_rest(*pending, pending->request_time);
+    }
     return pending;
+}
+
+/// RFC 9111 section 3.3: a stored part is made whole by asking for what it lacks. If-Range gives the whole
+/// instead where it has changed meanwhile.
+template <ResponseCache Cache>
+void Middleware<Cache>::ask_for_the_rest(Pending& pending, WallTime now) {
+    if (pending.client.headers.has("Range") || is_conditional(pending.client.headers)) return;
+    const Headers stored = Headers::from_wire(pending.part->stored.head);
+    const auto held = part_of(stored, pending.part->stored.body.size());
+    const auto validator = strong_validator(stored, now);
+    const auto missing = held ? missing_of(*held) : std::nullopt;
+    if (!missing || !validator || held->size > max_completed_bytes) return;
+    pending.forward.headers.add(
+        "Range", "bytes=" + std::to_string(missing->first) + "-" +
+                     (missing->last + 1 == held->size ? std::string{} : std::to_string(missing->last)));
+    pending.forward.headers.add("If-Range", *validator);
+    pending.completing = true;
 }
 
 // What the store has may be served: now, or now and refreshed afterwards.
@@ -188,6 +213,12 @@ std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool block
     for (bool led = false;;) {
         const WallTime now = wall();
         Match match = look_up(state.request, state.gate.primary, state.gate.rule);
+        if (match.found && match.found->stored.meta.status == 206 &&
+            !wanted_of(state.request, Headers::from_wire(match.found->stored.head),
+                       match.found->stored.body.size(), now)) {
+            if (state.request.method == "GET") match.part = std::move(match.found);
+            match.found.reset();
+        }
         if (match.found) {
             Reuse reuse = may_reuse(match.found->stored.meta, state.gate.control, now);
             if (reuse == Reuse::background && state.refresh == Refresh::before_answer)

@@ -26,7 +26,11 @@ Response Middleware<Cache>::answer(const Request& request, const Found& found, W
                 response.headers.add("Content-Length", std::to_string(found.stored.body.size()));
         } else {
             response.body = Body::pinned(found.pin, found.stored.body);
-            response = apply_range(request, std::move(response), now);
+            const auto wanted = meta.status == 206
+                                    ? wanted_of(request, response.headers, response.body.size(), now)
+                                    : std::nullopt;
+            response = wanted ? cut_part(std::move(response), *wanted)
+                              : apply_range(request, std::move(response), now);
         }
     }
     const std::string age = detail::whole_seconds(meta.age(now));
@@ -96,6 +100,7 @@ Response Middleware<Cache>::finish(Pending& pending, Response response) {
 template <ResponseCache Cache>
 Response Middleware<Cache>::conclude(Pending& pending, Response response, bool allowed, WallTime now) {
     const std::optional<Found>& found = pending.found;
+    if (pending.completing) make_whole(pending, response, now);
     if (found && pending.validating && response.status == 304)
         return revalidated(pending, std::move(response), now);
     if (found && detail::is_origin_error(response.status) &&
@@ -109,9 +114,39 @@ Response Middleware<Cache>::conclude(Pending& pending, Response response, bool a
     }
 
     const Reason refused = pending.streamed ? Reason::streamed
-                           : allowed        ? store(pending, response, now, nullptr)
+                           : allowed        ? store_or_combine(pending, response, now)
                                             : Reason::bypass;
     return forwarded(pending, std::move(response), refused, now);
+}
+
+/// What came is the rest of a stored part, and becomes the whole (RFC 9111 section 3.4). Where the two do not fit
+/// the origin contradicts its own If-Range: there is nothing right to send, and the part goes.
+template <ResponseCache Cache>
+void Middleware<Cache>::make_whole(Pending& pending, Response& response, WallTime now) {
+    if (response.status != 206 && response.status != 416) return;
+    const StoredResponse& stored = pending.part->stored;
+    std::optional<Response> whole;
+    if (!pending.streamed) whole = combine(Headers::from_wire(stored.head), stored.body, response, true, now);
+    if (whole && whole->status == 200) {
+        response = std::move(*whole);
+        return;
+    }
+    cache_->erase(pending.part->key);
+    response = detail::short_response(502, "the parts of the response do not fit together");
+}
+
+/// Stores a response; a part together with the part that was there. A complete response is worth more than a part
+/// of a newer one, which only its own client asked for.
+template <ResponseCache Cache>
+Reason Middleware<Cache>::store_or_combine(Pending& pending, Response& response, WallTime now) {
+    if (response.status == 206 && pending.found && pending.found->stored.meta.status != 206)
+        return Reason::partial;
+    if (response.status == 206 && pending.part) {
+        const StoredResponse& stored = pending.part->stored;
+        auto both = combine(Headers::from_wire(stored.head), stored.body, response, false, now);
+        if (both) return store(pending, *both, now, nullptr);
+    }
+    return store(pending, response, now, nullptr);
 }
 
 /// The origin's response goes to the client.

@@ -131,7 +131,8 @@ StoreDecision Middleware<Cache>::judge_response(const Pending& pending, const Re
                                                 WallTime now, FieldNames& names, bool complete) const {
     StoreDecision decision;
     const Rule* rule = pending.rule;
-    if (rule != nullptr && rule->status_codes && !detail::holds(*rule->status_codes, response.status)) {
+    const int status = response.status == 206 ? 200 : response.status;  // a part of what would be a 200
+    if (rule != nullptr && rule->status_codes && !detail::holds(*rule->status_codes, status)) {
         decision.refused = Reason::status;
         return decision;
     }
@@ -144,7 +145,7 @@ StoreDecision Middleware<Cache>::judge_response(const Pending& pending, const Re
     names = vary_names(response.headers);
     for (const std::string& name : selecting_names(rule)) detail::add_sorted(names, name);
     decision = may_store(pending.client, response, control, pending.request_time, now,
-                         policy_for(pending, response.status, control, names), complete);
+                         policy_for(pending, status, control, names), complete);
     if (decision.refused == Reason::none && names.size() > detail::max_selecting_fields)
         decision.refused = Reason::vary;
     if (decision.per_user)
@@ -163,6 +164,7 @@ bool Middleware<Cache>::wants_body(Pending& pending, const Response& head) {
     if (pending.skip != Reason::none || pending.client.method != "GET") return false;
     // A client's own condition may have to be answered from it, and a stale response may have to stand in for
     // it.
+    if (pending.completing && head.status == 206) return true;
     if (pending.validating || (pending.found && detail::is_origin_error(head.status))) return true;
     FieldNames names;
     return judge_response(pending, head, wall(), names, false).refused == Reason::none;

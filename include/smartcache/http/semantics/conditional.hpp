@@ -49,7 +49,8 @@ struct EntityTag {
 /// section 13.2.2, RFC 9111 section 4.3.2) If-None-Match is compared weakly and, if present, alone decides.
 [[nodiscard]] inline bool not_modified(const Headers& request, const Headers& stored, int status,
                                        WallTime stored_at, WallTime now) {
-    if (status != 200) return false;  // RFC 9110 section 13.2.1: conditions apply to what would be a success
+    if (status != 200 && status != 206)
+        return false;  // RFC 9110 section 13.2.1: conditions apply to what would be a success
     if (request.has("If-None-Match")) {
         const auto tag = stored.get("ETag");
         bool matched = false;
