@@ -674,7 +674,7 @@ class Connection {
         if (framing.kind == Framing::length && framing.size == 0) return request;
         if (framing.size > max_request_body)
             throw ConnectionError(ConnectionError::broken, "content too large");
-        if (http::detail::equal_ignoring_case(request.headers.value("Expect"), "100-continue"))
+        if (http11_ && http::detail::equal_ignoring_case(request.headers.value("Expect"), "100-continue"))
             client_.send("HTTP/1.1 100 Continue\r\n\r\n");
         std::string body;
         Content content(client_, framing);
