@@ -198,6 +198,29 @@ TEST_CASE("RFC 9111 section 5.2.1.4: a request's no-cache validates what is fres
     }
 }
 
+TEST_CASE("what a request says is advice: obey_client_reload", "[http][rfc][request]") {
+    for (const bool obey : {true, false}) {
+        CAPTURE(obey);
+        MiddlewareOptions options = Site::plain();
+        options.obey_client_reload = obey;
+        Site site(options);
+        site.answers({{"Cache-Control", "max-age=60"}, {"ETag", "\"1\""}});
+        site.get("/a");
+        std::size_t asked = 1;
+        for (const Headers& reload : {Headers{{"Cache-Control", "no-cache"}}, Headers{{"Pragma", "no-cache"}},
+                                      Headers{{"Cache-Control", "max-age=0"}}}) {
+            CHECK(site.get("/a", reload).body == "body");
+            CHECK(site.seen.size() == (asked += obey ? 1 : 0));
+        }
+        site.clock.advance(5s);  // an age of its own choice stays the client's right
+        site.get("/a", {{"Cache-Control", "max-age=4"}});
+        CHECK(site.seen.size() == asked + 1);
+        site.clock.advance(60s);
+        site.get("/a", {{"Cache-Control", "no-cache"}});
+        CHECK(site.seen.size() == asked + 2);
+    }
+}
+
 TEST_CASE("RFC 9111 section 5.2.1.7: only-if-cached is answered from the store or with 504",
           "[http][rfc][request]") {
     Site site;

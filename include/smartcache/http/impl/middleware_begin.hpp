@@ -46,6 +46,11 @@ Reason Middleware<Cache>::refuse(const Request& request, Gate& gate) const {
         return Reason::request_body;
 
     gate.control = request_control(request.headers);
+    if (!options_.obey_client_reload) {
+        gate.control.no_cache = {};
+        if (gate.control.max_age && gate.control.max_age.seconds() == Seconds::zero())
+            gate.control.max_age = {};
+    }
     if (gate.control.no_store) return Reason::request_no_store;  // RFC 9111 section 5.2.1.5
     try {
         gate.primary = keys_.primary(request);

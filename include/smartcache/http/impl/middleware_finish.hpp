@@ -217,7 +217,7 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
     if (selects(response.headers, merged)) {
         found.stored.meta.response_time = now;
         found.stored.meta.initial_age = initial_age(response.headers, pending.request_time, now);
-        merge(merged, response.headers);
+        merge(merged, response.headers, found.stored.meta.status == 206);
         refused = update(pending, merged, now);
         if (refused == Reason::none) found.stored.meta = pending.stored_meta;
         found.stored.head = merged.wire();
@@ -244,10 +244,10 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
 /// Puts the storable fields of a 304 or HEAD response over stored ones. A cookie in an update is for the
 /// client that asked: storing it would hand it to all others.
 template <ResponseCache Cache>
-void Middleware<Cache>::merge(Headers& stored, Headers fields) const {
+void Middleware<Cache>::merge(Headers& stored, Headers fields, bool part) const {
     const CacheControl control = response_control(fields, options_.targeted_fields);
     remove_unstorable(fields, control, options_.set_cookie != SetCookie::rfc);
-    freshen(stored, fields);
+    freshen(stored, fields, part);
 }
 
 /// Stores merged fields over the body they were merged for.
@@ -274,7 +274,7 @@ void Middleware<Cache>::update_by_head(Pending& pending, const Response& respons
         cache_->erase(found.key);
         return;
     }
-    merge(merged, response.headers);
+    merge(merged, response.headers, false);
     const Reason refused = update(pending, merged, now);
     if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
 }

@@ -106,12 +106,13 @@ inline bool make_conditional(Headers& request, const Headers& stored) {
 }
 
 /// Puts the fields of a 304 (or of a HEAD response) over the stored ones (RFC 9111 section 3.2).
-/// Content-Length is left alone, as the section says; Content-Range belongs to another message. `update` must
-/// have gone through `remove_unstorable`.
-inline void freshen(Headers& stored, const Headers& update) {
-    const auto kept = [](std::string_view name) {
+/// Content-Length is left alone, as the section says. `update` must have gone through `remove_unstorable`.
+///
+/// @param part  what is stored is a 206, whose Content-Range says what is stored and is left alone too
+inline void freshen(Headers& stored, const Headers& update, bool part = false) {
+    const auto kept = [part](std::string_view name) {
         return detail::equal_ignoring_case(name, "Content-Length") ||
-               detail::equal_ignoring_case(name, "Content-Range");
+               (part && detail::equal_ignoring_case(name, "Content-Range"));
     };
     stored.remove_if([&](std::string_view name, std::string_view) {
         // An Age that the update does not repeat would make the freshened response old again.

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include <smartcache/core/clock.hpp>
 #include <smartcache/http/cache_control.hpp>
 #include <smartcache/http/message.hpp>
 #include <smartcache/http/semantics/freshness.hpp>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -132,7 +133,7 @@ struct ContentRange {
         body += content.substr(static_cast<std::size_t>(new_part->range.last + 1 - old_part->range.first));
 
     Response result{206, stored, {}};
-    freshen(result.headers, part.headers);
+    freshen(result.headers, part.headers, true);
     result.headers.set("Content-Length", std::to_string(body.size()));
     if (both.whole()) {
         result.status = 200;
