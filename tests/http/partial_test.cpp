@@ -234,6 +234,25 @@ TEST_CASE("RFC 9111 section 3.4: parts that clients ask for grow together", "[ht
     CHECK(other.get("/a").body == "abcdefghij");
 }
 
+TEST_CASE("RFC 9111 section 3.4: a part that holds every byte is stored as the whole",
+          "[http][rfc][partial]") {
+    CHECK_FALSE(as_whole(part(0, 8)));
+    CHECK_FALSE(as_whole(Response{200, part(0, 9).headers, digits}));
+    Digits site;
+    site.tag = "W/\"1\"";  // no validator is needed: nothing is combined
+    const Response all = site.range("bytes=0-");
+    CHECK(all.status == 206);
+    CHECK(all.headers.get("Content-Range") == "bytes 0-9/10");
+    const Response whole = site.get("/a");
+    CHECK(whole.status == 200);
+    CHECK(whole.body == digits);
+    CHECK(whole.headers.get("X-Cache") == "HIT");
+    CHECK_FALSE(whole.headers.has("Content-Range"));
+    CHECK(site.range("bytes=2-3").body == "23");
+    CHECK(site.send(Site::request("HEAD", "/a")).headers.get("Content-Length") == "10");
+    CHECK(site.seen.size() == 1);
+}
+
 TEST_CASE("a part never replaces a complete response, nor is one kept that says too little",
           "[http][rfc][partial]") {
     Site site;

@@ -24,8 +24,8 @@ TEST_CASE("RFC 9213 section 2.1: a targeted field is a dictionary, or nothing at
         CHECK(control_of(valid).targeted);
         CHECK(control_of(valid).max_age.seconds() == 60s);
     }
-    // "If a targeted field in a given response is empty, or a parsing error is encountered, that field MUST be
-    // ignored".
+    // "If a targeted field in a given response is empty, or a parsing error is encountered, that field MUST
+    // be ignored".
     for (const char* invalid : {"",
                                 " ",
                                 "Max-Age=60",

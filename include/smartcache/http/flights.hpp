@@ -167,8 +167,8 @@ class Flights {
         return Role::leader;
     }
 
-    /// Moves the fence of `key` and calls `erase()` behind it. `own`: the ticket of whoever invalidates, which
-    /// stays valid if it was; what it stores is newer than what it erased.
+    /// Moves the fence of `key` and calls `erase()` behind it. `own`: the ticket of whoever invalidates,
+    /// which stays valid if it was; what it stores is newer than what it erased.
     template <class Erase>
     void invalidate(std::string_view key, Erase&& erase, Ticket* own = nullptr) {
         std::shared_ptr<Flight> flight;

@@ -39,8 +39,8 @@ namespace detail::httplib_adapter {
            equal_ignoring_case(name, "Transfer-Encoding");
 }
 
-/// The server knows nothing of If-Range: where there is one, ranges are the cache's business, and the server must
-/// not cut what has been cut already. Its own request is what handlers get a const reference of.
+/// The server knows nothing of If-Range: where there is one, ranges are the cache's business, and the server
+/// must not cut what has been cut already. Its own request is what handlers get a const reference of.
 inline void take_over_ranges(const httplib::Request& request) {
     if (request.headers.count("If-Range") != 0) const_cast<httplib::Request&>(request).ranges.clear();
 }

@@ -91,8 +91,9 @@ std::optional<Transaction> Middleware<Cache>::answer_at_once(const Request& requ
     return std::nullopt;
 }
 
-/// The GET whose answer a POST's response may be; null when it would not be cached either. Its ticket is taken
-/// before the POST goes out, so that whatever is invalidated meanwhile is not filled with what is older.
+/// The GET whose answer a POST's response may be; null when it would not be cached either. Its ticket is
+/// taken before the POST goes out, so that whatever is invalidated meanwhile is not filled with what is
+/// older.
 template <ResponseCache Cache>
 std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) {
     auto get = std::make_unique<Pending>();
@@ -148,8 +149,8 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Matc
         pending->why = meta.fresh(pending->request_time) && !meta.is(StoredMeta::always_validate)
                            ? CacheStatus::Forward::request
                            : CacheStatus::Forward::stale;
-        // Ranges are cut here, from what is stored or comes: the origin is asked about the whole. Only where a
-        // part is stored nobody wants the whole instead.
+        // Ranges are cut here, from what is stored or comes: the origin is asked about the whole. Only where
+        // a part is stored nobody wants the whole instead.
         pending->validating =
             make_conditional(pending->forward.headers, Headers::from_wire(match.found->stored.head));
         if (pending->validating && meta.status == 206)

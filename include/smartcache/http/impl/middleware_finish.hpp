@@ -119,8 +119,8 @@ Response Middleware<Cache>::conclude(Pending& pending, Response response, bool a
     return forwarded(pending, std::move(response), refused, now);
 }
 
-/// What came is the rest of a stored part, and becomes the whole (RFC 9111 section 3.4). Where the two do not fit
-/// the origin contradicts its own If-Range: there is nothing right to send, and the part goes.
+/// What came is the rest of a stored part, and becomes the whole (RFC 9111 section 3.4). Where the two do not
+/// fit the origin contradicts its own If-Range: there is nothing right to send, and the part goes.
 template <ResponseCache Cache>
 void Middleware<Cache>::make_whole(Pending& pending, Response& response, WallTime now) {
     if (response.status != 206 && response.status != 416) return;
@@ -135,10 +135,11 @@ void Middleware<Cache>::make_whole(Pending& pending, Response& response, WallTim
     response = detail::short_response(502, "the parts of the response do not fit together");
 }
 
-/// Stores a response; a part together with the part that was there. A complete response is worth more than a part
-/// of a newer one, which only its own client asked for.
+/// Stores a response; a part together with the part that was there. A complete response is worth more than a
+/// part of a newer one, which only its own client asked for.
 template <ResponseCache Cache>
 Reason Middleware<Cache>::store_or_combine(Pending& pending, Response& response, WallTime now) {
+    if (auto whole = as_whole(response)) return store(pending, *whole, now, nullptr);
     if (response.status == 206 && pending.found && pending.found->stored.meta.status != 206)
         return Reason::partial;
     if (response.status == 206 && pending.part) {

@@ -48,16 +48,16 @@ struct ContentRange {
                         static_cast<std::uint64_t>(*size)};
 }
 
-/// The bytes that a 206 with these fields and this many bytes of content holds; nullopt where the two disagree,
-/// as they do in a multipart response.
+/// The bytes that a 206 with these fields and this many bytes of content holds; nullopt where the two
+/// disagree, as they do in a multipart response.
 [[nodiscard]] inline std::optional<ContentRange> part_of(const Headers& headers, std::uint64_t content) {
     if (headers.count("Content-Range") != 1) return std::nullopt;
     const auto held = parse_content_range(headers.value("Content-Range"));
     return held && held->range.size() == content ? held : std::nullopt;
 }
 
-/// The bytes of a stored part that answer a request: it asks for one range, and all of that is there (RFC 9111
-/// section 3.3). @return nullopt when the part cannot answer
+/// The bytes of a stored part that answer a request: it asks for one range, and all of that is there (RFC
+/// 9111 section 3.3). @return nullopt when the part cannot answer
 [[nodiscard]] inline std::optional<ByteRange> wanted_of(const Request& request, const Headers& stored,
                                                         std::uint64_t content, WallTime now) {
     const auto wanted = request.headers.get("Range");
@@ -103,8 +103,18 @@ struct ContentRange {
     return std::nullopt;
 }
 
-/// Puts a stored part and a 206 that has just come together (RFC 9111 section 3.4, RFC 9110 section 15.3.7.3):
-/// only where both carry the same strong validator, and touch or overlap.
+/// The 200 that a part stands for when it holds every byte, as the answer to `bytes=0-` does (RFC 9111
+/// section 3.4); nullopt when something is missing.
+[[nodiscard]] inline std::optional<Response> as_whole(const Response& part) {
+    const auto held = part_of(part.headers, part.body.size());
+    if (part.status != 206 || !held || !held->whole()) return std::nullopt;
+    Response whole{200, part.headers, part.body};
+    whole.headers.remove("Content-Range");
+    return whole;
+}
+
+/// Puts a stored part and a 206 that has just come together (RFC 9111 section 3.4, RFC 9110 section
+/// 15.3.7.3): only where both carry the same strong validator, and touch or overlap.
 ///
 /// @param proven  the 206 answers an If-Range with the stored validator, and need not repeat it
 /// @return a 200 when nothing is missing any more, else a 206; nullopt when they may not be combined

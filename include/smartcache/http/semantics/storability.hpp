@@ -85,7 +85,8 @@ namespace detail {
 
 }  // namespace detail
 
-/// May a shared cache store this complete or partial (206) response to a GET, and for how long? (RFC 9111 section 3)
+/// May a shared cache store this complete or partial (206) response to a GET, and for how long? (RFC 9111
+/// section 3)
 ///
 /// @param control   the response's Cache-Control, or what a targeted field says instead
 /// @param complete  the content is there, so that its length can be compared
@@ -100,8 +101,8 @@ namespace detail {
     };
 
     if (response.status < 200 || response.status > 999) return refuse(Reason::status);
-    // A 304 is an update, never a response to store. Section 3.3: a part is stored if it was asked for, and says
-    // which bytes of how many it holds; several parts in one response are not.
+    // A 304 is an update, never a response to store. Section 3.3: a part is stored if it was asked for, and
+    // says which bytes of how many it holds; several parts in one response are not.
     if (response.status == 304) return refuse(Reason::partial);
     if (response.status == 206) {
         const auto held = complete ? part_of(response.headers, response.body.size())

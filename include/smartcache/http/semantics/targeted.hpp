@@ -166,8 +166,8 @@ class TargetedScanner {
         return whole.size() <= 12 && !fraction.empty() && fraction.size() <= 3;
     }
 
-    // Kept in quotes, with a space that lists of names do not mind and numbers do: `max-age="60"` has the wrong
-    // type.
+    // Kept in quotes, with a space that lists of names do not mind and numbers do: `max-age="60"` has the
+    // wrong type.
     bool string(std::string& argument) {
         (void)eat('"');
         std::string text;
@@ -197,8 +197,9 @@ class TargetedScanner {
 
 }  // namespace detail
 
-/// The directives that decide about a response: those of the first targeted field that is valid and not empty,
-/// else Cache-Control's (RFC 9213 section 2.2). A targeted field with an error anywhere is ignored as a whole.
+/// The directives that decide about a response: those of the first targeted field that is valid and not
+/// empty, else Cache-Control's (RFC 9213 section 2.2). A targeted field with an error anywhere is ignored as
+/// a whole.
 ///
 /// @param target_list  names of targeted fields, most specific first
 [[nodiscard]] inline CacheControl response_control(const Headers& headers,
