@@ -674,7 +674,7 @@ class Connection {
         if (framing.kind == Framing::length && framing.size == 0) return request;
         if (framing.size > max_request_body)
             throw ConnectionError(ConnectionError::broken, "content too large");
-        if (http::detail::equal_ignoring_case(request.headers.value("Expect"), "100-continue"))
+        if (http11_ && http::detail::equal_ignoring_case(request.headers.value("Expect"), "100-continue"))
             client_.send("HTTP/1.1 100 Continue\r\n\r\n");
         std::string body;
         Content content(client_, framing);
@@ -720,10 +720,14 @@ class Connection {
                  std::optional<http::Response>& result) {
         const Framing& framing = exchange.framing();
         const bool empty = framing.kind == Framing::length && framing.size == 0;
-        if (!empty && (framing.size > max_stored_ || !transaction.wants_body(exchange.response))) return;
+        // The rest of a stored part cannot be passed on alone.
+        const std::size_t most = transaction.completing() && exchange.response.status == 206
+                                     ? std::max(max_stored_, http::max_completed_bytes)
+                                     : max_stored_;
+        if (!empty && (framing.size > most || !transaction.wants_body(exchange.response))) return;
         for (std::string_view piece = exchange.next_piece(); !piece.empty(); piece = exchange.next_piece()) {
             collected_ += piece;
-            if (collected_.size() > max_stored_) return;
+            if (collected_.size() > most) return;
         }
         exchange.response.body = std::exchange(collected_, {});
         result = transaction.finish(std::move(exchange.response));

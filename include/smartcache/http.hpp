@@ -17,8 +17,10 @@
 #include <smartcache/http/semantics/conditional.hpp>
 #include <smartcache/http/semantics/freshness.hpp>
 #include <smartcache/http/semantics/invalidation.hpp>
+#include <smartcache/http/semantics/partial.hpp>
 #include <smartcache/http/semantics/range.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 #include <smartcache/http/semantics/storability.hpp>
+#include <smartcache/http/semantics/targeted.hpp>
 #include <smartcache/http/semantics/vary.hpp>
 #include <smartcache/http/url.hpp>

@@ -317,6 +317,47 @@ TEST_CASE("proxy: validation with the origin, invalidation by POST", "[proxy]") 
     CHECK(proxy.get("/a").body == "new");
 }
 
+TEST_CASE("proxy: a stored part is completed, also where the rest is too long to be stored", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port(), R"({"cache": {"max_value_size": 2000}})");
+    const std::string whole = std::string(500, 'a') + std::string(3000, 'b');
+    const std::string fields = "Cache-Control: max-age=60\r\nETag: \"1\"\r\nContent-Range: bytes ";
+    const std::string first =
+        response(fields + "0-499/3500\r\n", whole.substr(0, 500), "206 Partial Content");
+    const std::string rest = response(fields + "500-3499/3500\r\n", whole.substr(500), "206 Partial Content");
+    const auto ask_for_first = [&](const char* path) {
+        origin.answers(first);
+        CHECK(proxy.get(path, "Range: bytes=0-499\r\n").status() == 206);
+        CHECK(proxy.get(path, "Range: bytes=10-19\r\n").body == whole.substr(10, 10));
+        CHECK(origin.seen().size() == 1);
+    };
+    ask_for_first("/a");
+    origin.answers(rest);
+    const RawMessage completed = proxy.get("/a");
+    CHECK(completed.status() == 200);
+    CHECK(completed.body == whole);
+    CHECK(completed.field("Content-Range").empty());
+    const auto seen = origin.seen();
+    REQUIRE(seen.size() == 1);
+    CHECK(seen[0].field("Range") == "bytes=500-");
+    CHECK(seen[0].field("If-Range") == "\"1\"");
+    // A rest without end is not collected without end.
+    ask_for_first("/b");
+    origin.answers("HTTP/1.1 206 Partial Content\r\n" + fields +
+                   "500-3499/3500\r\nConnection: close\r\n\r\n" + std::string(5 << 20, 'c'));
+    CHECK(proxy.get("/b").status() == 502);
+}
+
+TEST_CASE("proxy: 100 goes to those who know it only", "[proxy]") {
+    // RFC 9110 section 10.1.1: an HTTP/1.0 client would take it for its answer.
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    origin.answers(response("Cache-Control: no-store\r\n"));
+    const std::string rest = "Host: t\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nin";
+    CHECK(proxy.send("POST / HTTP/1.1\r\n" + rest).status() == 100);
+    CHECK(proxy.send("POST / HTTP/1.0\r\n" + rest).status() == 200);
+}
+
 TEST_CASE("proxy: stale-while-revalidate answers at once and refreshes behind", "[proxy]") {
     RawOrigin origin;
     Proxy proxy(origin.port());

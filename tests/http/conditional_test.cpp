@@ -95,6 +95,16 @@ TEST_CASE("RFC 9111 section 3.2: a 304 replaces fields, but not Content-Length",
           "Content-Length: 10\r\nX-Old: kept\r\ncache-control: max-age=2\r\nX: 3\r\nX-New: n\r\n");
 }
 
+TEST_CASE("RFC 9111 section 3.2: only of a stored part Content-Range stays as it is", "[http][conditional]") {
+    const Headers update{{"Content-Range", "bytes 0-0/9"}};
+    Headers part{{"Content-Range", "bytes 2-4/9"}};
+    freshen(part, update, true);
+    CHECK(part.combined("Content-Range") == "bytes 2-4/9");
+    Headers whole{{"Content-Range", "means nothing here"}};
+    freshen(whole, update);
+    CHECK(whole.combined("Content-Range") == "bytes 0-0/9");
+}
+
 TEST_CASE("RFC 9111 section 4.3.4: a 304 speaks only of the response its validator names",
           "[http][conditional]") {
     const Headers strong{{"ETag", "\"a\""}, {"Last-Modified", t0}};

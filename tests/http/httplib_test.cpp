@@ -122,6 +122,17 @@ TEST_CASE("httplib: conditions, ranges and HEAD are answered from the store", "[
         CHECK(part->status == 206);
         CHECK(part->body == "234");
         CHECK(part->get_header_value("X-Cache") == "HIT");
+        const auto held =
+            client.Get("/page", httplib::Headers{{"Range", "bytes=2-4"}, {"If-Range", "\"1\""}});
+        REQUIRE(held);
+        CHECK(held->status == 206);
+        CHECK(held->body == "234");
+        CHECK(held->get_header_value_count("Content-Range") == 1);
+        const auto changed =
+            client.Get("/page", httplib::Headers{{"Range", "bytes=2-4"}, {"If-Range", "\"2\""}});
+        REQUIRE(changed);
+        CHECK(changed->status == 200);
+        CHECK(changed->body == "0123456789");
         const auto head = client.Head("/page");
         REQUIRE(head);
         CHECK(head->status == 200);

@@ -13,7 +13,8 @@ TEST_CASE("options are read from JSON over a base; what is not said stays", "[ht
     base.grace = 7s;
     const MiddlewareOptions o = options_from_json(R"({
         "default_ttl": "5min", "cache_headers": [], "cache_status_codes": [200], "set_cookie": "strip", "keep_stale": 1500,
-        "cache_private": true, "cache_name": "edge",
+        "cache_private": true, "obey_client_reload": false, "cache_name": "edge",
+        "targeted_fields": ["Edge-Cache-Control", "CDN-Cache-Control"],
         "rules": [{"pattern": "/s/*", "ttl": "1d", "methods": ["GET"], "status_codes": [200, 404], "bypass": false},
                   {"pattern": "/x", "force_ttl": 10}]})",
                                                   base);
@@ -23,7 +24,9 @@ TEST_CASE("options are read from JSON over a base; what is not said stays", "[ht
     CHECK(o.set_cookie == SetCookie::strip);
     CHECK(o.keep_stale == 1500ms);
     CHECK(o.cache_private);
+    CHECK_FALSE(o.obey_client_reload);
     CHECK(o.cache_name == "edge");
+    CHECK(o.targeted_fields == std::vector<std::string>{"Edge-Cache-Control", "CDN-Cache-Control"});
     CHECK(o.grace == 7s);
     CHECK(o.rules.size() == 2);
     CHECK(o.rules.match("/s/a")->ttl == 24h);

@@ -58,15 +58,16 @@ TEST_CASE("one ConfigError names every wrong option, its value and what is allow
     o.exclude_paths = {"admin"};
     o.rules = {{.pattern = "", .ttl = -5ms}};
     o.collapse_timeout = -1ms;
+    o.targeted_fields = {"CDN Cache-Control"};
     try {
         o.validate();
         FAIL("accepted");
     } catch (const ConfigError& error) {
-        CHECK(error.problems().size() == 9);
+        CHECK(error.problems().size() == 10);
         const std::string text = error.what();
-        for (const char* part :
-             {"default_ttl", "-1000 ms", "\"POST\"", "GET, HEAD", "206", "99", "\"bad name\"", "\"admin\"",
-              "rules[0].pattern", "rules[0].ttl", "collapse_timeout"}) {
+        for (const char* part : {"default_ttl", "-1000 ms", "\"POST\"", "GET, HEAD", "206", "99",
+                                 "\"bad name\"", "\"admin\"", "rules[0].pattern", "rules[0].ttl",
+                                 "collapse_timeout", "targeted_fields = \"CDN Cache-Control\""}) {
             CAPTURE(part);
             CHECK(text.find(part) != std::string::npos);
         }

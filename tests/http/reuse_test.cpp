@@ -95,6 +95,21 @@ TEST_CASE("RFC 5861 section 4: within stale-if-error it answers for a failing or
     }
 }
 
+TEST_CASE("a stored error does not stand in for another one", "[http][reuse]") {
+    // A stale 503 used to be served, with its old text and Age, in place of the 503 that the origin had just
+    // sent.
+    StoredMeta meta = stored(10s);
+    meta.stale_if_error = 1h;
+    for (const int status : {200, 404, 410, 501}) {
+        meta.status = static_cast<std::uint16_t>(status);
+        CHECK(may_serve_on_error(meta, {}, arrival + 14s));
+    }
+    for (const int status : {500, 502, 503, 504}) {
+        meta.status = static_cast<std::uint16_t>(status);
+        CHECK_FALSE(may_serve_on_error(meta, {}, arrival + 14s));
+    }
+}
+
 TEST_CASE("RFC 9111 section 5.4: Pragma speaks only without Cache-Control", "[http][reuse]") {
     CHECK(request_control(Headers{{"Pragma", "No-Cache"}}).no_cache.whole);
     CHECK_FALSE(request_control(Headers{{"Pragma", "no-cache"}, {"Cache-Control", "max-age=5"}}).no_cache);

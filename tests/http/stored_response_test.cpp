@@ -95,6 +95,21 @@ TEST_CASE("the formats are pinned: these bytes are on somebody's disk", "[http][
           "0000");
 }
 
+TEST_CASE("a part has a kind of its own: who does not know parts must not send one as the whole",
+          "[http][record][golden]") {
+    StoredResponse part = sample();
+    part.meta.status = 206;
+    std::string bytes = write_record(part);
+    CHECK(hex(bytes.substr(0, 8)) == "5343480103000000");
+    REQUIRE(parse_stored(bytes).response);
+    CHECK(parse_stored(bytes).response->meta.status == 206);
+    bytes[4] = 1;
+    CHECK_FALSE(parse_stored(bytes).response);
+    std::string whole = write_record(sample());
+    whole[4] = 3;
+    CHECK_FALSE(parse_stored(whole).response);
+}
+
 TEST_CASE("any other bytes are no record, and never misbehave", "[http][record][fuzz]") {
     const std::string good = write_record(sample());
     for (std::size_t cut = 0; cut < good.size(); ++cut) {

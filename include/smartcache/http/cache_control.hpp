@@ -64,7 +64,8 @@ struct CacheControl {
     SecondsDirective stale_if_error;
     FieldsDirective no_cache;
     FieldsDirective private_;
-    bool present = false;  ///< there was a field at all, even one that says nothing known
+    bool present = false;   ///< there was a field at all, even one that says nothing known
+    bool targeted = false;  ///< it comes from a targeted field: Expires is ignored too (RFC 9213 section 2.2)
     bool no_store = false;
     bool no_transform = false;
     bool only_if_cached = false;
@@ -78,8 +79,10 @@ struct CacheControl {
     [[nodiscard]] static CacheControl parse(const Headers& headers, std::string_view name = "Cache-Control");
     [[nodiscard]] static CacheControl parse(std::string_view value);
 
-  private:
+    /// Takes in one directive; of repeated ones that carry seconds the first counts.
     void directive(std::string_view member);
+
+  private:
     static void read_seconds(SecondsDirective& into, std::string_view argument);
     static void read_fields(FieldsDirective& into, std::string_view argument);
 };

@@ -167,9 +167,10 @@ class Flights {
         return Role::leader;
     }
 
-    /// Moves the fence of `key` and calls `erase()` behind it.
+    /// Moves the fence of `key` and calls `erase()` behind it. `own`: the ticket of whoever invalidates,
+    /// which stays valid if it was; what it stores is newer than what it erased.
     template <class Erase>
-    void invalidate(std::string_view key, Erase&& erase) {
+    void invalidate(std::string_view key, Erase&& erase, Ticket* own = nullptr) {
         std::shared_ptr<Flight> flight;
         {
             Shard& shard = shard_of(key);
@@ -180,7 +181,10 @@ class Flights {
         std::vector<Lead> leads;
         if (flight != nullptr) {
             const std::lock_guard lock(flight->mutex);
+            const bool keep =
+                own != nullptr && own->flight_ == flight && own->generation_ == flight->generation;
             ++flight->generation;
+            if (keep) own->generation_ = flight->generation;
             leads.swap(flight->leads);  // R2: nobody joins them any more
         }
         erase();

@@ -30,9 +30,11 @@
 #include <smartcache/http/semantics/cache_status.hpp>
 #include <smartcache/http/semantics/conditional.hpp>
 #include <smartcache/http/semantics/invalidation.hpp>
+#include <smartcache/http/semantics/partial.hpp>
 #include <smartcache/http/semantics/range.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 #include <smartcache/http/semantics/storability.hpp>
+#include <smartcache/http/semantics/targeted.hpp>
 #include <smartcache/http/semantics/vary.hpp>
 #include <smartcache/http/stored_response.hpp>
 #include <smartcache/http/transaction.hpp>
@@ -180,6 +182,7 @@ class Middleware final : private detail::TransactionOwner {
     /// What the store holds for a request.
     struct Match {
         std::optional<Found> found;
+        std::optional<Found> part;    ///< stored, but not what the request asks for
         bool resource_known = false;  ///< other variants, or ones that this client may not have
         FieldNames names;             ///< of the newest variant
     };
@@ -206,6 +209,8 @@ class Middleware final : private detail::TransactionOwner {
                                                    WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant);
     [[nodiscard]] Transaction forward_untouched(const Request& request, Gate gate);
+    static void ask_for_the_rest(Pending& pending, WallTime now);
+    [[nodiscard]] std::unique_ptr<Pending> as_get(const Request& post);
     template <class Done>
     void resume(std::shared_ptr<Request> request, std::shared_ptr<Attempt> state, Executor& executor,
                 std::shared_ptr<Done> done);
@@ -227,7 +232,7 @@ class Middleware final : private detail::TransactionOwner {
                                   const EntryOptions& entry);
     [[nodiscard]] Duration retention(const StoredMeta& meta, WallTime now) const;
     [[nodiscard]] std::string primary_of(const Url& url) const noexcept;
-    bool erase_resource(const std::string& primary);
+    bool erase_resource(const std::string& primary, Flights::Ticket* own = nullptr);
 
     // impl/middleware_finish.hpp
     Response finish(Pending& pending, Response response) override;
@@ -235,13 +240,16 @@ class Middleware final : private detail::TransactionOwner {
     [[nodiscard]] bool wants_body(Pending& pending, const Response& head) override;
     void abandon(Pending& pending) noexcept override;
     Response conclude(Pending& pending, Response response, bool allowed, WallTime now);
+    void make_whole(Pending& pending, Response& response, WallTime now);
+    Reason store_or_combine(Pending& pending, Response& response, WallTime now);
     Response revalidated(Pending& pending, Response response, WallTime now);
     Response forwarded(Pending& pending, Response response, Reason refused, WallTime now);
     Response serve_stale(Pending& pending, int origin_status, WallTime now);
-    void merge(Headers& stored, Headers fields) const;
+    void merge(Headers& stored, Headers fields, bool part) const;
     Reason update(Pending& pending, const Headers& merged, WallTime now);
     void update_by_head(Pending& pending, const Response& response, WallTime now);
-    void invalidate(const Request& request, const Response& response);
+    void invalidate(const Request& request, const Response& response, Flights::Ticket* own);
+    [[nodiscard]] bool store_as_get(Pending& post, Response& response, WallTime now);
     [[nodiscard]] Response answer(const Request& request, const Found& found, WallTime now,
                                   std::string_view x_cache, const CacheStatus& status);
     void annotate(Response& response, std::string_view x_cache, const CacheStatus& status) const;

@@ -122,6 +122,14 @@ struct MiddlewareOptions {
     bool collapse = true;
     /// How long a request waits for another's before it goes to the origin alone. Real time.
     Duration collapse_timeout = std::chrono::seconds(10);
+    /// Targeted fields (RFC 9213) that speak instead of Cache-Control and Expires: the first one that is
+    /// valid and not empty. Empty this where the application's CDN-Cache-Control is for caches farther out
+    /// only.
+    std::vector<std::string> targeted_fields{"CDN-Cache-Control"};
+    /// Let clients make the cache ask the origin, with no-cache, max-age=0 or Pragma. RFC 9111 section 5.2.1
+    /// calls what requests say advice. Turn it off where reloading clients are more than the origin can bear;
+    /// what is stored then answers them as long as it is fresh.
+    bool obey_client_reload = true;
     /// How long a stale response is kept for validation, when it has an ETag or Last-Modified.
     Duration keep_stale = std::chrono::hours(24);
 
@@ -259,6 +267,7 @@ inline void MiddlewareOptions::validate() const {
     check.length("grace", grace);
     check.names("cache_cookies", cache_cookies, "names of cookies");
     check.length("collapse_timeout", collapse_timeout);
+    check.names("targeted_fields", targeted_fields, "names of header fields");
     check.length("keep_stale", keep_stale);
     check.finish();
 }

@@ -171,6 +171,8 @@ inline MiddlewareOptions options_from_json(std::string_view text, MiddlewareOpti
         in.read("cache_cookies", base.cache_cookies);
         in.read("collapse", base.collapse);
         in.read("collapse_timeout", base.collapse_timeout);
+        in.read("targeted_fields", base.targeted_fields);
+        in.read("obey_client_reload", base.obey_client_reload);
         in.read("keep_stale", base.keep_stale);
     }
     if (!problems.empty()) throw ConfigError(std::move(problems));

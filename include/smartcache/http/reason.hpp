@@ -21,7 +21,8 @@ enum class Reason : std::uint8_t {
     key,               ///< the custom key generator gave no key, or threw
     // The response may not be stored, or there is no use in it.
     status,        ///< not one the rule allows, or not one this cache understands
-    partial,       ///< 206, a 304 that belongs to the client's own condition, or the answer to a HEAD
+    partial,       ///< a 206 of no use to others, a 304 that belongs to the client's own condition, or the
+                   ///< answer to a HEAD
     no_store,      ///< response directive no-store
     no_cache,      ///< no-cache without a validator: it could never be reused
     private_,      ///< private, and `cache_private` is off

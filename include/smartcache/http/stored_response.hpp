@@ -17,6 +17,8 @@
 // instead.
 //
 //   record   := magic "SCH" version(1 byte) kind(1) reserved(3) token(8) ( response | index )
+//   kind     := 1 response, 2 index, 3 part: a response with status 206, which those who do not know parts
+//               must take for nothing, lest they send it to somebody who wants the whole
 //   response := stamp(8) response_time(8) date(8) initial_age(8) lifetime(8) stale_while_revalidate(8)
 //               stale_if_error(8) flags(2) status(2) head_size(4) body_size(8) head body
 //   index    := count(2) { size(2) name{","name} }           one list of field names per entry, newest first
@@ -59,7 +61,10 @@ struct ParsedStored {
 namespace detail {
 
 inline constexpr std::string_view record_magic{"SCH\x01", 4};
-enum class RecordKind : std::uint8_t { response = 1, index = 2 };
+enum class RecordKind : std::uint8_t { response = 1, index = 2, part = 3 };
+[[nodiscard]] constexpr RecordKind kind_of(int status) noexcept {
+    return status == 206 ? RecordKind::part : RecordKind::response;
+}
 inline constexpr std::size_t record_prefix = 16;
 inline constexpr std::size_t response_prefix = record_prefix + 7 * 8 + 2 + 2 + 4 + 8;
 inline constexpr std::size_t max_index_entries = 16;
@@ -121,7 +126,7 @@ inline std::string write_record(const StoredResponse& response) {
     std::string out;
     out.reserve(detail::response_prefix + response.head.size() + response.body.size());
     out.append(detail::record_magic)
-        .append(1, static_cast<char>(detail::RecordKind::response))
+        .append(1, static_cast<char>(detail::kind_of(response.meta.status)))
         .append(3, '\0');
     detail::put_integer(out, response.token);
     detail::put_integer(out, response.stamp);
@@ -158,7 +163,8 @@ inline ParsedStored parse_stored(std::string_view bytes) {
     const auto kind = in.integer<std::uint8_t>();
     (void)in.take(3);
     const auto token = in.integer<std::uint64_t>();
-    if (kind == static_cast<std::uint8_t>(detail::RecordKind::response)) {
+    if (kind == static_cast<std::uint8_t>(detail::RecordKind::response) ||
+        kind == static_cast<std::uint8_t>(detail::RecordKind::part)) {
         StoredResponse r;
         r.token = token;
         r.stamp = in.integer<std::uint64_t>();
@@ -175,6 +181,7 @@ inline ParsedStored parse_stored(std::string_view bytes) {
         r.head = in.take(head_size);
         r.body = in.take(body_size);
         const bool sane = in.done() && r.meta.status >= 200 && r.meta.status <= 999 &&
+                          kind == static_cast<std::uint8_t>(detail::kind_of(r.meta.status)) &&
                           detail::plausible(r.meta.response_time) && detail::plausible(r.meta.date) &&
                           detail::plausible(r.meta.initial_age) && detail::plausible(r.meta.lifetime) &&
                           detail::plausible(r.meta.stale_while_revalidate) &&

@@ -41,13 +41,16 @@ struct Pending {
     std::string variant;  ///< what its flight is about
     Flights::Ticket ticket;
     std::optional<Found> found;
-    bool validating = false;  ///< `forward` carries the stored validators, not the client's conditions
-    bool background = false;  ///< the client has its answer
-    bool streamed = false;    ///< the response's content is not in it
+    std::optional<Found> part;  ///< cannot answer the request, but may be combined with what comes
+    bool completing = false;    ///< `forward` asks for what `part` lacks
+    bool validating = false;    ///< `forward` carries the stored validators, not the client's conditions
+    bool background = false;    ///< the client has its answer
+    bool streamed = false;      ///< the response's content is not in it
     bool done = false;
     CacheStatus::Forward why = CacheStatus::Forward::uri_miss;
     WallTime request_time{};
-    StoredMeta stored_meta;  ///< of what was stored in the end
+    StoredMeta stored_meta;           ///< of what was stored in the end
+    std::unique_ptr<Pending> as_get;  ///< of a POST: the GET that its response may answer later
 };
 
 /// The middleware behind a transaction: the only one who makes them.
@@ -117,6 +120,10 @@ class Transaction {
     [[nodiscard]] bool has_stored() const noexcept {
         return pending_ != nullptr && pending_->found.has_value();
     }
+
+    /// Whether the request asks for the rest of a stored part, so that a 206 must be collected whatever its
+    /// length; both together are no longer than `max_completed_bytes`.
+    [[nodiscard]] bool completing() const noexcept { return pending_ != nullptr && pending_->completing; }
 
     /// Takes the origin's final response, complete or not at all: a response that was cut off must go to
     /// `fail`.

@@ -39,6 +39,12 @@ namespace detail::httplib_adapter {
            equal_ignoring_case(name, "Transfer-Encoding");
 }
 
+/// The server knows nothing of If-Range: where there is one, ranges are the cache's business, and the server
+/// must not cut what has been cut already. Its own request is what handlers get a const reference of.
+inline void take_over_ranges(const httplib::Request& request) {
+    if (request.headers.count("If-Range") != 0) const_cast<httplib::Request&>(request).ranges.clear();
+}
+
 /// @param whole  leave ranges to the server, which cuts them out of the whole response
 [[nodiscard]] inline Request to_request(const httplib::Request& from, bool whole) {
     Request request;
@@ -137,6 +143,7 @@ template <class Cache>
 [[nodiscard]] httplib::Server::Handler wrap(Middleware<Cache>& web, httplib::Server::Handler next) {
     return [&web, next = std::move(next)](const httplib::Request& request, httplib::Response& response) {
         namespace adapter = detail::httplib_adapter;
+        adapter::take_over_ranges(request);
         Transaction transaction = web.begin(adapter::to_request(request, true));
         if (transaction.answered()) return adapter::send_unrouted(transaction.take_response(), response);
         try {
@@ -178,6 +185,7 @@ void mount(Middleware<Cache>& web, httplib::Server& server) {
     server.set_pre_routing_handler([&web](const httplib::Request& request, httplib::Response& response) {
         adapter::Underway& slot = adapter::underway();
         slot.transaction.reset();
+        adapter::take_over_ranges(request);
         Transaction transaction = web.begin(adapter::to_request(request, true));
         if (transaction.answered()) {
             adapter::send_unrouted(transaction.take_response(), response);

@@ -50,11 +50,6 @@ template <class Range, class Value>
     return !request.headers.has("Range") && !request.headers.has("Authorization");
 }
 
-/// RFC 5861 section 4: the statuses that count as an error of the origin.
-[[nodiscard]] constexpr bool is_origin_error(int status) noexcept {
-    return status == 500 || status == 502 || status == 503 || status == 504;
-}
-
 /// Refusals that mean the request was none of the cache's business, known only from its response.
 [[nodiscard]] constexpr bool is_skip(Reason reason) noexcept {
     return reason == Reason::authorization || reason == Reason::cookie;

@@ -46,6 +46,11 @@ Reason Middleware<Cache>::refuse(const Request& request, Gate& gate) const {
         return Reason::request_body;
 
     gate.control = request_control(request.headers);
+    if (!options_.obey_client_reload) {
+        gate.control.no_cache = {};
+        if (gate.control.max_age && gate.control.max_age.seconds() == Seconds::zero())
+            gate.control.max_age = {};
+    }
     if (gate.control.no_store) return Reason::request_no_store;  // RFC 9111 section 5.2.1.5
     try {
         gate.primary = keys_.primary(request);
@@ -86,6 +91,30 @@ std::optional<Transaction> Middleware<Cache>::answer_at_once(const Request& requ
     return std::nullopt;
 }
 
+/// The GET whose answer a POST's response may be; null when it would not be cached either. Its ticket is
+/// taken before the POST goes out, so that whatever is invalidated meanwhile is not filled with what is
+/// older.
+template <ResponseCache Cache>
+std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) {
+    auto get = std::make_unique<Pending>();
+    get->client = post;
+    get->client.state.reset();
+    get->client.method = "GET";
+    get->client.body = {};
+    remove_conditions(get->client.headers);
+    for (const std::string_view about_content :
+         {"Content-Length", "Transfer-Encoding", "Content-Type", "Content-Encoding", "Expect"})
+        get->client.headers.remove(about_content);
+    Gate gate = judge(get->client);
+    if (gate.skip != Reason::none) return nullptr;
+    get->rule = gate.rule;
+    get->control = std::move(gate.control);
+    get->primary = std::move(gate.primary);
+    get->ticket = flights_.join(get->primary);
+    get->request_time = wall();
+    return get;
+}
+
 template <ResponseCache Cache>
 Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate gate) {
     auto pending = std::make_unique<Pending>();
@@ -96,6 +125,7 @@ Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate ga
     pending->skip = gate.skip;
     pending->why = gate.skip == Reason::method ? CacheStatus::Forward::method : CacheStatus::Forward::bypass;
     pending->request_time = wall();
+    if (request.method == "POST" && gate.skip == Reason::method) pending->as_get = as_get(request);
     return transaction(std::nullopt, std::move(pending));
 }
 
@@ -119,12 +149,37 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Matc
         pending->why = meta.fresh(pending->request_time) && !meta.is(StoredMeta::always_validate)
                            ? CacheStatus::Forward::request
                            : CacheStatus::Forward::stale;
-        // Ranges are cut here, from what is stored or comes: the origin is asked about the whole.
+        // Ranges are cut here, from what is stored or comes: the origin is asked about the whole. Only where
+        // a part is stored nobody wants the whole instead.
         pending->validating =
             make_conditional(pending->forward.headers, Headers::from_wire(match.found->stored.head));
+        if (pending->validating && meta.status == 206)
+            pending->forward.headers.add("Range", pending->client.headers.value("Range"));
         pending->found = std::move(match.found);
     }
+    if (match.part) {
+        pending->why = CacheStatus::Forward::partial;
+        pending->part = std::move(match.part);
+        ask_for_the_rest(*pending, pending->request_time);
+    }
     return pending;
+}
+
+/// RFC 9111 section 3.3: a stored part is made whole by asking for what it lacks. If-Range gives the whole
+/// instead where it has changed meanwhile.
+template <ResponseCache Cache>
+void Middleware<Cache>::ask_for_the_rest(Pending& pending, WallTime now) {
+    if (pending.client.headers.has("Range") || is_conditional(pending.client.headers)) return;
+    const Headers stored = Headers::from_wire(pending.part->stored.head);
+    const auto held = part_of(stored, pending.part->stored.body.size());
+    const auto validator = strong_validator(stored, now);
+    const auto missing = held ? missing_of(*held) : std::nullopt;
+    if (!missing || !validator || held->size > max_completed_bytes) return;
+    pending.forward.headers.add(
+        "Range", "bytes=" + std::to_string(missing->first) + "-" +
+                     (missing->last + 1 == held->size ? std::string{} : std::to_string(missing->last)));
+    pending.forward.headers.add("If-Range", *validator);
+    pending.completing = true;
 }
 
 // What the store has may be served: now, or now and refreshed afterwards.
@@ -164,6 +219,12 @@ std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool block
     for (bool led = false;;) {
         const WallTime now = wall();
         Match match = look_up(state.request, state.gate.primary, state.gate.rule);
+        if (match.found && match.found->stored.meta.status == 206 &&
+            !wanted_of(state.request, Headers::from_wire(match.found->stored.head),
+                       match.found->stored.body.size(), now)) {
+            if (state.request.method == "GET") match.part = std::move(match.found);
+            match.found.reset();
+        }
         if (match.found) {
             Reuse reuse = may_reuse(match.found->stored.meta, state.gate.control, now);
             if (reuse == Reuse::background && state.refresh == Refresh::before_answer)

@@ -26,7 +26,11 @@ Response Middleware<Cache>::answer(const Request& request, const Found& found, W
                 response.headers.add("Content-Length", std::to_string(found.stored.body.size()));
         } else {
             response.body = Body::pinned(found.pin, found.stored.body);
-            response = apply_range(request, std::move(response), now);
+            const auto wanted = meta.status == 206
+                                    ? wanted_of(request, response.headers, response.body.size(), now)
+                                    : std::nullopt;
+            response = wanted ? cut_part(std::move(response), *wanted)
+                              : apply_range(request, std::move(response), now);
         }
     }
     const std::string age = detail::whole_seconds(meta.age(now));
@@ -52,11 +56,23 @@ void Middleware<Cache>::count_outcome(const Pending& pending, Reason refused) no
 }
 
 template <ResponseCache Cache>
-void Middleware<Cache>::invalidate(const Request& request, const Response& response) {
+void Middleware<Cache>::invalidate(const Request& request, const Response& response, Flights::Ticket* own) {
     for (const Url& url : invalidated_by(request, response)) {
         const std::string primary = primary_of(url);
-        if (!primary.empty() && erase_resource(primary)) events_.add(Event::invalidation);
+        if (!primary.empty() && erase_resource(primary, own)) events_.add(Event::invalidation);
     }
+}
+
+/// RFC 9110 section 9.3.3. @return whether the response to a POST was stored for later GETs
+template <ResponseCache Cache>
+bool Middleware<Cache>::store_as_get(Pending& post, Response& response, WallTime now) {
+    if (!post.as_get || post.streamed ||
+        !answers_get(post.client, response, response_control(response.headers, options_.targeted_fields),
+                     now) ||
+        store(*post.as_get, response, now, nullptr) != Reason::none)
+        return false;
+    post.stored_meta = post.as_get->stored_meta;
+    return true;
 }
 
 template <ResponseCache Cache>
@@ -68,17 +84,23 @@ Response Middleware<Cache>::finish(Pending& pending, Response response) {
     if (response.status >= 200 && !response.headers.has("Date"))
         response.headers.add("Date", format_date(now));
     const bool allowed = !options_.on_response || options_.on_response(pending.client, response);
-    invalidate(pending.client, response);
-    Response result = pending.skip != Reason::none
-                          ? forwarded(pending, std::move(response), pending.skip, now)
-                          : conclude(pending, std::move(response), allowed, now);
+    invalidate(pending.client, response, pending.as_get ? &pending.as_get->ticket : nullptr);
+    Response result;
+    if (pending.skip == Reason::none) {
+        result = conclude(pending, std::move(response), allowed, now);
+    } else {
+        const bool stored = allowed && store_as_get(pending, response, now);
+        result = forwarded(pending, std::move(response), stored ? Reason::none : pending.skip, now);
+    }
     pending.ticket = {};
+    pending.as_get.reset();
     return result;
 }
 
 template <ResponseCache Cache>
 Response Middleware<Cache>::conclude(Pending& pending, Response response, bool allowed, WallTime now) {
     const std::optional<Found>& found = pending.found;
+    if (pending.completing) make_whole(pending, response, now);
     if (found && pending.validating && response.status == 304)
         return revalidated(pending, std::move(response), now);
     if (found && detail::is_origin_error(response.status) &&
@@ -92,9 +114,40 @@ Response Middleware<Cache>::conclude(Pending& pending, Response response, bool a
     }
 
     const Reason refused = pending.streamed ? Reason::streamed
-                           : allowed        ? store(pending, response, now, nullptr)
+                           : allowed        ? store_or_combine(pending, response, now)
                                             : Reason::bypass;
     return forwarded(pending, std::move(response), refused, now);
+}
+
+/// What came is the rest of a stored part, and becomes the whole (RFC 9111 section 3.4). Where the two do not
+/// fit the origin contradicts its own If-Range: there is nothing right to send, and the part goes.
+template <ResponseCache Cache>
+void Middleware<Cache>::make_whole(Pending& pending, Response& response, WallTime now) {
+    if (response.status != 206 && response.status != 416) return;
+    const StoredResponse& stored = pending.part->stored;
+    std::optional<Response> whole;
+    if (!pending.streamed) whole = combine(Headers::from_wire(stored.head), stored.body, response, true, now);
+    if (whole && whole->status == 200) {
+        response = std::move(*whole);
+        return;
+    }
+    cache_->erase(pending.part->key);
+    response = detail::short_response(502, "the parts of the response do not fit together");
+}
+
+/// Stores a response; a part together with the part that was there. A complete response is worth more than a
+/// part of a newer one, which only its own client asked for.
+template <ResponseCache Cache>
+Reason Middleware<Cache>::store_or_combine(Pending& pending, Response& response, WallTime now) {
+    if (auto whole = as_whole(response)) return store(pending, *whole, now, nullptr);
+    if (response.status == 206 && pending.found && pending.found->stored.meta.status != 206)
+        return Reason::partial;
+    if (response.status == 206 && pending.part) {
+        const StoredResponse& stored = pending.part->stored;
+        auto both = combine(Headers::from_wire(stored.head), stored.body, response, false, now);
+        if (both) return store(pending, *both, now, nullptr);
+    }
+    return store(pending, response, now, nullptr);
 }
 
 /// The origin's response goes to the client.
@@ -165,7 +218,7 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
     if (selects(response.headers, merged)) {
         found.stored.meta.response_time = now;
         found.stored.meta.initial_age = initial_age(response.headers, pending.request_time, now);
-        merge(merged, response.headers);
+        merge(merged, response.headers, found.stored.meta.status == 206);
         refused = update(pending, merged, now);
         if (refused == Reason::none) found.stored.meta = pending.stored_meta;
         found.stored.head = merged.wire();
@@ -192,10 +245,10 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
 /// Puts the storable fields of a 304 or HEAD response over stored ones. A cookie in an update is for the
 /// client that asked: storing it would hand it to all others.
 template <ResponseCache Cache>
-void Middleware<Cache>::merge(Headers& stored, Headers fields) const {
-    const CacheControl control = CacheControl::parse(fields);
+void Middleware<Cache>::merge(Headers& stored, Headers fields, bool part) const {
+    const CacheControl control = response_control(fields, options_.targeted_fields);
     remove_unstorable(fields, control, options_.set_cookie != SetCookie::rfc);
-    freshen(stored, fields);
+    freshen(stored, fields, part);
 }
 
 /// Stores merged fields over the body they were merged for.
@@ -222,7 +275,7 @@ void Middleware<Cache>::update_by_head(Pending& pending, const Response& respons
         cache_->erase(found.key);
         return;
     }
-    merge(merged, response.headers);
+    merge(merged, response.headers, false);
     const Reason refused = update(pending, merged, now);
     if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
 }

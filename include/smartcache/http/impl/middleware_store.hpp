@@ -131,7 +131,8 @@ StoreDecision Middleware<Cache>::judge_response(const Pending& pending, const Re
                                                 WallTime now, FieldNames& names, bool complete) const {
     StoreDecision decision;
     const Rule* rule = pending.rule;
-    if (rule != nullptr && rule->status_codes && !detail::holds(*rule->status_codes, response.status)) {
+    const int status = response.status == 206 ? 200 : response.status;  // a part of what would be a 200
+    if (rule != nullptr && rule->status_codes && !detail::holds(*rule->status_codes, status)) {
         decision.refused = Reason::status;
         return decision;
     }
@@ -140,11 +141,11 @@ StoreDecision Middleware<Cache>::judge_response(const Pending& pending, const Re
         decision.refused = Reason::conditional;
         return decision;
     }
-    const CacheControl control = CacheControl::parse(response.headers);
+    const CacheControl control = response_control(response.headers, options_.targeted_fields);
     names = vary_names(response.headers);
     for (const std::string& name : selecting_names(rule)) detail::add_sorted(names, name);
     decision = may_store(pending.client, response, control, pending.request_time, now,
-                         policy_for(pending, response.status, control, names), complete);
+                         policy_for(pending, status, control, names), complete);
     if (decision.refused == Reason::none && names.size() > detail::max_selecting_fields)
         decision.refused = Reason::vary;
     if (decision.per_user)
@@ -154,9 +155,16 @@ StoreDecision Middleware<Cache>::judge_response(const Pending& pending, const Re
 
 template <ResponseCache Cache>
 bool Middleware<Cache>::wants_body(Pending& pending, const Response& head) {
+    if (pending.as_get) {
+        FieldNames names;
+        return answers_get(pending.client, head, response_control(head.headers, options_.targeted_fields),
+                           wall()) &&
+               judge_response(*pending.as_get, head, wall(), names, false).refused == Reason::none;
+    }
     if (pending.skip != Reason::none || pending.client.method != "GET") return false;
     // A client's own condition may have to be answered from it, and a stale response may have to stand in for
     // it.
+    if (pending.completing && head.status == 206) return true;
     if (pending.validating || (pending.found && detail::is_origin_error(head.status))) return true;
     FieldNames names;
     return judge_response(pending, head, wall(), names, false).refused == Reason::none;
@@ -176,7 +184,8 @@ Reason Middleware<Cache>::store(Pending& pending, Response& response, WallTime n
             decision.meta.flags = static_cast<std::uint16_t>(decision.meta.flags | StoredMeta::has_validator);
         }
         Headers headers = response.headers;
-        remove_unstorable(headers, CacheControl::parse(headers), decision.strip_cookie);
+        remove_unstorable(headers, response_control(headers, options_.targeted_fields),
+                          decision.strip_cookie);
         headers.remove("Age");  // it is in the record, and made anew when it is sent
         return put(pending, headers, response.body.view(), decision.meta, names, replaced);
     } catch (...) {  // out of memory, or a cache that throws: the client gets its response all the same
@@ -277,10 +286,11 @@ bool Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const F
 }
 
 template <ResponseCache Cache>
-bool Middleware<Cache>::erase_resource(const std::string& primary) {
+bool Middleware<Cache>::erase_resource(const std::string& primary, Flights::Ticket* own) {
     bool found = false;
     // R24: without its primary record no variant is valid, whatever tier still holds it.
-    flights_.invalidate(primary, [&] { found = cache_->erase(primary); });
+    flights_.invalidate(
+        primary, [&] { found = cache_->erase(primary); }, own);
     return found;
 }
 

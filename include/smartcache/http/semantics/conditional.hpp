@@ -49,7 +49,8 @@ struct EntityTag {
 /// section 13.2.2, RFC 9111 section 4.3.2) If-None-Match is compared weakly and, if present, alone decides.
 [[nodiscard]] inline bool not_modified(const Headers& request, const Headers& stored, int status,
                                        WallTime stored_at, WallTime now) {
-    if (status != 200) return false;  // RFC 9110 section 13.2.1: conditions apply to what would be a success
+    if (status != 200 && status != 206)
+        return false;  // RFC 9110 section 13.2.1: conditions apply to what would be a success
     if (request.has("If-None-Match")) {
         const auto tag = stored.get("ETag");
         bool matched = false;
@@ -105,12 +106,13 @@ inline bool make_conditional(Headers& request, const Headers& stored) {
 }
 
 /// Puts the fields of a 304 (or of a HEAD response) over the stored ones (RFC 9111 section 3.2).
-/// Content-Length is left alone, as the section says; Content-Range belongs to another message. `update` must
-/// have gone through `remove_unstorable`.
-inline void freshen(Headers& stored, const Headers& update) {
-    const auto kept = [](std::string_view name) {
+/// Content-Length is left alone, as the section says. `update` must have gone through `remove_unstorable`.
+///
+/// @param part  what is stored is a 206, whose Content-Range says what is stored and is left alone too
+inline void freshen(Headers& stored, const Headers& update, bool part = false) {
+    const auto kept = [part](std::string_view name) {
         return detail::equal_ignoring_case(name, "Content-Length") ||
-               detail::equal_ignoring_case(name, "Content-Range");
+               (part && detail::equal_ignoring_case(name, "Content-Range"));
     };
     stored.remove_if([&](std::string_view name, std::string_view) {
         // An Age that the update does not repeat would make the freshened response old again.

@@ -33,7 +33,7 @@ struct Freshness {
     if (control.s_maxage) return {control.s_maxage.seconds(), FreshnessSource::s_maxage};
     if (control.max_age) return {control.max_age.seconds(), FreshnessSource::max_age};
     const auto expires = headers.get("Expires");
-    if (!expires) return {};
+    if (!expires || control.targeted) return {};
     // Several Expires lines: the first counts, as with directives.
     const auto end = parse_date(*expires, response_time);
     if (!end) return {Duration::zero(), FreshnessSource::expires};

@@ -4,7 +4,10 @@
 #include <string_view>
 #include <vector>
 
+#include <smartcache/core/clock.hpp>
+#include <smartcache/http/cache_control.hpp>
 #include <smartcache/http/message.hpp>
+#include <smartcache/http/semantics/freshness.hpp>
 #include <smartcache/http/url.hpp>
 
 namespace smartcache::inline v0::http {
@@ -33,6 +36,20 @@ namespace smartcache::inline v0::http {
         if (url && same_origin(*url, target) && *url != target) urls.push_back(std::move(*url));
     }
     return urls;
+}
+
+/// Does the response to this POST hold what a GET of its target would get? Only with explicit freshness and a
+/// Content-Location that is the target (RFC 9110 section 9.3.3).
+///
+/// @param control  the response's
+[[nodiscard]] inline bool answers_get(const Request& post, const Response& response,
+                                      const CacheControl& control, WallTime now) {
+    if (post.method != "POST" || response.status != 200 || response.headers.count("Content-Location") != 1)
+        return false;
+    const Url target = url_of(post);
+    const auto url = resolve(target, response.headers.value("Content-Location"));
+    return url && same_origin(*url, target) && url->path == target.path && url->query == target.query &&
+           explicit_freshness(control, response.headers, now).source != FreshnessSource::none;
 }
 
 }  // namespace smartcache::inline v0::http

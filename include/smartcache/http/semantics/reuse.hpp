@@ -88,12 +88,22 @@ enum class Reuse {
     return Reuse::validate;
 }
 
+namespace detail {
+
+/// RFC 5861 section 4: the statuses that count as an error of the origin.
+[[nodiscard]] constexpr bool is_origin_error(int status) noexcept {
+    return status == 500 || status == 502 || status == 503 || status == 504;
+}
+
+}  // namespace detail
+
 /// May it be served because the origin failed or could not be reached? (RFC 9111 section 4.2.4, RFC 5861
-/// section 4)
+/// section 4) A stored error helps nobody then: the new one at least is true now.
 [[nodiscard]] inline bool may_serve_on_error(const StoredMeta& stored, const CacheControl& request,
                                              WallTime now) noexcept {
     if (stored.is(StoredMeta::always_validate) || stored.is(StoredMeta::never_stale) || request.no_cache)
         return false;
+    if (detail::is_origin_error(stored.status)) return false;
     const Duration stale_for = -stored.remaining(now);
     const Duration allowed = std::max<Duration>(stored.stale_if_error, request.stale_if_error.seconds());
     return stale_for < allowed;

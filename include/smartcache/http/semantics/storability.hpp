@@ -14,6 +14,7 @@
 #include <smartcache/http/reason.hpp>
 #include <smartcache/http/semantics/age.hpp>
 #include <smartcache/http/semantics/freshness.hpp>
+#include <smartcache/http/semantics/partial.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 
 namespace smartcache::inline v0::http {
@@ -50,7 +51,7 @@ struct StoreDecision {
 namespace detail {
 
 /// The final statuses whose caching requirements this cache implements: with must-understand, only these are
-/// stored (RFC 9111 section 5.2.2.3). 206 and 304 never get here.
+/// stored (RFC 9111 section 5.2.2.3). 304 never gets here.
 [[nodiscard]] constexpr bool understood_status(int status) noexcept {
     switch (status) {
         case 302:
@@ -58,7 +59,7 @@ namespace detail {
         case 307:
             return true;
         default:
-            return status != 206 && heuristically_cacheable(status);
+            return heuristically_cacheable(status);
     }
 }
 
@@ -84,7 +85,8 @@ namespace detail {
 
 }  // namespace detail
 
-/// May a shared cache store this complete response to a GET, and for how long? (RFC 9111 section 3)
+/// May a shared cache store this complete or partial (206) response to a GET, and for how long? (RFC 9111
+/// section 3)
 ///
 /// @param control   the response's Cache-Control, or what a targeted field says instead
 /// @param complete  the content is there, so that its length can be compared
@@ -99,8 +101,14 @@ namespace detail {
     };
 
     if (response.status < 200 || response.status > 999) return refuse(Reason::status);
-    // Section 3.3: this cache does not store parts. A 304 is an update, never a response to store.
-    if (response.status == 206 || response.status == 304) return refuse(Reason::partial);
+    // A 304 is an update, never a response to store. Section 3.3: a part is stored if it was asked for, and
+    // says which bytes of how many it holds; several parts in one response are not.
+    if (response.status == 304) return refuse(Reason::partial);
+    if (response.status == 206) {
+        const auto held = complete ? part_of(response.headers, response.body.size())
+                                   : parse_content_range(response.headers.value("Content-Range"));
+        if (!request.headers.has("Range") || !held) return refuse(Reason::partial);
+    }
     // Section 5.2.2.3: must-understand overrides no-store where the status is understood, and forbids all
     // others.
     if (control.must_understand && !detail::understood_status(response.status)) return refuse(Reason::status);
