@@ -23,12 +23,16 @@ struct BreakerOptions {
     Duration open_for = std::chrono::seconds(5);
 };
 
-/// For `rediss://`. Empty paths: the system's trust store, no client certificate.
+/// For `rediss://`: TLS 1.2 or newer, in a build that links `smartcache::tls`. The files are in PEM format and are
+/// read once, by the tier's constructor, which throws a ConfigError when one is of no use.
 struct TlsOptions {
+    /// Certificates that the server's must descend from. Empty: the system's trust store.
     std::string ca_file{};
+    /// Our certificate, and what leads from it to its root, for servers that ask for one. Empty: none.
     std::string cert_file{};
+    /// The key of `cert_file`, without a password.
     std::string key_file{};
-    /// Name that the server's certificate must carry; empty: the URL's host.
+    /// Name or address that the server's certificate must carry; empty: the URL's host.
     std::string server_name{};
     /// Off accepts any certificate: for tests only.
     bool verify = true;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <smartcache/core/error.hpp>
+#include <smartcache/core/features.hpp>
 #include <smartcache/redis/options.hpp>
 #include <smartcache/redis/url.hpp>
 
@@ -12,7 +13,7 @@ namespace smartcache::inline v0 {
 
 /// Appends what is impossible in `options` to `problems`, in the order of the fields. Touches no network.
 ///
-/// What this version cannot do is refused here by name, if the tier is to be used: TLS, sentinel, cluster,
+/// What this version cannot do is refused here by name, if the tier is to be used: sentinel, cluster,
 /// explicit coherence, write-behind and `integrity_key`. `Coherence::automatic` acts like `off` in this
 /// version.
 /// @param used  a `RedisTier` that is used alone does not look at `enabled`
@@ -28,9 +29,14 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
     const std::optional<RedisUrl> url = parse_redis_url(options.url, problem);
     if (!url) {
         refuse("redis.url", redacted_redis_url(options.url), std::move(problem));
-    } else if (used && url->scheme != RedisUrl::Scheme::tcp && url->scheme != RedisUrl::Scheme::unix_socket) {
+    } else if (used &&
+               (url->scheme == RedisUrl::Scheme::sentinel || url->scheme == RedisUrl::Scheme::cluster)) {
         refuse("redis.url", redacted_redis_url(options.url),
-               "scheme: redis:// or unix://; the others are not supported by this version");
+               "scheme: redis://, rediss:// or unix://; the others are not supported by this version");
+    } else if (used && url->scheme == RedisUrl::Scheme::tls && SMARTCACHE_HAS_TLS == 0) {
+        refuse("redis.url", redacted_redis_url(options.url),
+               "scheme: redis:// or unix://; this build has no TLS: install libssl-dev and link "
+               "smartcache::tls");
     }
     positive("redis.ttl", options.ttl);
     if (options.max_connections == 0 || options.max_connections > 10'000)
