@@ -14,7 +14,7 @@ namespace smartcache::inline v0 {
 /// Appends what is impossible in `options` to `problems`, in the order of the fields. Touches no network.
 ///
 /// What this version cannot do is refused here by name, if the tier is to be used: sentinel, cluster,
-/// explicit coherence, write-behind and `integrity_key`. `Coherence::automatic` acts like `off` in this
+/// explicit coherence and write-behind. `Coherence::automatic` acts like `off` in this
 /// version.
 /// @param used  a `RedisTier` that is used alone does not look at `enabled`
 inline void validate(const RedisOptions& options, bool used, std::vector<ConfigProblem>& problems) {
@@ -63,8 +63,6 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
     if (options.tls.cert_file.empty() != options.tls.key_file.empty())
         refuse(options.tls.cert_file.empty() ? "redis.tls.cert_file" : "redis.tls.key_file", "\"\"",
                "both redis.tls.cert_file and redis.tls.key_file, or neither");
-    if (used && !options.integrity_key.empty())
-        refuse("redis.integrity_key", "given", "\"\": it is not supported by this version");
 }
 
 /// The same for a configuration, which may leave the tier switched off.
