@@ -213,6 +213,10 @@ TEST_CASE("a server that asks for a certificate gets ours, and without says what
             mentions(why, "the server refuses");
             mentions(why, "no redis.tls.cert_file");
         }
+        options.tls.ca_file = world.stranger.file();
+        options.tls.verify = false;  // nor is a certificate blamed that was not to be looked at
+        mentions(refusal(options), "the server refuses");
+        options = world.client(server.url());
         options.tls.cert_file = ours.cert_file;
         options.tls.key_file = ours.key_file;
         sc::RedisTier tier(options);
@@ -368,6 +372,30 @@ TEST_CASE("a killed server is noticed over TLS as without, and is asked again wh
     while (!tier.set("k", "again") && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
     CHECK(tier.get("k"));
     CHECK(SigpipeCounter::count() == 0);
+}
+
+TEST_CASE("a server that drips costs its timeout over TLS, at whatever byte it begins",
+          "[redis][tls][faults]") {
+    World world;
+    RedisServer server(world.server(world.good));
+    const OwnedRecord owned(k, std::string(200'000, 'v'));
+    sc::RedisTier direct(world.client(server.url()));
+    REQUIRE(direct.write(owned.record) == TierStatus::ok);
+    for (const std::size_t at : {0U, 3U, 500U, 1000U, 30'000U}) {
+        CuttingProxy::Cut cut;
+        cut.from_server = at;
+        cut.then = CuttingProxy::Then::drip;
+        CuttingProxy proxy(server.port(), cut);
+        sc::RedisOptions options = world.client("rediss://127.0.0.1:" + std::to_string(proxy.port()));
+        options.timeout = 60ms;
+        sc::RedisTier tier(options, {}, sc::defer_connect);
+        const auto started = std::chrono::steady_clock::now();
+        CHECK(read(tier, k).status == TierStatus::unavailable);
+        const auto took = std::chrono::steady_clock::now() - started;
+        CHECK(took >= 60ms);
+        CHECK(took < 560ms);
+        CHECK(tier.stats().timeouts == 1);
+    }
 }
 
 TEST_CASE("a server that stands still costs its timeout over TLS, during the handshake, too",

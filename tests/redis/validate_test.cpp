@@ -40,10 +40,12 @@ TEST_CASE("all problems are reported, in the order of the fields", "[redis][conf
     options.breaker = {.failures = 0, .open_for = sc::Duration(0)};
     options.coherence = sc::Coherence::tracking;
     options.tls.cert_file = "cert.pem";
+    options.tls.server_name = std::string(256, 'n');
     options.integrity_key = "secret";
     CHECK(fields_of(options) == Fields{"redis.url", "redis.ttl", "redis.max_connections",
                                        "redis.connect_timeout", "redis.timeout", "redis.breaker.failures",
-                                       "redis.breaker.open_for", "redis.coherence", "redis.tls.key_file"});
+                                       "redis.breaker.open_for", "redis.coherence", "redis.tls.server_name",
+                                       "redis.tls.key_file"});
     for (const sc::ConfigProblem& problem : problems_of(options))
         CHECK((problem.value + problem.allowed).find("secret") == std::string::npos);
 }

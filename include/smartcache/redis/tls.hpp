@@ -58,7 +58,7 @@ class TlsContext {
 
 /// Reads certificates and key.
 /// @throws ConfigError naming the option and what is wrong with the file; naming `redis.url` when this build has no TLS
-[[nodiscard]] std::shared_ptr<const TlsContext> make_tls_context(const TlsOptions& options);
+[[nodiscard]] inline std::shared_ptr<const TlsContext> make_tls_context(const TlsOptions& options);
 
 }  // namespace smartcache::inline v0::detail
 

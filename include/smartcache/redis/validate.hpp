@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,6 +61,10 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
                "through, or redis.coherence = off (R15)");
     else if (used && options.write == WriteMode::behind)
         refuse("redis.write", "behind", "through: behind is not supported by this version");
+    constexpr std::size_t longest_name = 255;  // RFC 1035 section 2.3.4
+    if (options.tls.server_name.size() > longest_name)
+        refuse("redis.tls.server_name", std::to_string(options.tls.server_name.size()) + " bytes",
+               "at most 255 bytes");
     if (options.tls.cert_file.empty() != options.tls.key_file.empty())
         refuse(options.tls.cert_file.empty() ? "redis.tls.cert_file" : "redis.tls.key_file", "\"\"",
                "both redis.tls.cert_file and redis.tls.key_file, or neither");

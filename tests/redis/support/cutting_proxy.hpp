@@ -26,6 +26,7 @@ class CuttingProxy {
     enum class Then {
         reset,  ///< both sides' connections break
         close,  ///< the client's ends in order
+        drip,   ///< the server's bytes go on, one every few milliseconds
         stall,  ///< the connection stays, and nothing passes any more
     };
     struct Cut {
@@ -107,12 +108,25 @@ class CuttingProxy {
         if (cut_.then == Then::reset) {
             const linger at_once{1, 0};
             ::setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        } else if (cut_.then == Then::drip) {
+            bool client_ready = false;
+            bool server_ready = false;
+            while (!gone(client, 3) && wait(client, server, client_ready, server_ready)) {
+                std::size_t all = std::numeric_limits<std::size_t>::max();
+                std::size_t one = 1;
+                if (client_ready && !pass(client, server, all, from_client_)) return;
+                if (server_ready && !pass(server, client, one, from_server_)) return;
+            }
         } else if (cut_.then == Then::stall) {
             // Until the client hangs up. What it sends is heard by nobody; poll(2) tells of the hang-up only.
-            std::array<pollfd, 2> all{pollfd{stop_[0], 0, 0}, pollfd{client, POLLRDHUP, 0}};
-            while (::poll(all.data(), all.size(), -1) < 0) {
+            while (!gone(client, -1)) {
             }
         }
+    }
+    /// Waits that long for the client, or the proxy, to end.
+    [[nodiscard]] bool gone(int client, int milliseconds) const {
+        std::array<pollfd, 2> all{pollfd{stop_[0], 0, 0}, pollfd{client, POLLRDHUP, 0}};
+        return ::poll(all.data(), all.size(), milliseconds) > 0;
     }
     static bool pass(int from, int to, std::size_t& left, std::atomic<std::size_t>& passed) {
         std::array<char, 4096> bytes{};

@@ -71,7 +71,8 @@ class OpenSslSession final : public TlsSession {
         BIO_set_data(bio, this);
         SSL_set_bio(ssl_.get(), bio, bio);  // owns it
         SSL_set_app_data(ssl_.get(), this);
-        SSL_set_verify(ssl_.get(), SSL_CTX_get_verify_mode(context), &on_certificate);
+        const int mode = SSL_CTX_get_verify_mode(context);
+        SSL_set_verify(ssl_.get(), mode, mode == SSL_VERIFY_NONE ? nullptr : &on_certificate);
         SSL_set_connect_state(ssl_.get());
     }
 
