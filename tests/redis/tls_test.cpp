@@ -1,11 +1,14 @@
 #include <smartcache/redis/tls.hpp>
 
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -422,4 +425,66 @@ TEST_CASE("a server that stands still costs its timeout over TLS, during the han
     while (read(fresh, k).status == TierStatus::unavailable && std::chrono::steady_clock::now() < limit) {
     }
     CHECK(read(fresh, k).status == TierStatus::miss);
+}
+
+TEST_CASE("many threads share few TLS connections, and no descriptor is left", "[redis][tls]") {
+    World world;
+    RedisServer server(world.server(world.good));
+    const auto descriptors = [] {
+        return std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
+                             std::filesystem::directory_iterator());
+    };
+    const std::ptrdiff_t before = descriptors();
+    {
+        sc::RedisOptions options = world.client(server.url());
+        options.max_connections = 3;
+        sc::RedisTier tier(options);
+        std::atomic<int> right{0};
+        std::vector<std::thread> threads;
+        for (int t = 0; t < 8; ++t)
+            threads.emplace_back([&, t] {
+                const std::string value = std::to_string(t) + std::string(20'000, 'v');
+                const OwnedRecord owned(sc::physical_key("app", std::to_string(t)), value);
+                for (int i = 0; i < 30; ++i)
+                    if (tier.write(owned.record) == TierStatus::ok && read(tier, owned.key).value == value)
+                        ++right;
+            });
+        for (std::thread& thread : threads) thread.join();
+        CHECK(right == 240);
+        CHECK(descriptors() <= before + 3);
+        CHECK(tier.stats().errors == 0);
+    }
+    CHECK(descriptors() == before);
+}
+
+TEST_CASE("a TLS connection that the server closed while it was idle is replaced unseen", "[redis][tls]") {
+    World world;
+    RedisServer server(world.server(world.good));
+    sc::RedisTier tier(world.client(server.url()));
+    for (int i = 0; i < 3; ++i) {
+        REQUIRE(tier.set("k", "v"));
+        server.kill();
+        server.start();
+        CHECK(read(tier, k).status == TierStatus::miss);
+    }
+    CHECK(tier.stats().errors == 0);
+}
+
+TEST_CASE("a child process says nothing on its parent's TLS connections", "[redis][tls][fork]") {
+    World world;
+    RedisServer server(world.server(world.good));
+    sc::RedisTier tier(world.client(server.url()));
+    const OwnedRecord owned(k, "v");
+    REQUIRE(tier.write(owned.record) == TierStatus::ok);
+    const long long connections = server.info_number("total_connections_received");
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(read(tier, k).value == "v" ? 0 : 1);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(read(tier, k).value == "v");
+    CHECK(tier.stats().errors == 0);
+    CHECK(server.info_number("total_connections_received") ==
+          connections + 2);  // the child's, this question's
 }
