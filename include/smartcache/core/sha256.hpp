@@ -11,11 +11,12 @@
 
 namespace smartcache::inline v0::detail {
 
-/// SHA-256 (FIPS 180-4), for what XXH3 does not give: nobody can go back from the digest, and nobody can find a
-/// second text with the same one. Some 5 us per KiB.
+/// SHA-256 (FIPS 180-4), for what XXH3 does not give: nobody can go back from the digest, and nobody can find
+/// a second text with the same one. Some 5 us per KiB.
 ///
 /// Credentials that tell users apart become part of keys, and keys are written to Redis and disk and shown to
-/// operators, so they are shortened by it (R25). Records in Redis are signed with it (see redis/integrity.hpp).
+/// operators, so they are shortened by it (R25). Records in Redis are signed with it (see
+/// redis/integrity.hpp).
 ///
 /// A copy goes on from where the original was. Thread safety: as a value.
 class Sha256 {

@@ -73,7 +73,8 @@ class Connection {
     [[nodiscard]] bool ready() const noexcept { return step_ == Step::ready; }
     /// Whether it can be used again: nothing arrived that nobody asked for, and the server has not hung up.
     ///
-    /// Over TLS, too, anything that arrives is suspect: Redis sends session tickets before its first answer only.
+    /// Over TLS, too, anything that arrives is suspect: Redis sends session tickets before its first answer
+    /// only.
     [[nodiscard]] bool quiet() const noexcept { return step_ != Step::ready || socket_.quiet(); }
 
     /// How far a pipeline got.

@@ -20,8 +20,8 @@ namespace smartcache::inline v0::detail {
 ///
 ///     HMAC-SHA-256(secret, "smartcache record" | size of the key, 8 bytes, little-endian | key | record)
 ///
-/// (persistent: never change). Key and size are in there although the record holds them too, so that this does not rest
-/// on how a record is parsed, and no bytes can pass for those of another key.
+/// (persistent: never change). Key and size are in there although the record holds them too, so that this
+/// does not rest on how a record is parsed, and no bytes can pass for those of another key.
 ///
 /// What it does not do: an older record of the same key, signed as it was, is put back unnoticed.
 ///
@@ -62,8 +62,8 @@ class IntegrityKey {
         record.append(ByteView(of_record(key, record.view())));
     }
 
-    /// @return the record in `bytes`, or nullopt when it was not signed for `key` with this secret. How long that takes
-    /// tells nothing of where a wrong one differs.
+    /// @return the record in `bytes`, or nullopt when it was not signed for `key` with this secret. How long
+    /// that takes tells nothing of where a wrong one differs.
     [[nodiscard]] std::optional<ByteView> verified(std::string_view key, ByteView bytes) const noexcept {
         if (bytes.size() < mac_size) return std::nullopt;
         const ByteView record = bytes.first(bytes.size() - mac_size);

@@ -48,8 +48,8 @@ inline constexpr defer_connect_t defer_connect{};
 /// a miss, is counted as corrupt and deleted. A write or erase that failed, or whose outcome is unknown,
 /// makes this tier answer nothing for its key until the server has acknowledged an erase (see
 /// unacknowledged.hpp). Where the server forbids its user CLIENT ID, CLIENT KILL or INFO, a write without an
-/// answer costs the whole namespace instead. With `integrity_key` only records that carry its signature count; whether
-/// there was something to erase is then still told by what anybody could have put there.
+/// answer costs the whole namespace instead. With `integrity_key` only records that carry its signature
+/// count; whether there was something to erase is then still told by what anybody could have put there.
 ///
 /// In this version `Coherence::automatic` acts like `off`, and `created_seq` of what is written is always the
 /// newest epoch that this tier has seen.

@@ -19,8 +19,8 @@
 
 namespace smartcache::test {
 
-/// Passes bytes on between clients, one at a time, and a server on loopback, until it was told to stop: it is what a
-/// server looks like that dies, or stands still, in the middle of whatever it was saying or hearing.
+/// Passes bytes on between clients, one at a time, and a server on loopback, until it was told to stop: it is
+/// what a server looks like that dies, or stands still, in the middle of whatever it was saying or hearing.
 class CuttingProxy {
   public:
     enum class Then {

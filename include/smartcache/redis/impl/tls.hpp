@@ -95,8 +95,9 @@ class OpenSslSession final : public TlsSession {
     }
 
     [[nodiscard]] ssize_t send(std::span<const iovec> parts) override {
-        // One record of TLS for as many parts as fit: each costs some 30 bytes and a system call. What was refused is
-        // offered again and gathered into the very same record, which is what SSL_write_ex asks for.
+        // One record of TLS for as many parts as fit: each costs some 30 bytes and a system call. What was
+        // refused is offered again and gathered into the very same record, which is what SSL_write_ex asks
+        // for.
         std::size_t gathered = 0;
         for (const iovec& part : parts) {
             const std::size_t size = std::min(part.iov_len, record_.size() - gathered);
@@ -225,8 +226,8 @@ class OpenSslSession final : public TlsSession {
         return ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) > SSL_AD_REASON_OFFSET;
     }
 
-    /// A server that refuses us after the handshake (TLS 1.3 checks our certificate then) says why and hangs up. Who
-    /// is still sending learns only of the latter, while the former lies in the socket.
+    /// A server that refuses us after the handshake (TLS 1.3 checks our certificate then) says why and hangs
+    /// up. Who is still sending learns only of the latter, while the former lies in the socket.
     void listen_for_reason() {
         ERR_clear_error();
         char byte = 0;
@@ -319,8 +320,8 @@ class OpenSslContext final : public TlsContext {
         }
         SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
         SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-        // See OpenSslSession::send. Without auto-retry a read does one record, so that a server which sends nothing
-        // but session tickets cannot keep us from looking at the clock.
+        // See OpenSslSession::send. Without auto-retry a read does one record, so that a server which sends
+        // nothing but session tickets cannot keep us from looking at the clock.
         SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
         SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
         // The default asks for the key's password on the terminal.
