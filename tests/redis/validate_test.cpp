@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include <smartcache/redis/tls.hpp>
+
 #include "support/catch.hpp"
 
 namespace sc = smartcache;
@@ -29,6 +31,7 @@ TEST_CASE("the defaults are valid", "[redis][config]") {
     CHECK(fields_of({}) == Fields{});
     CHECK(fields_of({.url = "unix:///run/redis.sock?db=3"}) == Fields{});
     CHECK(fields_of({.coherence = sc::Coherence::off}) == Fields{});
+    CHECK(fields_of({.integrity_key = "a secret"}) == Fields{});
 }
 
 TEST_CASE("all problems are reported, in the order of the fields", "[redis][config]") {
@@ -37,19 +40,19 @@ TEST_CASE("all problems are reported, in the order of the fields", "[redis][conf
     options.breaker = {.failures = 0, .open_for = sc::Duration(0)};
     options.coherence = sc::Coherence::tracking;
     options.tls.cert_file = "cert.pem";
+    options.tls.server_name = std::string(256, 'n');
     options.integrity_key = "secret";
     CHECK(fields_of(options) == Fields{"redis.url", "redis.ttl", "redis.max_connections",
                                        "redis.connect_timeout", "redis.timeout", "redis.breaker.failures",
-                                       "redis.breaker.open_for", "redis.coherence", "redis.tls.key_file",
-                                       "redis.integrity_key"});
+                                       "redis.breaker.open_for", "redis.coherence", "redis.tls.server_name",
+                                       "redis.tls.key_file"});
     for (const sc::ConfigProblem& problem : problems_of(options))
         CHECK((problem.value + problem.allowed).find("secret") == std::string::npos);
 }
 
 TEST_CASE("what this version cannot do is refused by name, and the password stays hidden",
           "[redis][config]") {
-    for (const char* url :
-         {"rediss://u:hunter2@h", "redis+sentinel://u:hunter2@h/m", "redis+cluster://u:hunter2@h"}) {
+    for (const char* url : {"redis+sentinel://u:hunter2@h/m", "redis+cluster://u:hunter2@h"}) {
         const std::vector<sc::ConfigProblem> problems = problems_of({.url = url});
         REQUIRE(problems.size() == 1);
         CHECK(problems[0].field == "redis.url");
@@ -57,6 +60,16 @@ TEST_CASE("what this version cannot do is refused by name, and the password stay
         CHECK(problems[0].value.find("hunter2") == std::string::npos);
     }
     CHECK(fields_of({.coherence = sc::Coherence::publish}) == Fields{"redis.coherence"});
+}
+
+TEST_CASE("a build without TLS says so, and what it takes", "[redis][config]") {
+    const std::vector<sc::ConfigProblem> problems = problems_of({.url = "rediss://u:hunter2@h"});
+    REQUIRE(problems.size() == 1);
+    CHECK(problems[0].field == "redis.url");
+    CHECK(problems[0].allowed.find("this build has no TLS") != std::string::npos);
+    CHECK(problems[0].allowed.find("smartcache::tls") != std::string::npos);
+    CHECK(problems[0].value.find("hunter2") == std::string::npos);
+    CHECK_THROWS_AS(sc::detail::make_tls_context({}), sc::ConfigError);
 }
 
 TEST_CASE("write-behind contradicts coherence", "[redis][config]") {

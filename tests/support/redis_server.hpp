@@ -53,6 +53,7 @@ class RedisServer {
     struct Options {
         std::string password{};                ///< requirepass
         std::vector<std::string> arguments{};  ///< further options: {"--maxmemory", "1mb"}
+        bool tls = false;                      ///< the port speaks TLS; `arguments` name its certificates
     };
 
     RedisServer() : RedisServer(Options{}) {}
@@ -79,9 +80,10 @@ class RedisServer {
     [[nodiscard]] const std::filesystem::path& directory() const noexcept { return directory_; }
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
-    /// redis://..., with the password when there is one.
+    /// redis://..., or rediss://..., with the password when there is one.
     [[nodiscard]] std::string url(int db = 0) const {
-        return "redis://" + credentials() + "127.0.0.1:" + std::to_string(port_) + "/" + std::to_string(db);
+        return (options_.tls ? "rediss://" : "redis://") + credentials() +
+               "127.0.0.1:" + std::to_string(port_) + "/" + std::to_string(db);
     }
     /// unix://..., the same server over its socket.
     [[nodiscard]] std::string unix_url(int db = 0) const {
@@ -256,7 +258,7 @@ class RedisServer {
                                        "--bind",
                                        "127.0.0.1",
                                        "--port",
-                                       std::to_string(port_),
+                                       options_.tls ? "0" : std::to_string(port_),
                                        "--unixsocket",
                                        socket_path(),
                                        "--dir",
@@ -268,6 +270,7 @@ class RedisServer {
                                        "--daemonize",
                                        "no"};
         if (!options_.password.empty()) words.insert(words.end(), {"--requirepass", options_.password});
+        if (options_.tls) words.insert(words.end(), {"--tls-port", std::to_string(port_)});
         words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
         std::vector<char*> argv;
         for (std::string& word : words) argv.push_back(word.data());

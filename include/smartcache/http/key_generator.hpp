@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <smartcache/core/canonical_key.hpp>
-#include <smartcache/http/detail/sha256.hpp>
+#include <smartcache/core/sha256.hpp>
 #include <smartcache/http/message.hpp>
 #include <smartcache/http/semantics/vary.hpp>
 #include <smartcache/http/url.hpp>
@@ -96,7 +96,7 @@ class KeyGenerator {
         if (name.starts_with(cookie_prefix)) {
             const auto value =
                 cookie(headers, std::string_view(name).substr(std::string_view(cookie_prefix).size()));
-            const std::string hash = value ? detail::Sha256::hex(*value) : std::string{};
+            const std::string hash = value ? smartcache::detail::Sha256::hex(*value) : std::string{};
             const std::string_view view = hash;
             key.named(name, value ? &view : nullptr);
             return;
@@ -107,8 +107,8 @@ class KeyGenerator {
             return;
         }
         const bool credential = name == "authorization" || name == "cookie" || name == "proxy-authorization";
-        const std::string value =
-            credential ? detail::Sha256::hex(headers.combined(name)) : normalised_field(headers, name);
+        const std::string value = credential ? smartcache::detail::Sha256::hex(headers.combined(name))
+                                             : normalised_field(headers, name);
         const std::string_view view = value;
         key.named(name, &view);
     }

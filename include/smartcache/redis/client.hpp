@@ -31,6 +31,7 @@ class RedisClient {
   public:
     using OnReply = Connection::OnReply;
 
+    /// @throws ConfigError when a file of `options.tls` is of no use
     RedisClient(const RedisOptions& options, const TierContext& context, RedisUrl url, std::size_t max_reply);
 
     /// How a round trip ended.
@@ -124,6 +125,8 @@ class RedisClient {
                              std::initializer_list<std::string_view> arguments, Reply& answer);
     /// Understands what the epoch script answered.
     std::optional<std::uint64_t> take_new_epoch(std::string_view name_space, Reply& answer);
+    static ConnectionSettings settings_of(const RedisOptions& options, const TierContext& context,
+                                          RedisUrl url, std::size_t max_reply);
     static bool cannot_serve(const Reply& reply) noexcept;
 
     const ConnectionSettings settings_;

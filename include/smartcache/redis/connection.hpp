@@ -23,6 +23,7 @@
 #include <smartcache/redis/resolve.hpp>
 #include <smartcache/redis/server_clock.hpp>
 #include <smartcache/redis/socket.hpp>
+#include <smartcache/redis/tls.hpp>
 #include <smartcache/redis/url.hpp>
 
 namespace smartcache::inline v0::detail {
@@ -31,8 +32,9 @@ namespace smartcache::inline v0::detail {
 struct ConnectionSettings {
     RedisUrl url;
     Duration connect_timeout{};
-    std::size_t max_reply = 0;  ///< bytes that one answer may take
-    bool threads = true;        ///< whether a thread may be started to look up a name
+    std::size_t max_reply = 0;                ///< bytes that one answer may take
+    bool threads = true;                      ///< whether a thread may be started to look up a name
+    std::shared_ptr<const TlsContext> tls{};  ///< nullptr: bytes go as they are
 };
 
 /// Reads the answer to TIME.
@@ -70,6 +72,9 @@ class Connection {
 
     [[nodiscard]] bool ready() const noexcept { return step_ == Step::ready; }
     /// Whether it can be used again: nothing arrived that nobody asked for, and the server has not hung up.
+    ///
+    /// Over TLS, too, anything that arrives is suspect: Redis sends session tickets before its first answer
+    /// only.
     [[nodiscard]] bool quiet() const noexcept { return step_ != Step::ready || socket_.quiet(); }
 
     /// How far a pipeline got.
@@ -95,7 +100,7 @@ class Connection {
     [[nodiscard]] const std::optional<ServerTime>& time_at_log_in() const noexcept { return time_; }
 
   private:
-    enum class Step { start, resolving, connecting, greeting, ready };
+    enum class Step { start, resolving, connecting, securing, greeting, ready };
     enum class Greeting { log_in, select, name, id, info, time };
     static constexpr std::size_t buffer_size = 64 * 1024;
 
@@ -112,6 +117,8 @@ class Connection {
     [[nodiscard]] Failure open_step(Deadline deadline);
     [[nodiscard]] Failure resolve(Deadline deadline);
     [[nodiscard]] Failure connect(Deadline deadline);
+    void connected();
+    [[nodiscard]] Failure secure(Deadline deadline);
     [[nodiscard]] Failure greet(Deadline deadline);
     void prepare_greeting();
     [[nodiscard]] Failure next_address();
@@ -119,6 +126,7 @@ class Connection {
     [[nodiscard]] Failure exchange(const Pipeline& commands, Deadline deadline, OnReply on_reply,
                                    Progress& progress);
     [[nodiscard]] Failure send_some(const Pipeline& commands, Progress& progress);
+    [[nodiscard]] Failure io_failure(const char* what) const;
     [[nodiscard]] Failure receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress);
     [[nodiscard]] Failure parse(const Pipeline& commands, OnReply on_reply, Progress& progress);
 
@@ -137,6 +145,7 @@ class Connection {
     Deadline::Clock::time_point greeting_sent_{};
 
     Socket socket_;
+    std::unique_ptr<TlsSession> tls_;  // over socket_
     ReplyReader reader_;
     std::unique_ptr<char[]> buffer_;
     ConnectionIdentity identity_;

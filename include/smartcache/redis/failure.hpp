@@ -43,15 +43,16 @@ class Deadline {
 struct Failure {
     enum class Kind : std::uint8_t {
         none,
-        timeout,       ///< the deadline passed
-        connecting,    ///< the deadline passed while a connection was still being opened; the opening goes on
-        busy,          ///< the deadline passed while all connections were in use
-        connect,       ///< no connection: refused, unreachable, no such name
-        backing_off,   ///< a connection failed a moment ago; nothing was tried
-        log_in,        ///< the server refused user, password or database
-        io,            ///< the connection broke
-        protocol,      ///< what came back is not Redis' protocol, or larger than allowed
-        not_ready,     ///< the server answered that it cannot serve now (loading, busy, no master)
+        timeout,      ///< the deadline passed
+        connecting,   ///< the deadline passed while a connection was still being opened; the opening goes on
+        busy,         ///< the deadline passed while all connections were in use
+        connect,      ///< no connection: refused, unreachable, no such name
+        backing_off,  ///< a connection failed a moment ago; nothing was tried
+        tls,          ///< no secure connection: a certificate was refused, or what answers does not speak TLS
+        log_in,       ///< the server refused user, password or database
+        io,           ///< the connection broke
+        protocol,     ///< what came back is not Redis' protocol, or larger than allowed
+        not_ready,    ///< the server answered that it cannot serve now (loading, busy, no master)
         breaker_open,  ///< not asked: the breaker is open
         local,         ///< this process: out of memory, descriptors, threads
     };

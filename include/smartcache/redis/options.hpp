@@ -23,12 +23,16 @@ struct BreakerOptions {
     Duration open_for = std::chrono::seconds(5);
 };
 
-/// For `rediss://`. Empty paths: the system's trust store, no client certificate.
+/// For `rediss://`: TLS 1.2 or newer, in a build that links `smartcache::tls`. The files are in PEM format
+/// and are read once, by the tier's constructor, which throws a ConfigError when one is of no use.
 struct TlsOptions {
+    /// Certificates that the server's must descend from. Empty: the system's trust store.
     std::string ca_file{};
+    /// Our certificate, and what leads from it to its root, for servers that ask for one. Empty: none.
     std::string cert_file{};
+    /// The key of `cert_file`, without a password.
     std::string key_file{};
-    /// Name that the server's certificate must carry; empty: the URL's host.
+    /// Name or address that the server's certificate must carry; empty: the URL's host.
     std::string server_name{};
     /// Off accepts any certificate: for tests only.
     bool verify = true;
@@ -53,8 +57,14 @@ struct RedisOptions {
     /// `behind` returns before Redis has answered; only with `Coherence::off`.
     WriteMode write = WriteMode::through;
     TlsOptions tls{};
-    /// Secret for an HMAC over every record, so that others with access to Redis cannot forge them. Empty:
-    /// none.
+    /// Secret for an HMAC-SHA-256 over every record and its key: who can write to Redis and does not know it
+    /// cannot make up or alter records. What does not carry the right one is a miss, is counted as corrupt
+    /// and deleted, so all processes that share records need the same secret: with different ones, or with
+    /// and without, they delete each other's. Take 16 random bytes or more. Empty: none.
+    ///
+    /// It hides nothing, and cannot keep others from deleting records, or from putting an older record of the
+    /// same key back that has not expired yet, even one from before a `clear`. Costs 32 bytes per record, and
+    /// some 5 us per KiB on each read and write.
     std::string integrity_key{};
 };
 

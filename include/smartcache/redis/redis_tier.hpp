@@ -16,6 +16,7 @@
 #include <smartcache/record/tier.hpp>
 #include <smartcache/record/tier_context.hpp>
 #include <smartcache/redis/client.hpp>
+#include <smartcache/redis/integrity.hpp>
 #include <smartcache/redis/options.hpp>
 #include <smartcache/redis/record_head.hpp>
 #include <smartcache/redis/validate.hpp>
@@ -47,7 +48,8 @@ inline constexpr defer_connect_t defer_connect{};
 /// a miss, is counted as corrupt and deleted. A write or erase that failed, or whose outcome is unknown,
 /// makes this tier answer nothing for its key until the server has acknowledged an erase (see
 /// unacknowledged.hpp). Where the server forbids its user CLIENT ID, CLIENT KILL or INFO, a write without an
-/// answer costs the whole namespace instead.
+/// answer costs the whole namespace instead. With `integrity_key` only records that carry its signature
+/// count; whether there was something to erase is then still told by what anybody could have put there.
 ///
 /// In this version `Coherence::automatic` acts like `off`, and `created_seq` of what is written is always the
 /// newest epoch that this tier has seen.
@@ -70,7 +72,9 @@ class RedisTier final : public Tier {
         : options_(checked(std::move(options))),
           context_(std::move(context)),
           max_record_(longest_record(context_.limits)),
-          client_(options_, context_, url_of(options_), max_record_ + 64 * 1024) {}
+          client_(options_, context_, url_of(options_), max_record_ + 64 * 1024) {
+        if (!options_.integrity_key.empty()) integrity_.emplace(options_.integrity_key);
+    }
 
     [[nodiscard]] TierId id() const noexcept override { return TierId::redis; }
 
@@ -157,6 +161,7 @@ class RedisTier final : public Tier {
     const RedisOptions options_;
     const TierContext context_;
     const std::size_t max_record_;
+    std::optional<detail::IntegrityKey> integrity_;  // set by the constructor only
     detail::RedisClient client_;
     Counters<Event> counters_;
     LatencyHistogram latency_;

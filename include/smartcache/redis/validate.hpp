@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <smartcache/core/error.hpp>
+#include <smartcache/core/features.hpp>
 #include <smartcache/redis/options.hpp>
 #include <smartcache/redis/url.hpp>
 
@@ -12,8 +14,8 @@ namespace smartcache::inline v0 {
 
 /// Appends what is impossible in `options` to `problems`, in the order of the fields. Touches no network.
 ///
-/// What this version cannot do is refused here by name, if the tier is to be used: TLS, sentinel, cluster,
-/// explicit coherence, write-behind and `integrity_key`. `Coherence::automatic` acts like `off` in this
+/// What this version cannot do is refused here by name, if the tier is to be used: sentinel, cluster,
+/// explicit coherence and write-behind. `Coherence::automatic` acts like `off` in this
 /// version.
 /// @param used  a `RedisTier` that is used alone does not look at `enabled`
 inline void validate(const RedisOptions& options, bool used, std::vector<ConfigProblem>& problems) {
@@ -28,9 +30,14 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
     const std::optional<RedisUrl> url = parse_redis_url(options.url, problem);
     if (!url) {
         refuse("redis.url", redacted_redis_url(options.url), std::move(problem));
-    } else if (used && url->scheme != RedisUrl::Scheme::tcp && url->scheme != RedisUrl::Scheme::unix_socket) {
+    } else if (used &&
+               (url->scheme == RedisUrl::Scheme::sentinel || url->scheme == RedisUrl::Scheme::cluster)) {
         refuse("redis.url", redacted_redis_url(options.url),
-               "scheme: redis:// or unix://; the others are not supported by this version");
+               "scheme: redis://, rediss:// or unix://; the others are not supported by this version");
+    } else if (used && url->scheme == RedisUrl::Scheme::tls && SMARTCACHE_HAS_TLS == 0) {
+        refuse("redis.url", redacted_redis_url(options.url),
+               "scheme: redis:// or unix://; this build has no TLS: install libssl-dev and link "
+               "smartcache::tls");
     }
     positive("redis.ttl", options.ttl);
     if (options.max_connections == 0 || options.max_connections > 10'000)
@@ -54,11 +61,13 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
                "through, or redis.coherence = off (R15)");
     else if (used && options.write == WriteMode::behind)
         refuse("redis.write", "behind", "through: behind is not supported by this version");
+    constexpr std::size_t longest_name = 255;  // RFC 1035 section 2.3.4
+    if (options.tls.server_name.size() > longest_name)
+        refuse("redis.tls.server_name", std::to_string(options.tls.server_name.size()) + " bytes",
+               "at most 255 bytes");
     if (options.tls.cert_file.empty() != options.tls.key_file.empty())
         refuse(options.tls.cert_file.empty() ? "redis.tls.cert_file" : "redis.tls.key_file", "\"\"",
                "both redis.tls.cert_file and redis.tls.key_file, or neither");
-    if (used && !options.integrity_key.empty())
-        refuse("redis.integrity_key", "given", "\"\": it is not supported by this version");
 }
 
 /// The same for a configuration, which may leave the tier switched off.

@@ -35,9 +35,16 @@ class RedisClient::Passage {
     Breaker::Result result_ = Breaker::Result::neutral;
 };
 
+inline ConnectionSettings RedisClient::settings_of(const RedisOptions& options, const TierContext& context,
+                                                   RedisUrl url, std::size_t max_reply) {
+    ConnectionSettings settings{std::move(url), options.connect_timeout, max_reply, context.background};
+    if (settings.url.scheme == RedisUrl::Scheme::tls) settings.tls = make_tls_context(options.tls);
+    return settings;
+}
+
 inline RedisClient::RedisClient(const RedisOptions& options, const TierContext& context, RedisUrl url,
                                 std::size_t max_reply)
-    : settings_{std::move(url), options.connect_timeout, max_reply, context.background},
+    : settings_(settings_of(options, context, std::move(url), max_reply)),
       log_(context.logger),
       breaker_(options.breaker),
       pool_(settings_, options.max_connections) {}

@@ -26,6 +26,8 @@ inline Failure Connection::open_step(Deadline until) {
         if (Failure failure = resolve(until)) return failure;
     if (step_ == Step::connecting)
         if (Failure failure = connect(until)) return failure;
+    if (step_ == Step::securing)
+        if (Failure failure = secure(until)) return failure;
     if (step_ == Step::greeting)
         if (Failure failure = greet(until)) return failure;
     return {};
@@ -54,7 +56,7 @@ inline Failure Connection::next_address() {
         if (result != Socket::Connect::failed) {
             addresses_.pop_back();
             step_ = Step::connecting;
-            if (result == Socket::Connect::done) prepare_greeting();
+            if (result == Socket::Connect::done) connected();
             return {};
         }
         last_error_ = errno;
@@ -81,7 +83,7 @@ inline Failure Connection::connect(Deadline deadline) {
         if (socket_.wait(POLLOUT, earlier(deadline, address_limit_)) != 0) {
             last_error_ = socket_.connect_error();
             if (last_error_ == 0) {
-                prepare_greeting();
+                connected();
                 return {};
             }
         } else if (deadline.passed()) {
@@ -91,6 +93,24 @@ inline Failure Connection::connect(Deadline deadline) {
         }
         if (Failure failure = next_address()) return failure;
     }
+    return {};
+}
+
+inline void Connection::connected() {
+    if (settings_.tls == nullptr) return prepare_greeting();
+    tls_ = settings_.tls->session(socket_, settings_.url.hosts.front().name);
+    step_ = Step::securing;
+}
+
+inline Failure Connection::secure(Deadline deadline) {
+    for (;;) {
+        const TlsSession::Handshake handshake = tls_->shake_hands();
+        if (handshake == TlsSession::Handshake::done) break;
+        if (handshake == TlsSession::Handshake::failed) return io_failure("TLS");
+        const short events = handshake == TlsSession::Handshake::wants_write ? POLLOUT : POLLIN;
+        if (socket_.wait(events, deadline) == 0 || deadline.passed()) return late();
+    }
+    prepare_greeting();
     return {};
 }
 
@@ -165,12 +185,22 @@ inline Failure Connection::exchange(const Pipeline& commands, Deadline deadline,
     }
 }
 
+/// @param what  failed, in errno's words unless TLS knows more
+inline Failure Connection::io_failure(const char* what) const {
+    const int error = errno;
+    if (tls_ == nullptr) return Failure::system(Failure::Kind::io, where(what), error);
+    Failure failure = tls_->problem();
+    failure.text = where(failure.text);
+    return failure;
+}
+
 inline Failure Connection::send_some(const Pipeline& commands, Progress& progress) {
     std::array<iovec, 64> parts{};
     while (progress.sent < commands.bytes()) {
         const std::size_t count = commands.gather(progress.sent, parts);
-        const ssize_t sent = socket_.send(std::span(parts).first(count));
-        if (sent < 0) return Failure::system(Failure::Kind::io, where("sending failed"), errno);
+        const std::span<iovec> next = std::span(parts).first(count);
+        const ssize_t sent = tls_ ? tls_->send(next) : socket_.send(next);
+        if (sent < 0) return io_failure("sending failed");
         if (sent == 0) return {};
         progress.sent += static_cast<std::size_t>(sent);
     }
@@ -179,13 +209,14 @@ inline Failure Connection::send_some(const Pipeline& commands, Progress& progres
 
 inline Failure Connection::receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress) {
     std::size_t count = 0;
-    switch (socket_.receive(std::span(buffer_.get(), buffer_size), count)) {
+    const std::span<char> buffer(buffer_.get(), buffer_size);
+    switch (tls_ ? tls_->receive(buffer, count) : socket_.receive(buffer, count)) {
         case Socket::Received::nothing:
             return {};
         case Socket::Received::closed:
             return {Failure::Kind::io, 0, where("the server closed the connection")};
         case Socket::Received::failed:
-            return Failure::system(Failure::Kind::io, where("receiving failed"), errno);
+            return io_failure("receiving failed");
         case Socket::Received::some:
             break;
     }

@@ -144,7 +144,10 @@ inline void RedisTier::take_value(detail::Reply& reply, Fetched& fetched) {
 inline void RedisTier::judge(std::string_view key, std::optional<std::uint64_t> epoch, Fetched& fetched) {
     if (fetched.verdict == Verdict::corrupt) counters_.add(Event::corrupt);
     if (fetched.verdict != Verdict::live) return;
-    const ParsedRecord parsed = parse_record(as_byte_view(fetched.bytes), context_.limits);
+    std::optional<ByteView> bytes = as_byte_view(fetched.bytes);
+    if (integrity_) bytes = integrity_->verified(key, *bytes);
+    const ParsedRecord parsed =
+        bytes ? parse_record(*bytes, context_.limits) : ParsedRecord{RecordError::bad_checksum, {}};
     if (!parsed || parsed.record.key != key) {
         counters_.add(Event::corrupt);
         fetched.verdict = Verdict::corrupt;

@@ -47,13 +47,14 @@ inline RedisTier::Encoded RedisTier::encode(const RecordView& record, std::uint6
         encoded.lifetime = std::to_string(std::min(left, detail::max_record_length));
     }
     encode_record(copy, encoded.bytes);
+    if (integrity_) integrity_->sign(copy.key, encoded.bytes);
     return encoded;
 }
 
 /// Whether the limits allow it; counted when not. What is dead already is not stored either.
 inline bool RedisTier::storable(const RecordView& record) noexcept {
     const RecordLimits& limits = context_.limits;
-    constexpr std::size_t head = 128;
+    constexpr std::size_t head = 128 + detail::IntegrityKey::mac_size;
     const bool fits =
         record.key.size() <= limits.max_key_size && record.raw_size <= limits.max_value_size &&
         record.payload.size() <= limits.max_value_size &&
