@@ -568,3 +568,15 @@ TEST_CASE("a callback that throws does not get out and leaves the tier usable", 
           TierStatus::unavailable);
     CHECK(disk.get("k") == "v");
 }
+
+TEST_CASE("a record that is ended was not rejected", "[disk][tier]") {
+    DiskFixture disk;
+    disk.open();
+    REQUIRE(disk.set("k", "v") == TierStatus::ok);
+    const std::string physical = sc::physical_key(disk.name_space, "k");
+    CHECK(disk.tier->end(physical, disk.stamp + 1) == TierStatus::refused);
+    CHECK(disk.tier->end(physical, disk.stamp) == TierStatus::ok);
+    CHECK(disk.tier->end(physical, disk.stamp) == TierStatus::refused);
+    CHECK_FALSE(disk.get("k"));
+    CHECK(disk.tier->stats().rejected == 0);
+}

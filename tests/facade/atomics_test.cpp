@@ -296,6 +296,74 @@ TEST_CASE("a change whose outcome is unknown is reported, and nobody serves eith
     CHECK_FALSE(cache.get<int>("k"));
 }
 
+TEST_CASE("a value that the shared tier does not keep is counted where it is kept", "[facade][atomics]") {
+    World world(true, true);
+    CHECK(world.cache->increment("k", 1, {.redis_ttl = 0ms}) == 1);
+    CHECK(world.cache->increment("k", 1, {.redis_ttl = 0ms}) == 2);
+}
+
+TEST_CASE("a change takes nothing from a lifetime and adds nothing to it", "[facade][atomics][ttl]") {
+    World world(true, true);
+    REQUIRE(world.cache->set("k", 1, {.ttl = 10s}));
+    world.shared->before_write = [&] { world.clock.advance(1s); };
+    world.shared->before_look = [&] { world.clock.advance(1s); };
+    CHECK(world.cache->increment("k") == 2);  // two seconds
+    CHECK(world.cache->get<int>("k").ttl() == 8s);
+    world.cache->clear_memory();
+    CHECK(world.cache->get<int>("k").ttl() == 7s);
+}
+
+TEST_CASE("a changed value keeps the weight, the idle time and the copies that its writer gave",
+          "[facade][atomics]") {
+    World below(true, false);
+    REQUIRE(below.cache->set("k", 1, {.ttl = 1h, .memory_ttl = 5min}));
+    REQUIRE(below.cache->set("plain", 1, {.ttl = 1h}));
+    CHECK(below.cache->increment("k") == 2);
+    CHECK(below.cache->increment("plain") == 2);
+    CHECK(sc::parse_record(below.shared->bytes(below.physical("k"))).record.copies.memory_ttl == 5min);
+    CHECK_FALSE(sc::parse_record(below.shared->bytes(below.physical("plain"))).record.copies.memory_ttl);
+
+    sc::FakeClock clock;
+    sc::SmartCache<> heavy{{.memory = {.capacity_bytes = 400'000, .shards = 1}, .clock = &clock}};
+    REQUIRE(heavy.set("k", 1, {.weight = 250'000}));
+    CHECK(heavy.increment("k") == 2);
+    REQUIRE(heavy.set("other", 1, {.weight = 250'000}));
+    CHECK(heavy.exists("k") != heavy.exists("other"));
+
+    sc::SmartCache<> idle{{.clock = &clock}};
+    REQUIRE(idle.set("k", 1, {.ttl = 1h, .idle = 10s}));
+    clock.advance(9s);
+    CHECK(idle.increment("k") == 2);
+    clock.advance(9s);
+    CHECK_FALSE(idle.set_if_absent("k", 1));  // which is no use of the value
+    clock.advance(1s);
+    CHECK_FALSE(idle.exists("k"));
+}
+
+TEST_CASE("what memory evicts to the disk while it is counted is counted on",
+          "[facade][atomics][demotion][stress]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    sc::SmartCache<> cache{
+        {.memory = {.capacity = 8, .shards = 1}, .disk = {.fill = sc::DiskFill::on_evict}, .clock = &clock},
+        std::move(tiers)};
+    constexpr int rounds = 2000;
+    std::atomic<bool> done{false};
+    std::thread evictor([&] {
+        for (int i = 0; !done; ++i) cache.set("other " + std::to_string(i % 100), i);
+    });
+    for (int i = 0; i < rounds; ++i) {
+        const auto sum = cache.increment("k");
+        if (sum != i + 1) {
+            CHECK(sum == i + 1);
+            break;
+        }
+    }
+    done = true;
+    evictor.join();
+}
+
 TEST_CASE("threads that change one key lose no change", "[facade][atomics][stress]") {
     const auto world = any_world();
     sc::SmartCache<>& cache = *world->cache;

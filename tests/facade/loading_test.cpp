@@ -421,3 +421,17 @@ TEST_CASE("warm loads what is not there, and only that", "[facade][warm]") {
     CHECK(cache.warm(keys, [](std::string_view) { return 5; }) == 0);
     CHECK(*cache.get<int>("c") == 1);
 }
+
+TEST_CASE("warm counts what it has loaded, whatever is thrown and whatever is stale", "[facade][warm]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    REQUIRE(cache.set("old", 1, {.ttl = 1min, .grace = 1h}));
+    clock.advance(1min);
+    const auto load = [](std::string_view key) -> int {
+        if (key == "old") throw std::runtime_error("no");
+        if (key == "odd") throw 42;
+        return 1;
+    };
+    CHECK(cache.warm({"old", "odd", "new"}, load, {.grace = 1h}) == 1);
+    CHECK(cache.exists("new"));
+}

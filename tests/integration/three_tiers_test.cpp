@@ -207,6 +207,57 @@ TEST_CASE(
     CHECK(cache->health_check().ok());
 }
 
+TEST_CASE("while Redis is down an update goes on among the threads of this process",
+          "[integration][atomics][R10]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    sc::SmartCache<> cache(config_for(server.url(), dir));
+    const auto add_one = [](std::optional<int> old) { return old.value_or(0) + 1; };
+    REQUIRE(cache.set("k", 5));
+    server.kill();
+    for (int i = 6; i < 10; ++i) {
+        CHECK(cache.update<int>("k", add_one));
+        CHECK(*cache.get<int>("k") == i);
+    }
+    CHECK_FALSE(cache.increment("k"));
+    CHECK(*cache.get<int>("k") == 9);
+}
+
+TEST_CASE("a change that Redis refuses changes nothing", "[integration][atomics][R10]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    sc::SmartCache<> cache(config_for(server.url(), dir));
+    REQUIRE(cache.increment("count", 3) == 3);
+    REQUIRE(cache.set("job", std::string("once")));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+    CHECK_FALSE(cache.increment("count"));
+    CHECK_FALSE(cache.set_if_absent("new", 1));
+    CHECK(*cache.take<std::string>("job") == "once");  // ending takes no memory
+    CHECK_FALSE(cache.take<std::string>("job"));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "0"}).text == "OK");
+    CHECK(cache.increment("count") == 4);
+}
+
+TEST_CASE("what another process has cleared meanwhile is no base for a change",
+          "[integration][atomics][R18]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir one_dir;
+    const smartcache_test::TempDir two_dir;
+    sc::SmartCache<> one(config_for(server.url(), one_dir));
+    sc::SmartCache<> two(config_for(server.url(), two_dir));
+    REQUIRE(one.set("k", 5));
+    int calls = 0;
+    CHECK(one.update<int>("k", [&](std::optional<int> old) {
+        if (++calls == 1) {
+            two.clear();
+            (void)one.get<int>("another", {.tiers = sc::TierSet::redis});  // one knows of it by now
+        }
+        return old.value_or(0) + 1;
+    }));
+    CHECK(calls == 2);
+    CHECK(*two.get<int>("k", {.tiers = sc::TierSet::redis}) == 1);
+}
+
 TEST_CASE("a cache on disk alone keeps values of its codec over a restart", "[integration]") {
     const smartcache_test::TempDir dir;
     const sc::Config config{.memory = {.enabled = false}, .disk = {.enabled = true, .path = dir / "store"}};

@@ -25,7 +25,7 @@ struct World {
 TEST_CASE("the server knows each script by the name we call it", "[redis][scripts]") {
     RedisServer server;
     using namespace smartcache::detail;
-    for (const RedisScript& script : {replace_script, drop_script, epoch_script})
+    for (const RedisScript& script : {replace_script, end_script, drop_script, epoch_script})
         CHECK(server.command({"SCRIPT", "LOAD", std::string(script.text)}).text == script.sha1);
 }
 

@@ -18,6 +18,7 @@ struct Explanation {
         negative,      ///< a remembered absence
         stale,         ///< expired, within its grace: for `allow_stale`, and for when a load fails
         other_schema,  ///< stored under another `Config::schema_version`: a miss
+        unreadable,    ///< larger than `max_value_size`, or packed in a way that this build cannot undo
         other_codec,   ///< written by another codec: reads as nothing
         absent,        ///< nothing that may be given out: never stored, evicted, erased, or expired and gone
         unavailable,   ///< the tier does not answer: deadline, circuit breaker
@@ -54,6 +55,8 @@ struct Explanation {
             return "stale";
         case Explanation::State::other_schema:
             return "of another schema_version";
+        case Explanation::State::unreadable:
+            return "unreadable";
         case Explanation::State::other_codec:
             return "of another codec";
         case Explanation::State::absent:

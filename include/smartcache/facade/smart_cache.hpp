@@ -202,16 +202,19 @@ class SmartCache {
     ///
     /// Atomic among all threads, and among all processes while the shared tier (Redis) answers; without it among
     /// those of this process. Without a `ttl` in `options` the value keeps what remains of its lifetime.
-    /// @return whether what `fn` wanted is done. False: it could not be stored, or the shared tier got the change and
-    ///         did not say whether it took place, and then the key is dropped from every tier
+    /// What the shared tier does not have is not there, be it in L1 alone.
+    /// @return whether what `fn` wanted is done. False: it could not be stored, and nothing is changed; or somebody else was
+    ///         faster ten thousand times; or the shared tier got the change and did not say whether it took place,
+    ///         and then the key is dropped from every tier
     /// Throws: what `fn` throws, and as `set`.
     template <class T, class F>
     bool update(std::string_view key, F&& fn, const EntryOptions& options = detail::default_entry_options());
 
     /// Adds to an integer, atomically as `update`; one that is not there is 0. An existing one keeps its lifetime;
     /// `options` say what a new one gets.
-    /// @return the sum; nullopt, and nothing is changed, when something else is stored there, when the sum
-    ///         overflows, or while the shared tier (Redis) does not answer: never a count of this process alone (R10)
+    /// @return the sum; nullopt when something else is stored there, when the sum overflows, or while the shared tier
+    ///         (Redis) does not answer: never a count of this process alone (R10). Nothing is changed then, unless the
+    ///         outcome is unknown, as for `update`
     std::optional<std::int64_t> increment(std::string_view key, std::int64_t by = 1,
                                           const EntryOptions& options = detail::default_entry_options());
 
@@ -223,13 +226,14 @@ class SmartCache {
 
     /// Gives the value out and erases it, atomically as `update`: of many callers one gets it. What does not read as
     /// `T` stays.
-    /// @return empty when nothing was there, and while the shared tier (Redis) does not answer
+    /// @return empty when nothing was there, and while the shared tier (Redis) does not answer; it stays then, unless the
+    ///         outcome is unknown, as for `update`
     template <class T = default_type>
     [[nodiscard]] Lookup<T> take(std::string_view key);
 
     /// Loads what is not there: for each key without a live value `load(std::string_view key)`, which returns `T` or
-    /// `std::optional<T>`, is called and its result stored, as by `get_or_compute`. What it throws is logged and
-    /// counted, and the next key is taken.
+    /// `std::optional<T>`, is called and its result stored, as by `get_or_compute`; not for a remembered absence. What it
+    /// throws is logged and counted, and the next key is taken.
     /// @return how many keys have a value that this call has loaded
     template <class Keys, class F>
     std::size_t warm(Keys&& keys, F&& load, const EntryOptions& options = detail::default_entry_options());
@@ -239,8 +243,8 @@ class SmartCache {
         return warm<std::initializer_list<std::string_view>&>(keys, std::forward<F>(load), options);
     }
 
-    /// Which tier holds the key, for how long, and why a lookup would miss. Asks every tier; changes nothing and counts
-    /// nothing. For people and tests, not for the hot path.
+    /// Which tier holds the key, for how long, and why a lookup would miss. Asks every tier; changes nothing and does not
+    /// count as a lookup. For people and tests, not for the hot path.
     [[nodiscard]] Explanation explain(std::string_view key) const;
 
     /// As `get` with stale values allowed, but without promotion and statistics: for looking, not for
@@ -439,6 +443,11 @@ class SmartCache {
         constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
         return static_cast<std::uint32_t>(std::min(weight.value_or(entry.bytes), most));
     }
+    /// The weight that its writer gave an entry of L1, if any. Before L1 lets go of it.
+    [[nodiscard]] std::optional<std::size_t> own_weight(const Entry& entry) const noexcept {
+        const bool own = memory_->by_bytes() && entry.weight != weight_of(entry, std::nullopt);
+        return own ? std::optional<std::size_t>(entry.weight) : std::nullopt;
+    }
     bool forget_memory(std::string_view key, std::uint64_t hash) const;
     bool commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                 const EntryOptions& options);
@@ -467,18 +476,31 @@ class SmartCache {
         conflict,  // somebody was faster
         unknown,   // the shared tier did not say
     };
+    /// How the new value is to be kept.
+    struct Plan {
+        EntryOptions options;
+        std::optional<std::int64_t> ends{};         // in ms of the monotonic clock, instead of a lifetime
+        Duration most_in_memory = Duration::max();  // with `ends`
+        std::optional<CopyOptions> copies{};        // of the old value's writer
+    };
+    [[nodiscard]] static Change failed_change(TierStatus status) noexcept {
+        return status == TierStatus::unavailable ? Change::unknown
+               : status == TierStatus::untouched ? Change::not_kept
+                                                 : Change::conflict;
+    }
     [[nodiscard]] const LowerTier* shared_tier(const EntryOptions& options) const noexcept;
     template <class T>
     [[nodiscard]] Base<T> find_base(std::string_view key, std::uint64_t hash,
                                     const EntryOptions& options) const;
     template <class T>
-    [[nodiscard]] std::optional<EntryOptions> keeping_lifetime(const Base<T>& base,
-                                                               EntryOptions options) const;
+    [[nodiscard]] Plan keeping_lifetime(const Base<T>& base, const EntryOptions& options) const;
+    [[nodiscard]] bool count_from_now(Plan& plan) const;
+    [[nodiscard]] bool demoted_meanwhile(const BaseState& base, std::string_view key,
+                                         std::string_view physical);
     [[nodiscard]] TierStatus end_shared(const BaseState& base, std::string_view physical);
     void forget_everywhere(std::string_view key, std::uint64_t hash, std::string_view physical);
     [[nodiscard]] Change commit_if(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
-                                   const EntryOptions& options, const BaseState& base,
-                                   const detail::Ticket& ticket);
+                                   Plan& plan, const BaseState& base, const detail::Ticket& ticket);
     [[nodiscard]] Change erase_if(std::string_view key, std::uint64_t hash, const BaseState& base,
                                   const detail::Ticket& ticket);
     template <class T, class Attempt>
@@ -488,6 +510,7 @@ class SmartCache {
     void add_lower(std::unique_ptr<Tier> tier, TierId id, Duration ttl);
     void begin_demotion(Entry& entry) noexcept;
     void finish_demotion(Entry& entry);
+    void copy_below(const Entry& entry, const Demotion& demotion);
     bool demote(const Entry& entry, std::optional<std::size_t> weight);
     [[nodiscard]] const LowerTier* demotion_target() const noexcept;
     [[nodiscard]] bool make_demoted(const Entry& entry, std::optional<std::size_t> weight,

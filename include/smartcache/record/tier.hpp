@@ -27,6 +27,8 @@ enum class TierStatus : std::uint8_t {
     rejected,     ///< refused because of a limit: too large, queue full; the tier now holds nothing under the
                   ///< key
     unavailable,  ///< error, deadline or open breaker; a write may or may not have happened
+    untouched,  ///< of conditional writes and changes of lifetime: it surely did not happen, for another reason than
+                ///< its condition; what was there is as it was
 };
 
 /// On what a write depends. Fills never overwrite a newer value (R7); only callers' writes are unconditional.
@@ -34,11 +36,13 @@ struct WriteCondition {
     enum class Kind : std::uint8_t { always, if_absent, if_stamp };
     Kind kind = Kind::always;
     std::uint64_t stamp = 0;  ///< for `if_stamp`: the record version that must be there
+    std::uint64_t seq =
+        0;  ///< for `if_stamp`: its `created_seq`; after another clear it is not there any more
 
     [[nodiscard]] static WriteCondition always() noexcept { return {}; }
-    [[nodiscard]] static WriteCondition if_absent() noexcept { return {Kind::if_absent, 0}; }
-    [[nodiscard]] static WriteCondition if_stamp(std::uint64_t stamp) noexcept {
-        return {Kind::if_stamp, stamp};
+    [[nodiscard]] static WriteCondition if_absent() noexcept { return {Kind::if_absent}; }
+    [[nodiscard]] static WriteCondition if_stamp(std::uint64_t stamp, std::uint64_t seq = 0) noexcept {
+        return {Kind::if_stamp, stamp, seq};
     }
 };
 
@@ -110,9 +114,16 @@ class Tier {
     [[nodiscard]] virtual TierStatus contains(std::string_view key) = 0;
 
     /// Gives the record that has this stamp another expiry; the value stays as it is (R4).
-    /// @return ok, refused (another version or none is there), unavailable
+    /// @return ok, refused (another version or none is there), untouched, unavailable
     virtual TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
                                        WallTime stale_until) = 0;
+
+    /// Ends the record that has this stamp. Of many who try, in all processes, one gets `ok`.
+    /// @return ok, refused (another version or none is there), untouched, unavailable
+    virtual TierStatus end(std::string_view key, std::uint64_t stamp) {
+        const WallTime now = wall();
+        return change_lifetime(key, stamp, now, now);
+    }
 
     /// Forgets everything under `name_space` and nothing else. O(1) in records.
     /// @return ok, unavailable

@@ -89,6 +89,7 @@ class RedisTier final : public Tier {
     [[nodiscard]] TierStatus contains(std::string_view key) override;
     TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
                                WallTime stale_until) override;
+    TierStatus end(std::string_view key, std::uint64_t stamp) override;
     TierStatus clear(std::string_view name_space) override;
 
     /// Tries to settle what is unacknowledged. @return whether nothing is left
@@ -156,6 +157,7 @@ class RedisTier final : public Tier {
     [[nodiscard]] TierStatus fill(const RecordView& record, WriteCondition condition);
     [[nodiscard]] TierStatus fill_once(const RecordView& record, WriteCondition condition,
                                        detail::Deadline deadline, bool& outdated);
+    [[nodiscard]] TierStatus end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline);
     void erase_all(std::span<const std::string_view> keys, std::span<TierStatus> statuses);
 
     const RedisOptions options_;

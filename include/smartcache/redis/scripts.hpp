@@ -20,6 +20,13 @@ if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET'
 return 1)",
     "07c32b5503cd7ecf4b5041882a4920418dd924c3"};
 
+/// Deletes a record if it still has the expected version. KEYS: record. ARGV: its 8 stamp bytes. @return 1 or 0
+inline constexpr RedisScript end_script{
+    R"(if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end
+if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1]))",
+    "3b6c1e6aaa6d512bc7914a0dd9d89612887cc245"};
+
 /// Deletes what is not a record, unless something else is there by now.
 /// KEYS: record. ARGV: its first 64 bytes (`RecordHead::max_size`) or all of them, or nothing when it was no
 /// string at all. A shorter one must be the whole value: every record begins with a truncated one. @return keys

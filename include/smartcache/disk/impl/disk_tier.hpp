@@ -321,7 +321,8 @@ inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const
             case Appended::unavailable:
                 return TierStatus::unavailable;
             case Appended::queue_full:
-                reporter_.count(detail::DiskEvent::rejected);
+                if (attempt.storable || !fits)
+                    reporter_.count(detail::DiskEvent::rejected);  // else it has ended
                 return TierStatus::rejected;
             case Appended::journal_full:
                 break;

@@ -19,7 +19,8 @@ struct PreparedValue {
     RecordView record;  // for the lower tiers; its payload lies in `entry`, `encoded` or `packed`
     ByteSink encoded;
     ByteSink packed;
-    bool goes_below = false;  // false: memory only, or the codec failed
+    std::optional<CopyOptions> copies;  // what the record says of copies, if not what the call says
+    bool goes_below = false;            // false: memory only, or the codec failed
     bool too_large = false;
     std::optional<std::uint64_t> random;  // one draw for the jitter of all tiers
 

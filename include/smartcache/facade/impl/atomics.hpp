@@ -13,6 +13,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -20,11 +21,13 @@
 
 namespace smartcache::inline v0 {
 
-/// The nearest lower tier that other processes may write to as well: any but the disk.
+/// The nearest lower tier that other processes may write to as well, if it keeps the value at all: any but the disk.
 template <class Codec>
 auto SmartCache<Codec>::shared_tier(const EntryOptions& options) const noexcept -> const LowerTier* {
     for (const LowerTier& lower : lower_)
-        if (lower.id != TierId::disk && contains(options.write, lower.id)) return &lower;
+        if (lower.id != TierId::disk && contains(options.write, lower.id) &&
+            lifetime_in(lower.id, lower.ttl, options) > Duration::zero())
+            return &lower;
     return nullptr;
 }
 
@@ -40,9 +43,9 @@ auto SmartCache<Codec>::find_base(std::string_view key, std::uint64_t hash, cons
         const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
         const auto look = [&](std::size_t index) {
             LowerFound result;
-            std::optional<std::uint64_t> stamp;
+            base.condition = WriteCondition::if_absent();
             const TierStatus status = lower_[index].tier->peek(physical, [&](const RecordView& record) {
-                stamp = record.stamp;
+                base.condition = WriteCondition::if_stamp(record.stamp, record.created_seq);
                 if (!usable(record, time_.wall(), false)) return;
                 base.decided = true;
                 base.there = !record.negative;
@@ -52,7 +55,6 @@ auto SmartCache<Codec>::find_base(std::string_view key, std::uint64_t hash, cons
                 base.copies = result.copies;
                 base.value = present<T>(std::move(result.found));
             }
-            base.condition = stamp ? WriteCondition::if_stamp(*stamp) : WriteCondition::if_absent();
             return status != TierStatus::unavailable;
         };
         const LowerTier* const shared = shared_tier(options);
@@ -67,47 +69,71 @@ auto SmartCache<Codec>::find_base(std::string_view key, std::uint64_t hash, cons
             if (&lower_[i] != shared && contains(options.read, lower_[i].id)) (void)look(i);
     }
     if (base.decided || !contains(options.read, TierId::memory)) return base;
-    Found found = find_memory(key, hash, false);
+    Found found = find_memory(key, hash, false, !std::is_void_v<T>);
     if (!found.entry) return base;
     base.there = !found.entry->negative();
     if constexpr (!std::is_void_v<T>) {
         if (found.entry->idle_length() != 0) base.copies.idle = Duration(found.entry->idle_length());
+        base.copies.weight = own_weight(*found.entry);
         base.value = present<T>(std::move(found));
         if (base.there && !base.value) count(Event::type_mismatches);
     }
     return base;
 }
 
-/// A changed value keeps what remains of the old one's lifetime; its copy in L1 stays as long as a promoted one.
-/// @return nullopt when nothing remains
+/// How a changed value is kept: as long as the old one would have been, and its copy in L1 as long as a promoted one.
 template <class Codec>
 template <class T>
-std::optional<EntryOptions> SmartCache<Codec>::keeping_lifetime(const Base<T>& base,
-                                                                EntryOptions options) const {
-    const Duration left = base.value.ttl();
-    if (left <= Duration::zero()) return std::nullopt;
-    const CopyOptions& copies = base.copies;
+auto SmartCache<Codec>::keeping_lifetime(const Base<T>& base, const EntryOptions& options) const -> Plan {
     const Entry& old = *base.value.entry_;
-    options.ttl = left;
-    options.disk_ttl.reset();
-    options.redis_ttl.reset();
-    Duration here = options.memory_ttl.value_or(copies.memory_ttl.value_or(Duration::max()));
-    if (here == Duration::max() && base.value.tier() != TierId::memory) here = config_.memory.ttl;
-    options.memory_ttl = std::min(left, here);
-    options.jitter = {};
-    if (options.grace == Duration::zero() && old.grace != 0)
-        options.grace = Duration(detail::ShortLength::millis(old.grace));
-    if (!options.idle) options.idle = copies.idle;
-    if (!options.weight) options.weight = copies.weight;
-    return options;
+    Plan plan{options, old.fresh_until(), Duration::max(), base.copies};
+    EntryOptions& own = plan.options;
+    if (options.memory_ttl) plan.copies->memory_ttl = options.memory_ttl;
+    if (plan.copies->memory_ttl)
+        plan.most_in_memory = *plan.copies->memory_ttl;
+    else if (base.value.tier() != TierId::memory)
+        plan.most_in_memory = config_.memory.ttl;
+    own.disk_ttl.reset();
+    own.redis_ttl.reset();
+    own.jitter = {};
+    if (own.grace == Duration::zero() && old.grace != 0)
+        own.grace = Duration(detail::ShortLength::millis(old.grace));
+    if (!own.idle) own.idle = base.copies.idle;
+    if (!own.weight) own.weight = base.copies.weight;
+    plan.copies->idle = own.idle;
+    plan.copies->weight = own.weight;
+    return plan;
+}
+
+/// An end that was fixed before, as a lifetime from now on. Asked anew before each tier is written: else each change
+/// would prolong the life by what it took. @return false when nothing remains
+template <class Codec>
+bool SmartCache<Codec>::count_from_now(Plan& plan) const {
+    if (!plan.ends) return true;
+    plan.options.ttl = *plan.ends == Entry::never ? Duration::max() : Duration(*plan.ends - now_ms());
+    plan.options.memory_ttl = std::min(*plan.options.ttl, plan.most_in_memory);
+    return *plan.options.ttl > Duration::zero();
 }
 
 /// Ends what the shared tier had when it was looked at, and only that.
 template <class Codec>
 TierStatus SmartCache<Codec>::end_shared(const BaseState& base, std::string_view physical) {
     if (base.condition.kind != WriteCondition::Kind::if_stamp) return TierStatus::ok;
-    const WallTime now = time_.wall();
-    return base.shared->tier->change_lifetime(physical, base.condition.stamp, now, now);
+    return base.shared->tier->end(physical, base.condition.stamp);
+}
+
+/// With the key's order: whether the value was on its way from L1 to the disk while both were looked at in vain.
+template <class Codec>
+bool SmartCache<Codec>::demoted_meanwhile(const BaseState& base, std::string_view key,
+                                          std::string_view physical) {
+    const LowerTier* const target = demotion_target();
+    if (target == nullptr || base.shared != nullptr || base.decided || base.there) return false;
+    {
+        const std::lock_guard lock(demotions_mutex_);
+        for (const auto& [entry, demotion] : demotions_)
+            if (entry->key() == key) return true;
+    }
+    return target->tier->contains(physical) == TierStatus::ok;
 }
 
 /// With the key's order: nobody knows what the shared tier has now, so no tier keeps anything.
@@ -121,13 +147,20 @@ void SmartCache<Codec>::forget_everywhere(std::string_view key, std::uint64_t ha
 
 template <class Codec>
 auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
-                                  const EntryOptions& options, const BaseState& base,
-                                  const detail::Ticket& ticket) -> Change {
+                                  Plan& plan, const BaseState& base, const detail::Ticket& ticket) -> Change {
+    if (value.too_large) {
+        count(Event::rejected);
+        return Change::not_kept;
+    }
     const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
     value.record.key = physical;
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    value.copies = plan.copies;
+    const EntryOptions& options = plan.options;
+    Ref again;  // ends when the order is released, as `later` does
+    const typename detail::Store<Entry>::Later later;
     const auto order = fences_.order(hash);
-    if (fences_.marked(ticket)) return Change::conflict;
+    if (fences_.marked(ticket) || demoted_meanwhile(base, key, physical)) return Change::conflict;
+    if (!count_from_now(plan)) return Change::conflict;
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
     bool stored = false;
     if (base.shared != nullptr) {
@@ -137,11 +170,8 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
             stored = status == TierStatus::ok;
         }
         if (status == TierStatus::rejected) status = end_shared(base, physical);  // not to be kept there
-        if (status == TierStatus::unavailable) {
-            forget_everywhere(key, hash, physical);
-            return Change::unknown;
-        }
-        if (status != TierStatus::ok) return Change::conflict;
+        if (status == TierStatus::unavailable) forget_everywhere(key, hash, physical);
+        if (status != TierStatus::ok) return failed_change(status);
     }
     for (LowerTier& lower : lower_) {
         if (&lower == base.shared) continue;
@@ -150,8 +180,16 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
         else
             (void)lower.tier->remove(physical);
     }
-    Ref again = Ref::share(value.entry.get());
-    const Kept kept = put_memory(key, hash, value, options, &ticket, true);
+    again = Ref::share(value.entry.get());
+    Kept kept = Kept::no;
+    try {
+        (void)count_from_now(plan);  // if nothing remains by now, L1 does not keep it
+        kept = put_memory(key, hash, value, options, &ticket, true);
+    } catch (...) {  // no memory: the older value must not stay
+        (void)forget_memory(key, hash);
+        fences_.mark(key, hash);
+        throw;
+    }
     if (kept == Kept::yes || stored) return Change::done;
     if (kept == Kept::no) return Change::not_kept;
     value.entry = std::move(again);  // by a `set` without lower tiers, which needs no order
@@ -167,11 +205,8 @@ auto SmartCache<Codec>::erase_if(std::string_view key, std::uint64_t hash, const
     if (fences_.marked(ticket)) return Change::conflict;
     if (base.shared != nullptr) {
         const TierStatus status = end_shared(base, physical);
-        if (status == TierStatus::unavailable) {
-            forget_everywhere(key, hash, physical);
-            return Change::unknown;
-        }
-        if (status != TierStatus::ok) return Change::conflict;
+        if (status == TierStatus::unavailable) forget_everywhere(key, hash, physical);
+        if (status != TierStatus::ok) return failed_change(status);
     }
     for (LowerTier& lower : lower_)
         if (&lower != base.shared) (void)lower.tier->remove(physical);
@@ -182,6 +217,7 @@ auto SmartCache<Codec>::erase_if(std::string_view key, std::uint64_t hash, const
             return !conflict;
         });
     if (conflict) return Change::conflict;
+    count(Event::invalidations);
     fences_.mark(key, hash);
     return Change::done;
 }
@@ -204,6 +240,7 @@ auto SmartCache<Codec>::change(std::string_view key, const EntryOptions& options
         Base<T> base = find_base<T>(key, hash, options);
         const Change outcome = attempt(hash, base, *ticket);
         if (outcome != Change::conflict) return outcome;
+        std::this_thread::yield();
     }
     log_(LogLevel::warning, "smartcache: a value changes too often, or its update changes it itself");
     return Change::unknown;
@@ -219,15 +256,9 @@ bool SmartCache<Codec>::update(std::string_view key, F&& fn, const EntryOptions&
             if (base.value) old.emplace(*base.value);
             std::optional<Owned> next = std::invoke(fn, std::move(old));
             if (!next) return erase_if(key, hash, base, ticket);
-            EntryOptions own = options;
-            if (base.value && !options.ttl) {
-                std::optional<EntryOptions> kept = keeping_lifetime(base, options);
-                if (!kept) return Change::conflict;
-                own = std::move(*kept);
-            }
-            detail::PreparedValue prepared = prepare(key, std::move(*next), idles(own));
-            if (prepared.too_large) count(Event::rejected);
-            return commit_if(key, hash, prepared, own, base, ticket);
+            Plan plan = base.value && !options.ttl ? keeping_lifetime(base, options) : Plan{options};
+            detail::PreparedValue prepared = prepare(key, std::move(*next), idles(plan.options));
+            return commit_if(key, hash, prepared, plan, base, ticket);
         });
     return outcome == Change::done;
 }
@@ -240,14 +271,9 @@ std::optional<std::int64_t> SmartCache<Codec>::increment(std::string_view key, s
         key, options, [&](std::uint64_t hash, const Base<std::int64_t>& base, const detail::Ticket& ticket) {
             if (base.unreachable || (base.there && !base.value)) return Change::not_kept;
             if (__builtin_add_overflow(base.value ? *base.value : 0, by, &sum)) return Change::not_kept;
-            EntryOptions own = options;
-            if (base.value) {
-                std::optional<EntryOptions> kept = keeping_lifetime(base, options);
-                if (!kept) return Change::conflict;
-                own = std::move(*kept);
-            }
-            detail::PreparedValue prepared = prepare(key, sum, idles(own));
-            return commit_if(key, hash, prepared, own, base, ticket);
+            Plan plan = base.value ? keeping_lifetime(base, options) : Plan{options};
+            detail::PreparedValue prepared = prepare(key, sum, idles(plan.options));
+            return commit_if(key, hash, prepared, plan, base, ticket);
         });
     return outcome == Change::done ? std::optional(sum) : std::nullopt;
 }
@@ -266,7 +292,8 @@ bool SmartCache<Codec>::set_if_absent(std::string_view key, T&& value, const Ent
         key, options, [&](std::uint64_t hash, const Base<void>& base, const detail::Ticket& ticket) {
             if (base.unreachable || base.there) return Change::not_kept;
             if (!prepared) prepared.emplace(prepare(key, std::forward<T>(value), idles(options)));
-            return commit_if(key, hash, *prepared, options, base, ticket);
+            Plan plan{options};
+            return commit_if(key, hash, *prepared, plan, base, ticket);
         });
     return outcome == Change::done;
 }

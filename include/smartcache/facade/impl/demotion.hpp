@@ -26,12 +26,8 @@ void SmartCache<Codec>::begin_demotion(Entry& entry) noexcept {
     if (!entry.demotes) return;
     try {
         auto ticket = std::make_unique<detail::FillTicket>(fences_, entry.key(), entry.hash);
-        // Its own weight ends when L1 lets go of it.
-        const bool own = memory_->by_bytes() && entry.weight != weight_of(entry, std::nullopt);
         const std::lock_guard lock(demotions_mutex_);
-        demotions_.insert_or_assign(
-            &entry,
-            Demotion{std::move(ticket), own ? std::optional<std::size_t>(entry.weight) : std::nullopt});
+        demotions_.insert_or_assign(&entry, Demotion{std::move(ticket), own_weight(entry)});
     } catch (...) {  // no memory: not copied
     }
 }
@@ -40,22 +36,34 @@ void SmartCache<Codec>::begin_demotion(Entry& entry) noexcept {
 template <class Codec>
 void SmartCache<Codec>::finish_demotion(Entry& entry) {
     if (!entry.demotes) return;
-    std::optional<Demotion> demotion;
+    Demotion* demotion = nullptr;
     {
         const std::lock_guard lock(demotions_mutex_);
         const auto found = demotions_.find(&entry);
         if (found == demotions_.end()) return;
-        demotion = std::move(found->second);
-        demotions_.erase(found);
+        demotion = &found->second;  // stays where it is: only this call ends it
     }
+    try {
+        copy_below(entry, *demotion);
+    } catch (const std::bad_alloc&) {  // not copied
+    }
+    std::optional<Demotion> ended;  // without the lock
+    const std::lock_guard lock(demotions_mutex_);
+    const auto found = demotions_.find(&entry);
+    ended.emplace(std::move(found->second));
+    demotions_.erase(found);
+}
+
+template <class Codec>
+void SmartCache<Codec>::copy_below(const Entry& entry, const Demotion& demotion) {
     const LowerTier* const target = demotion_target();
     if (target == nullptr) return;
     DemotedRecord demoted;
     if (target->tier->contains(physical_key(config_.key_prefix, entry.key())) == TierStatus::ok ||
-        !make_demoted(entry, demotion->weight, *target, demoted))
+        !make_demoted(entry, demotion.weight, *target, demoted))
         return;
     const auto order = fences_.order(entry.hash);
-    if (fences_.marked(**demotion->ticket)) return;
+    if (fences_.marked(**demotion.ticket)) return;
     if (target->tier->write(demoted.record, WriteCondition::if_absent()) == TierStatus::ok)
         count(Event::demotions);
 }

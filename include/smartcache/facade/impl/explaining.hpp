@@ -49,6 +49,8 @@ Explanation SmartCache<Codec>::explain(std::string_view key) const {
             if (record.kind == ValueKind::coded && !record.negative &&
                 record.codec != static_cast<std::uint8_t>(Codec::id))
                 entry.state = State::other_codec;
+            if (record.raw_size > config_.max_value_size || !unpackable(record))
+                entry.state = State::unreadable;
             if (record.schema != config_.schema_version) entry.state = State::other_schema;
             entry.age = std::max(Duration::zero(), Duration(now - record.created));
             entry.ttl = std::max(Duration::zero(), remaining(record.expires, now));
@@ -86,6 +88,8 @@ Explanation SmartCache<Codec>::explain(std::string_view key) const {
         all.reason = "a miss: expired, and kept for its grace";
     } else if (first(State::other_schema) != none) {
         all.reason = "a miss: stored under another schema_version";
+    } else if (first(State::unreadable) != none) {
+        all.reason = "a miss: larger than max_value_size, or packed in a way that this build cannot undo";
     } else if (first(State::other_codec) != none) {
         all.reason = "a miss: written by another codec";
     } else if (first(State::unavailable, State::not_started) != none) {

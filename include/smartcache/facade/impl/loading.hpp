@@ -64,12 +64,15 @@ std::size_t SmartCache<Codec>::warm(Keys&& keys, F&& load, const EntryOptions& o
         bool ran = false;
         try {
             const auto run = [&] {
+                auto value = std::invoke(load, key);
                 ran = true;
-                return std::invoke(load, key);
+                return value;
             };
             if (get_or_compute(key, run, options) && ran) ++loaded;
         } catch (const std::exception& error) {
             log_(LogLevel::warning, std::string("smartcache: a load for warming failed: ") + error.what());
+        } catch (...) {
+            log_(LogLevel::warning, "smartcache: a load for warming failed");
         }
     }
     return loaded;
@@ -176,7 +179,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
     for (std::size_t i = 0; i < lower_.size(); ++i)
         if (i >= asked || !contains(options.read, lower_[i].id))
             (void)lower_[i].tier->peek(physical_key(config_.key_prefix, key), [&](const RecordView& record) {
-                seen[i] = WriteCondition::if_stamp(record.stamp);
+                seen[i] = WriteCondition::if_stamp(record.stamp, record.created_seq);
             });
     try {
         return {load_and_store(key, hash, load, options, ticket, &seen), TierId::none, false};

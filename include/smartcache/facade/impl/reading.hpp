@@ -112,7 +112,7 @@ auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& opti
         if (!contains(options.tiers, lower_[i].id)) continue;
         Tier& tier = *lower_[i].tier;
         const auto found = [&](const RecordView& record) {
-            result.seen.back() = WriteCondition::if_stamp(record.stamp);
+            result.seen.back() = WriteCondition::if_stamp(record.stamp, record.created_seq);
             accept<T>(key, record, i, options.allow_stale, idles, result);
         };
         (void)(counted ? tier.read(physical, found) : tier.peek(physical, found));
@@ -438,7 +438,7 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
             for (const std::size_t w : open) wanted[w].result.seen.push_back(WriteCondition::if_absent());
             lower_[i].tier->read_many(asked, [&](std::size_t index, const RecordView& record) {
                 Wanted& one = wanted[open[index]];
-                one.result.seen.back() = WriteCondition::if_stamp(record.stamp);
+                one.result.seen.back() = WriteCondition::if_stamp(record.stamp, record.created_seq);
                 accept<T>(one.key(), record, i, false, false, one.result);
             });
         }

@@ -102,7 +102,7 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
     value.record.created = now;
     value.record.expires = saturating_add(now, value.jittered(wanted, options.jitter));
     value.record.stale_until = saturating_add(value.record.expires, options.grace);
-    if (!value.record.negative) value.record.copies = copy_options(options);
+    if (!value.record.negative) value.record.copies = value.copies ? *value.copies : copy_options(options);
     return true;
 }
 

@@ -49,7 +49,8 @@ inline TierStatus RedisTier::peek(std::string_view key, Found found) {
         if (const detail::Failure failure = look({&key, 1}, {&fetched, 1}, deadline())) (void)failed(failure);
     });
     if (fetched.verdict == Verdict::unknown) return TierStatus::unavailable;
-    if (fetched.verdict != Verdict::live) return TierStatus::miss;
+    if (fetched.verdict != Verdict::live)
+        return client_.unacknowledged().distrusts(key) ? TierStatus::unavailable : TierStatus::miss;
     found(fetched.record);  // no connection, no lock is held
     return TierStatus::ok;
 }

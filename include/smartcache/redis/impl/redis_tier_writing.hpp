@@ -3,11 +3,9 @@
 // RedisTier: writes, erases, changes of lifetime.
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 #include <utility>
 
-#include <smartcache/core/hash.hpp>
 #include <smartcache/record/varint.hpp>
 #include <smartcache/redis/redis_tier.hpp>
 
@@ -204,7 +202,14 @@ inline TierStatus RedisTier::fill_once(const RecordView& record, WriteCondition 
     Names::Space& space = names.space_of(0);
     detail::Failure failure;
     space.epoch = client_.epoch_for_writing(space.name, deadline, failure);
-    if (!space.epoch) return failed(failure);
+    if (!space.epoch) {
+        (void)failed(failure);
+        return TierStatus::untouched;
+    }
+    if (condition.seq != 0 && condition.seq != *space.epoch) {  // what was seen has been cleared since
+        outdated = true;
+        return TierStatus::refused;
+    }
     const Encoded encoded = encode(record, *space.epoch);
 
     ByteSink stamp;  // as it stands in the record
@@ -229,11 +234,15 @@ inline TierStatus RedisTier::fill_once(const RecordView& record, WriteCondition 
         if (trip.failure) {
             // What was never sent cannot arrive late, and what is there is as good as it was.
             if (trip.sent) client_.distrust(record.key, trip);
-            return failed(trip.failure);
+            const TierStatus status = failed(trip.failure);
+            return trip.sent ? status : TierStatus::untouched;
         }
         if (!answer.is_error("NOSCRIPT")) break;
     }
-    if (answer.is_error()) return failed(answer);
+    if (answer.is_error()) {
+        (void)failed(answer);
+        return TierStatus::untouched;
+    }
     if (!answer.is_status("OK") && !answer.is_integer(1)) return TierStatus::refused;
     if (client_.epoch_after(space.name, space.answer, deadline) != space.epoch) {
         outdated = true;
@@ -258,23 +267,46 @@ inline TierStatus RedisTier::change_lifetime(std::string_view key, std::uint64_t
             if (fetched.verdict == Verdict::live && fetched.record.stamp == stamp) {
                 fetched.record.expires = expires;
                 fetched.record.stale_until = stale_until;
-                if (std::max(expires, stale_until) <= wall()) {
-                    // What ends is another version for the moment that Redis still keeps it, and dead by any clock: of
-                    // several who end the same one, one succeeds.
-                    fetched.record.stamp = random_stamp();
-                    fetched.record.created -= std::chrono::hours(1);
-                    fetched.record.expires = fetched.record.created;
-                    fetched.record.stale_until = {};
-                }
                 bool outdated = false;
-                status = fill_once(fetched.record, WriteCondition::if_stamp(stamp), until, outdated);
+                status = std::max(expires, stale_until) <= wall()
+                             ? end_once(key, stamp, until)
+                             : fill_once(fetched.record,
+                                         WriteCondition::if_stamp(stamp, fetched.record.created_seq), until,
+                                         outdated);
             }
         }
         // Who makes a value stale means that it must not be served fresh any more, whatever the server
         // missed.
-        if (status == TierStatus::unavailable && expires <= wall()) client_.unacknowledged().add(key);
+        if ((status == TierStatus::unavailable || status == TierStatus::untouched) && expires <= wall())
+            client_.unacknowledged().add(key);
     });
     return status;
+}
+
+inline TierStatus RedisTier::end(std::string_view key, std::uint64_t stamp) {
+    TierStatus status = TierStatus::unavailable;
+    guarded({&key, 1}, [&] { status = end_once(key, stamp, deadline()); });
+    return status;
+}
+
+/// Deletes the record of that version: of several who end the same one, one succeeds.
+inline TierStatus RedisTier::end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline) {
+    const Names names({&key, 1});
+    ByteSink version;  // as it stands in the record
+    detail::put_fixed(version, stamp);
+    detail::Reply answer;
+    const detail::RedisClient::Trip trip =
+        client_.eval(detail::end_script, names.name(0), {as_text_view(version.view())}, deadline, answer);
+    if (trip.failure) {
+        if (trip.sent) client_.distrust(key, trip);
+        const TierStatus status = failed(trip.failure);
+        return trip.sent ? status : TierStatus::untouched;
+    }
+    if (answer.is_error()) {
+        (void)failed(answer);
+        return TierStatus::untouched;
+    }
+    return answer.is_integer(1) ? TierStatus::ok : TierStatus::refused;
 }
 
 inline TierStatus RedisTier::remove(std::string_view key) {
