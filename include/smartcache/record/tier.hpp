@@ -77,7 +77,8 @@ class Tier {
     /// @return ok (found was called once), miss, unavailable
     virtual TierStatus read(std::string_view key, Found found) = 0;
 
-    /// As `read`, but changes no statistics of hits and misses.
+    /// As `read`, but changes no statistics of hits and misses, and says `unavailable` where the tier only remembers that
+    /// it could not write or erase the key (R11).
     virtual TierStatus peek(std::string_view key, Found found) { return read(key, found); }
 
     /// Looks many keys up in as few round trips as the tier can; calls `found(i, record)` for each hit, in

@@ -137,6 +137,7 @@ class RedisTier final : public Tier {
     template <class Sizes, class Body>
     static void in_chunks(std::size_t count, Sizes size_of, Body body);
 
+    TierStatus look_at(std::string_view key, Found found);
     [[nodiscard]] detail::Failure look(std::span<const std::string_view> keys, std::span<Fetched> results,
                                        detail::Deadline deadline);
     [[nodiscard]] detail::Failure fetch(std::span<const std::string_view> keys,

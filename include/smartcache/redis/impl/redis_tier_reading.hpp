@@ -44,13 +44,19 @@ inline void RedisTier::read_many(std::span<const std::string_view> keys, FoundAt
 }
 
 inline TierStatus RedisTier::peek(std::string_view key, Found found) {
+    const TierStatus status = look_at(key, found);
+    // Whoever peeks may decide by the answer, and that a key is distrusted is none of the server's.
+    return status == TierStatus::miss && client_.unacknowledged().distrusts(key) ? TierStatus::unavailable
+                                                                                 : status;
+}
+
+inline TierStatus RedisTier::look_at(std::string_view key, Found found) {
     Fetched fetched;
     guarded({}, [&] {
         if (const detail::Failure failure = look({&key, 1}, {&fetched, 1}, deadline())) (void)failed(failure);
     });
     if (fetched.verdict == Verdict::unknown) return TierStatus::unavailable;
-    if (fetched.verdict != Verdict::live)
-        return client_.unacknowledged().distrusts(key) ? TierStatus::unavailable : TierStatus::miss;
+    if (fetched.verdict != Verdict::live) return TierStatus::miss;
     found(fetched.record);  // no connection, no lock is held
     return TierStatus::ok;
 }
@@ -58,7 +64,7 @@ inline TierStatus RedisTier::peek(std::string_view key, Found found) {
 inline TierStatus RedisTier::contains(std::string_view key) {
     // The whole record is read: `contains` must not promise what `read` then finds damaged.
     bool there = false;
-    const TierStatus status = peek(key, [&](const RecordView& record) {
+    const TierStatus status = look_at(key, [&](const RecordView& record) {
         there = record.fresh_at(wall()) && !record.negative && !record.tombstone;
     });
     return status == TierStatus::ok && !there ? TierStatus::miss : status;
