@@ -27,6 +27,7 @@ class MapTier final : public Tier {
         before_look{};  ///< called before the tier looks a key up for a cache, outside the lock
     std::function<void()>
         after_read{};  ///< called when a read is done, outside the lock, before the cache goes on
+    std::function<void(std::string_view key)> before_contains{};
     std::function<void()> before_write{};  ///< called before a write is done, outside the lock
     std::atomic<bool> unavailable{false};  ///< every operation fails
     std::atomic<std::uint64_t> round_trips{0};
@@ -82,6 +83,7 @@ class MapTier final : public Tier {
     }
 
     [[nodiscard]] TierStatus contains(std::string_view key) override {
+        if (before_contains) before_contains(key);
         bool fresh = false;
         const TierStatus status =
             look(key, [&](const RecordView& record) { fresh = record.fresh_at(wall()) && !record.negative; });
