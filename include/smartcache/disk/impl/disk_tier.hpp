@@ -309,7 +309,8 @@ inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const
     const bool fits = record.key.size() <= limits.max_key_size &&
                       record.payload.size() <= limits.max_value_size &&
                       record.raw_size <= limits.max_value_size;
-    attempt.storable = fits && wall() < std::max(record.expires, record.stale_until);
+    const bool ended = wall() >= std::max(record.expires, record.stale_until);  // which is no rejection
+    attempt.storable = fits && !ended;
     const std::uint64_t hash = log_.hash_of(record.key);
     for (;;) {
         const Appended appended = append(record, hash, expected, attempt, after);
@@ -321,8 +322,7 @@ inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const
             case Appended::unavailable:
                 return TierStatus::unavailable;
             case Appended::queue_full:
-                if (attempt.storable || !fits)
-                    reporter_.count(detail::DiskEvent::rejected);  // else it has ended
+                if (!ended) reporter_.count(detail::DiskEvent::rejected);
                 return TierStatus::rejected;
             case Appended::journal_full:
                 break;
