@@ -159,7 +159,9 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
     Ref again;  // ends when the order is released, as `later` does
     const typename detail::Store<Entry>::Later later;
     const auto order = fences_.order(hash);
-    if (fences_.marked(ticket) || demoted_meanwhile(base, key, physical)) return Change::conflict;
+    if (fences_.marked(ticket)) return Change::conflict;
+    if (contains(options.read, TierId::disk) && demoted_meanwhile(base, key, physical))
+        return Change::conflict;
     if (!count_from_now(plan)) return Change::conflict;
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
     bool stored = false;
