@@ -372,7 +372,7 @@ class DiskRecovery {
             if (sequence > entry.sequence) return;
             if (sequence == entry.sequence && entry.kind != FrameKind::record)
                 return;  // a damaged copy of it
-            log_.segment(known->slot)->live.fetch_sub(1, std::memory_order_relaxed);
+            log_.segment(known->slot)->unlisted();
             shard.erase(tag);
         }
         if (entry.kind != FrameKind::record || entry.offset >= Location::offset_limit) return;
@@ -380,7 +380,7 @@ class DiskRecovery {
         if (here.surely_dead(now_) || cleared(entry)) return;
         shard.prepare();
         shard.put(tag, here);
-        segment.live.fetch_add(1, std::memory_order_relaxed);
+        segment.listed();
         if (entry.name_space == last_namespace_) return;
         last_namespace_ = entry.name_space;
         log_.know_namespace(entry.name_space);
@@ -413,7 +413,7 @@ class DiskRecovery {
             IndexShard& shard = log_.index.shard(kill.hash);
             const auto known = shard.find(DiskIndex::tag(kill.hash));
             if (!known || sequence_at(*known) >= kill.sequence) continue;
-            log_.segment(known->slot)->live.fetch_sub(1, std::memory_order_relaxed);
+            log_.segment(known->slot)->unlisted();
             shard.erase(DiskIndex::tag(kill.hash));
             missing.push_back(kill);
         }

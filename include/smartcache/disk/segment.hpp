@@ -213,8 +213,14 @@ class Segment : public std::enable_shared_from_this<Segment> {
     /// The frame at `offset`, header checked, record not. @throws std::bad_alloc
     [[nodiscard]] FrameRead read(std::uint64_t offset) const;
 
-    /// Records in here that the index points to. Kept under the lock of the key's shard; read by anybody.
-    std::atomic<std::uint32_t> live{0};
+    /// Records in here that the index points to. Any thread.
+    // acquire: who reads 0 takes the slot away from all who had found a location in here. Each of them did so under the
+    // lock of the key's shard, before the location left the index under that lock; the release there hands it on, also
+    // through the counts that came after it (a release sequence).
+    [[nodiscard]] std::uint32_t live() const noexcept { return live_.load(std::memory_order_acquire); }
+    /// The index points to one more, or less. With the lock of the key's shard.
+    void listed() noexcept { live_.fetch_add(1, std::memory_order_relaxed); }
+    void unlisted() noexcept { live_.fetch_sub(1, std::memory_order_release); }
 
     /// A frame was appended, or found at opening. With the log's mutex.
     void note(const FrameEntry& entry) noexcept {
@@ -273,6 +279,7 @@ class Segment : public std::enable_shared_from_this<Segment> {
     /// The device could not give a piece of it, and is not asked again before: each attempt may take seconds. 0: it could.
     mutable std::atomic<std::chrono::steady_clock::rep> unreadable_until_{0};
     std::atomic<std::uint64_t> written_{0};
+    std::atomic<std::uint32_t> live_{0};
     mutable std::mutex pending_mutex_;
     std::vector<std::shared_ptr<const Chunk>> pending_;
 };

@@ -133,7 +133,7 @@ inline DiskTier::Examined DiskTier::examine(const Seen& seen, std::string_view k
 /// With the shard's lock.
 inline void DiskTier::unlist(detail::IndexShard& shard, std::uint64_t tag,
                              const detail::Location& known) noexcept {
-    log_.segment(known.slot)->live.fetch_sub(1, std::memory_order_relaxed);
+    log_.segment(known.slot)->unlisted();
     shard.erase(tag);
 }
 
@@ -284,9 +284,9 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
     }
     if (appended == Appended::stale) return appended;
     if (appended == Appended::done) {
-        if (known) log_.segment(known->slot)->live.fetch_sub(1, std::memory_order_relaxed);
+        if (known) log_.segment(known->slot)->unlisted();
         shard.put(tag, placed.location);
-        placed.segment->live.fetch_add(1, std::memory_order_relaxed);
+        placed.segment->listed();
         if (through_ || after.write) {
             after.segment = log_.segment(placed.location.slot);
             after.end = placed.end;
@@ -469,7 +469,7 @@ inline std::size_t DiskTier::run_maintenance() {
         const WallTime now = wall();
         removed = index_.erase_if([&](const detail::Location& location) {
             if (!location.surely_dead(now)) return false;
-            log_.segment(location.slot)->live.fetch_sub(1, std::memory_order_relaxed);
+            log_.segment(location.slot)->unlisted();
             return true;
         });
         reporter_.count(detail::DiskEvent::expirations, removed);

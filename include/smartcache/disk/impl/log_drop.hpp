@@ -47,7 +47,7 @@ inline void DiskLog::purge(bool evicting) noexcept {
     const auto count = [&](const Location& location) { ++(location.surely_dead(now) ? expired : evicted); };
     std::uint64_t records = 0;
     for (std::size_t slot = 0; slot < doomed_.size(); ++slot)
-        if (doomed_[slot] != 0) records += table_[slot]->live.load(std::memory_order_relaxed);
+        if (doomed_[slot] != 0) records += table_[slot]->live();
     // Besides its value, `size` gives that whoever has put a frame into a doomed segment has counted it by now: it looks
     // into every shard with its lock, and the two are one step under that.
     // Through the whole index when most of it goes, or when a segment cannot say what is in it.
@@ -78,10 +78,10 @@ inline void DiskLog::purge(bool evicting) noexcept {
 /// Takes the segment's records out of the index, one by one. @return false: some may be left
 template <class Count>
 bool DiskLog::unlist_frames(const Segment& victim, Count count) noexcept {
-    if (victim.live.load(std::memory_order_relaxed) == 0) return true;
+    if (victim.live() == 0) return true;
     try {
         const auto unlist = [&](const FrameEntry& entry) {
-            if (entry.kind != FrameKind::record || victim.live.load(std::memory_order_relaxed) == 0) return;
+            if (entry.kind != FrameKind::record || victim.live() == 0) return;
             IndexShard& shard = index.shard(entry.hash);
             const std::uint64_t tag = DiskIndex::tag(entry.hash);
             const std::lock_guard lock(shard.mutex);
@@ -89,10 +89,9 @@ bool DiskLog::unlist_frames(const Segment& victim, Count count) noexcept {
             if (!known || known->slot != victim.slot() || known->offset != entry.offset) return;
             count(*known);
             shard.erase(tag);
-            table_[victim.slot()]->live.fetch_sub(1, std::memory_order_relaxed);
+            table_[victim.slot()]->unlisted();
         };
-        return (victim.written() == 0 || victim.for_each_frame(unlist)) &&
-               victim.live.load(std::memory_order_relaxed) == 0;
+        return (victim.written() == 0 || victim.for_each_frame(unlist)) && victim.live() == 0;
     } catch (const std::bad_alloc&) {
         return false;
     }
@@ -179,8 +178,10 @@ inline bool DiskLog::clear(std::uint64_t name_space) {
         if (!namespaces_.contains(name_space)) return true;  // nothing of it is stored
         const bool everything = namespaces_.size() == 1 || journal.full();
         const FrameHeader kill{FrameKind::clear, 0, next_sequence_, name_space};
-        clear_count_.fetch_add(1, std::memory_order_release);
         cleared_.set(name_space, kill.sequence);  // from here on readers see nothing of it
+        // release, and after that: whoever sees the new count and looks at a record afterwards sees that it is cleared, so
+        // no `change_lifetime` appends it again. Whoever saw the old one is refused when it appends, as that takes mutex_.
+        clear_count_.fetch_add(1, std::memory_order_release);
         Placed placed;
         if (!everything && append_kill(FrameKind::clear, name_space, placed) == Appended::done)
             return placed.durable;

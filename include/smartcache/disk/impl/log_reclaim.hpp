@@ -39,7 +39,7 @@ inline std::vector<DiskLog::Victim> DiskLog::droppable(WallTime now) const {
     const std::lock_guard lock(mutex_);
     for (const auto& segment : segments_) {
         if (segment == writing_ || segment.get() == active_ || !segment->on_disk()) break;
-        const std::uint64_t live = segment->live.load(std::memory_order_relaxed);
+        const std::uint64_t live = segment->live();
         const bool expired = segment->dead_at != Location::never && seconds >= std::int64_t{segment->dead_at};
         const std::uint64_t cost =
             segment->written() / (segment->records + 1) * live;  // of moving them, about
@@ -158,8 +158,8 @@ inline DiskLog::Moved DiskLog::move_record(const FrameEntry& entry, Segment& vic
         credit_ -= size;
     }
     shard.put(tag, to);
-    victim.live.fetch_sub(1, std::memory_order_relaxed);
-    table_[to.slot]->live.fetch_add(1, std::memory_order_relaxed);
+    victim.unlisted();
+    table_[to.slot]->listed();
     reclaim_.moves.push_back({entry.hash, *known, to});
     return Moved::moved;
 }
@@ -201,8 +201,8 @@ inline void DiskLog::move_back() noexcept {
         if (!known || !known->same_place(move.to) || move.to.offset < table_[move.to.slot]->written())
             continue;
         shard.put(tag, move.from);
-        table_[move.to.slot]->live.fetch_sub(1, std::memory_order_relaxed);
-        failed.victim->live.fetch_add(1, std::memory_order_relaxed);
+        table_[move.to.slot]->unlisted();
+        failed.victim->listed();
     }
 }
 

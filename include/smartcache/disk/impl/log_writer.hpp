@@ -299,7 +299,7 @@ inline void DiskLog::forget_records(const Chunk& chunk) noexcept {
         const auto known = shard.find(tag);
         if (!known || !known->same_place(here)) continue;
         shard.erase(tag);
-        chunk.segment->live.fetch_sub(1, std::memory_order_relaxed);
+        chunk.segment->unlisted();
     }
     chunk.segment->remove_pending(&chunk);
 }
