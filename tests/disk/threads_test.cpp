@@ -257,7 +257,8 @@ TEST_CASE("a queue that never empties keeps nobody else waiting", "[disk][thread
     disk.name_space = "cleared";
     REQUIRE(disk.set("k", "cleared") == TierStatus::ok);
     std::atomic<int> fed{0};
-    io.feed = [&] {
+    // Its own pointer: the writer may feed once more while `close` puts the fixture's to null.
+    io.feed = [&fed, &disk, tier = disk.tier.get()] {
         for (int i = 0; i < 3; ++i) {
             const std::string key = sc::physical_key("other", "f" + std::to_string(fed++));
             const std::string value = value_of("f", 1, 2000);
@@ -267,7 +268,7 @@ TEST_CASE("a queue that never empties keeps nobody else waiting", "[disk][thread
             record.raw_size = value.size();
             record.kind = sc::ValueKind::text;
             record.created = disk.clock.wall();
-            (void)disk.tier->write(record);
+            (void)tier->write(record);
         }
     };
     io.feeding = true;

@@ -366,6 +366,24 @@ TEST_CASE("a value on its way from memory to the disk is waited for", "[facade][
     CHECK(sum.get() == 6);
 }
 
+TEST_CASE("a change that does not read the disk is not held up by what the disk has",
+          "[facade][atomics][demotion]") {
+    sc::FakeClock clock;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
+    auto* const disk = static_cast<MapTier*>(tiers[0].get());
+    sc::SmartCache<> cache{
+        {.memory = {.capacity = 8, .shards = 1}, .disk = {.fill = sc::DiskFill::on_evict}, .clock = &clock},
+        std::move(tiers)};
+    const std::string physical = sc::physical_key(cache.config().key_prefix, "k");
+    REQUIRE(cache.set("k", 5));
+    for (int i = 0; i < 10'000 && disk->contains(physical) != sc::TierStatus::ok; ++i)
+        cache.set("other " + std::to_string(i), i);
+    REQUIRE(disk->contains(physical) == sc::TierStatus::ok);
+    CHECK(cache.increment("k", 1, {.read = sc::TierSet::memory}) == 1);
+    CHECK(*cache.get<int>("k") == 1);
+}
+
 TEST_CASE("threads that change one key lose no change", "[facade][atomics][stress]") {
     const auto world = any_world();
     sc::SmartCache<>& cache = *world->cache;
