@@ -62,6 +62,19 @@ TEST_CASE("what this version cannot do is refused by name, and the password stay
     CHECK(fields_of({.coherence = sc::Coherence::publish}) == Fields{"redis.coherence"});
 }
 
+TEST_CASE("certificates for a connection that is not encrypted are refused", "[redis][config][tls]") {
+    for (const char* url : {"redis://u:hunter2@h", "unix:///run/redis.sock"}) {
+        sc::RedisOptions options{.url = url};
+        options.tls.ca_file = "ca.pem";
+        const std::vector<sc::ConfigProblem> problems = problems_of(options);
+        REQUIRE(problems.size() == 1);
+        CHECK(problems[0].field == "redis.tls");
+        CHECK(problems[0].value.find("hunter2") == std::string::npos);
+        options.tls = {.verify = false};
+        CHECK(fields_of(options) == Fields{"redis.tls"});
+    }
+}
+
 TEST_CASE("a build without TLS says so, and what it takes", "[redis][config]") {
     const std::vector<sc::ConfigProblem> problems = problems_of({.url = "rediss://u:hunter2@h"});
     REQUIRE(problems.size() == 1);

@@ -29,18 +29,29 @@
 #include <variant>
 #include <vector>
 
+#include <smartcache/core/std_types.hpp>
+
 // The text of arguments in keys of cached functions.
 //
-//     value    = bool | integer | char | real | enum | text | bytes | ...        first character: which of
-//     them bool     = "b0" | "b1" integer  = ("i" | "u") size ":" decimal ";" i4:-7; char     = ("c" | "w" |
-//     "c8" | "c16" | "c32") ":" code ";"                 c:65; real     = "f" size ":" bits, in hexadecimal
-//     ";"                           f4:3f800000; enum     = "e" value of the underlying type text     = "t"
-//     size ":" characters | "n"  (a null const char*)             t5:hello bytes    = "y" size ":" bytes path
-//     = "P" size ":" characters optional = "o-" | "o+" value variant  = "v" index ":" value nothing  = "m"
-//     (std::monostate) pair     = "p" value value tuple    = "T" count ":" values sequence = "[" count ":"
-//     values, in their order                            [2:i4:1;i4:2; unsorted = "{" count ":" values, in the
-//     order of their encodings duration = "d" num "/" den ":" value of count() d1/1000:i8:5; instant  = "@"
-//     duration to_key   = "k" value of to_key(argument)
+//     value    = bool | integer | char | real | enum | text | bytes | ...   first character: which of them
+//     bool     = "b0" | "b1"
+//     integer  = ("i" | "u") size ":" decimal ";"                            i4:-7;
+//     char     = ("c" | "w" | "c8" | "c16" | "c32") ":" code ";"             c:65;
+//     real     = "f" size ":" bits, in hexadecimal ";"                       f4:3f800000;
+//     enum     = "e" value of the underlying type
+//     text     = "t" size ":" characters | "n"  (a null const char*)         t5:hello
+//     bytes    = "y" size ":" bytes
+//     path     = "P" size ":" characters
+//     optional = "o-" | "o+" value
+//     variant  = "v" index ":" value
+//     nothing  = "m"  (std::monostate)
+//     pair     = "p" value value
+//     tuple    = "T" count ":" values
+//     sequence = "[" count ":" values, in their order                        [2:i4:1;i4:2;
+//     unsorted = "{" count ":" values, in the order of their encodings
+//     duration = "d" num "/" den ":" value of count()                        d1/1000:i8:5;
+//     instant  = "@" duration
+//     to_key   = "k" value of to_key(argument)
 //
 // Injective: the first character names the rule, and every rule says where it ends (a fixed length, a closing
 // ";" that cannot occur in a number, a count or a size in front), so by induction over nesting no encoding is
@@ -86,58 +97,50 @@ inline void append_hex(std::string& out, std::uint64_t bits, unsigned digits) {
 
 enum class KeyShape { none, text, pair, tuple, optional, variant, sequence, unsorted, duration, instant };
 
+/// As the standard's shapes have it; what keys tell apart more finely is specialised below.
 template <class T>
-inline constexpr KeyShape key_shape = KeyShape::none;
+[[nodiscard]] constexpr KeyShape common_key_shape() {
+    constexpr bool hashed = requires {
+        typename T::hasher;
+    };
+    switch (std_shape<T>) {
+        case StdShape::string:
+            return KeyShape::text;
+        case StdShape::optional:
+            return KeyShape::optional;
+        case StdShape::tuple:
+            return KeyShape::tuple;
+        case StdShape::array:
+        case StdShape::sequence:
+            return KeyShape::sequence;
+        case StdShape::set:
+        case StdShape::map:
+            return hashed ? KeyShape::unsorted : KeyShape::sequence;
+        case StdShape::variant:
+            return KeyShape::variant;
+        case StdShape::duration:
+            return KeyShape::duration;
+        case StdShape::time_point:
+            return KeyShape::instant;
+        case StdShape::none:
+            break;
+    }
+    return KeyShape::none;
+}
+
+template <class T>
+inline constexpr KeyShape key_shape = common_key_shape<T>();
 template <class Traits, class A>
 inline constexpr KeyShape key_shape<std::basic_string<char, Traits, A>> = KeyShape::text;
 template <class Traits>
 inline constexpr KeyShape key_shape<std::basic_string_view<char, Traits>> = KeyShape::text;
 template <class A, class B>
 inline constexpr KeyShape key_shape<std::pair<A, B>> = KeyShape::pair;
-template <class... T>
-inline constexpr KeyShape key_shape<std::tuple<T...>> = KeyShape::tuple;
-template <class T>
-inline constexpr KeyShape key_shape<std::optional<T>> = KeyShape::optional;
-template <class... T>
-inline constexpr KeyShape key_shape<std::variant<T...>> = KeyShape::variant;
-template <class T, std::size_t N>
-inline constexpr KeyShape key_shape<std::array<T, N>> = KeyShape::sequence;
 template <class T, std::size_t N>
 inline constexpr KeyShape key_shape<std::span<T, N>> = KeyShape::sequence;
-template <class T, class A>
-inline constexpr KeyShape key_shape<std::vector<T, A>> = KeyShape::sequence;
-template <class T, class A>
-inline constexpr KeyShape key_shape<std::deque<T, A>> = KeyShape::sequence;
-template <class T, class A>
-inline constexpr KeyShape key_shape<std::list<T, A>> = KeyShape::sequence;
-template <class T, class A>
-inline constexpr KeyShape key_shape<std::forward_list<T, A>> = KeyShape::sequence;
-template <class T, class C, class A>
-inline constexpr KeyShape key_shape<std::set<T, C, A>> = KeyShape::sequence;
-template <class T, class C, class A>
-inline constexpr KeyShape key_shape<std::multiset<T, C, A>> = KeyShape::sequence;
-template <class K, class T, class C, class A>
-inline constexpr KeyShape key_shape<std::map<K, T, C, A>> = KeyShape::sequence;
-template <class K, class T, class C, class A>
-inline constexpr KeyShape key_shape<std::multimap<K, T, C, A>> = KeyShape::sequence;
-template <class C, class Traits, class A>
-requires(!std::same_as<C, char>) inline constexpr KeyShape key_shape<std::basic_string<C, Traits, A>> =
-    KeyShape::sequence;
 template <class C, class Traits>
 requires(!std::same_as<C, char>) inline constexpr KeyShape key_shape<std::basic_string_view<C, Traits>> =
     KeyShape::sequence;
-template <class T, class H, class E, class A>
-inline constexpr KeyShape key_shape<std::unordered_set<T, H, E, A>> = KeyShape::unsorted;
-template <class T, class H, class E, class A>
-inline constexpr KeyShape key_shape<std::unordered_multiset<T, H, E, A>> = KeyShape::unsorted;
-template <class K, class T, class H, class E, class A>
-inline constexpr KeyShape key_shape<std::unordered_map<K, T, H, E, A>> = KeyShape::unsorted;
-template <class K, class T, class H, class E, class A>
-inline constexpr KeyShape key_shape<std::unordered_multimap<K, T, H, E, A>> = KeyShape::unsorted;
-template <class R, class P>
-inline constexpr KeyShape key_shape<std::chrono::duration<R, P>> = KeyShape::duration;
-template <class C, class D>
-inline constexpr KeyShape key_shape<std::chrono::time_point<C, D>> = KeyShape::instant;
 
 /// These convert to T and to nothing else: they find out whether a `to_key` is meant for T itself. Two,
 /// because g++ takes only the second one for a parameter by value.

@@ -24,7 +24,8 @@ struct BreakerOptions {
 };
 
 /// For `rediss://`: TLS 1.2 or newer, in a build that links `smartcache::tls`. The files are in PEM format
-/// and are read once, by the tier's constructor, which throws a ConfigError when one is of no use.
+/// and are read once, by the tier's constructor, which throws a ConfigError when one is of no use. Set with another
+/// scheme they are a ConfigError.
 struct TlsOptions {
     /// Certificates that the server's must descend from. Empty: the system's trust store.
     std::string ca_file{};
@@ -36,6 +37,8 @@ struct TlsOptions {
     std::string server_name{};
     /// Off accepts any certificate: for tests only.
     bool verify = true;
+
+    bool operator==(const TlsOptions&) const = default;
 };
 
 /// L2, the tier in Redis.

@@ -61,6 +61,11 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
                "through, or redis.coherence = off (R15)");
     else if (used && options.write == WriteMode::behind)
         refuse("redis.write", "behind", "through: behind is not supported by this version");
+    // Whoever names certificates believes that the connection is encrypted.
+    if (url && (url->scheme == RedisUrl::Scheme::tcp || url->scheme == RedisUrl::Scheme::unix_socket) &&
+        options.tls != TlsOptions{})
+        refuse("redis.tls", "set, with redis.url = " + redacted_redis_url(options.url),
+               "redis.url = rediss://..., or no redis.tls options");
     constexpr std::size_t longest_name = 255;  // RFC 1035 section 2.3.4
     if (options.tls.server_name.size() > longest_name)
         refuse("redis.tls.server_name", std::to_string(options.tls.server_name.size()) + " bytes",
