@@ -413,6 +413,36 @@ TEST_CASE("a full queue rejects and counts, and the old value does not come back
     CHECK(disk.get("f2") == "filler");
 }
 
+TEST_CASE(
+    "where there is no room in the queue a longer lifetime is not given and a shorter one ends the record",
+    "[disk][tier][R3]") {
+    StuckIo io;
+    DiskFixture disk;
+    disk.tuning.io = &io;
+    disk.tuning.queue_bytes = 8192;
+    disk.open();
+    REQUIRE(disk.set("k", "value") == TierStatus::ok);
+    disk.reopen();
+    const std::string key = sc::physical_key(disk.name_space, "k");
+    std::uint64_t stamp = 0;
+    REQUIRE(disk.tier->peek(key, [&](const sc::RecordView& found) { stamp = found.stamp; }) ==
+            TierStatus::ok);
+    io.stuck = true;
+    for (int i = 0; disk.set("f" + std::to_string(i), "filler") == TierStatus::ok; ++i) REQUIRE(i < 1000);
+    const auto last = [&](sc::Duration ttl) {
+        const sc::WallTime end = disk.clock.wall() + ttl;
+        return disk.tier->change_lifetime(key, stamp, end, end);
+    };
+    CHECK(last(2h) == TierStatus::rejected);
+    CHECK(disk.get("k") == "value");
+    CHECK(last(30min) == TierStatus::rejected);
+    CHECK_FALSE(disk.get("k"));
+    io.stuck = false;
+    disk.reopen();
+    CHECK_FALSE(disk.get("k"));
+    disk.close();
+}
+
 TEST_CASE("more erases than the journal has entries write the log in between", "[disk][tier][R21]") {
     Queued disk;
     disk.options.max_size = 8U << 20U;

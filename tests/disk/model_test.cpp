@@ -252,8 +252,8 @@ class Model : DiskFixture {
         if (result == TierStatus::ok && matches) {
             held_.at(key).expires = expires;
             held_.at(key).stale_until = stale;
-        } else {
-            held_.erase(key);
+        } else if (before == nullptr || expires < before->expires || stale < before->stale_until) {
+            held_.erase(key);  // else it stays as it was
         }
     }
     void clear() {

@@ -161,7 +161,8 @@ class DiskTier final : public Tier {
     /// What is known of a write from earlier attempts.
     struct Attempt {
         bool storable = true;
-        bool admitted = false;                                          // by the gate
+        bool admitted = false;  // by the gate
+        bool keeps = false;     // what is there stays where the queue is full
         std::optional<std::chrono::steady_clock::time_point> deadline;  // of waiting for room in the queue
     };
     std::optional<TierStatus> store(const RecordView& record, const Seen* expected, Aftermath& after,

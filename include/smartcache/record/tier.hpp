@@ -115,7 +115,8 @@ class Tier {
     [[nodiscard]] virtual TierStatus contains(std::string_view key) = 0;
 
     /// Gives the record that has this stamp another expiry; the value stays as it is (R4).
-    /// @return ok, refused (another version or none is there), untouched, unavailable
+    /// @return ok, refused (another version or none is there), untouched, unavailable; rejected (no room for now: the old
+    /// lifetime goes on where the new one is longer, else the record ends)
     virtual TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
                                        WallTime stale_until) = 0;
 

@@ -283,6 +283,7 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
         }
     }
     if (appended == Appended::stale) return appended;
+    if (appended == Appended::queue_full && attempt.keeps) return appended;
     if (appended == Appended::done) {
         if (known) log_.segment(known->slot)->unlisted();
         shard.put(tag, placed.location);
@@ -434,6 +435,7 @@ inline TierStatus DiskTier::change_lifetime(std::string_view key, std::uint64_t 
             Aftermath after;
             Attempt attempt;
             attempt.admitted = true;  // it is stored already
+            attempt.keeps = expires >= examined.record.expires && stale_until >= examined.record.stale_until;
             const auto status = store(record, &seen, after, attempt);
             if (!status) continue;
             examined = {};  // as in `remove`
