@@ -177,10 +177,7 @@ class Worker {
         must(status != TierStatus::unavailable, 7);
         if (status == TierStatus::refused && !disk_.way.turnover && !disk_.way.behind)
             ::_exit(8);  // it was lost
-        if (status == TierStatus::rejected) {
-            current_[i] = 0;
-            told_.oldest[i] = version;
-        }
+        // Ends only move away: where a later one is rejected, the record keeps its own.
         if (status == TierStatus::ok) {
             told_.oldest_lifetime[i] = version;
             stored_[i] = true;
