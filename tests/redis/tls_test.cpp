@@ -268,10 +268,10 @@ TEST_CASE("files that are of no use are a ConfigError naming the option", "[redi
                              "DEK-Info: AES-128-CBC,00000000000000000000000000000000\n\nAAAA\n"
                              "-----END RSA PRIVATE KEY-----\n";
     CHECK(with(ca, ours.cert_file, locked) == "redis.tls.key_file");
-    // Plain connections read none of this.
+    // Not even looked for: the connection would not be encrypted.
     sc::RedisOptions plain{.url = "redis://127.0.0.1:1"};
     plain.tls.ca_file = "/nowhere/ca.pem";
-    CHECK(refused_field(plain) == "none");
+    CHECK(refused_field(plain) == "redis.tls");
 }
 
 TEST_CASE("what does not speak TLS is told from what does", "[redis][tls]") {
