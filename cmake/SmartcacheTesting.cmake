@@ -35,15 +35,17 @@ function(smartcache_precompile target)
 endfunction()
 
 # smartcache_add_tests(<name> SOURCES a_test.cpp... [LINK target...] [PRECOMPILE header...] [LABELS label...]
-#                      [TIMEOUT seconds])
+#                      [TIMEOUT seconds] [TOGETHER n])
 #
 # One executable, linked to smartcache::smartcache, LINK and Catch2's main; one ctest per source file, named <folder>/<file>.
 # PRECOMPILE: what most of the sources include, beside Catch2.
+# TOGETHER: so many sources are compiled as one, so that what they share of the library is; each keeps its names in a namespace.
 # Skipped with a note in the summary when a LINK target does not exist here. The default TIMEOUT leaves room for sanitizers.
 function(smartcache_add_tests name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LINK;PRECOMPILE;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT;TOGETHER" "SOURCES;LINK;PRECOMPILE;LABELS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
-    message(FATAL_ERROR "smartcache_add_tests(${name} SOURCES file... [LINK ...] [PRECOMPILE ...] [LABELS ...] [TIMEOUT n])")
+    message(FATAL_ERROR "smartcache_add_tests(${name} SOURCES file... [LINK ...] [PRECOMPILE ...] [LABELS ...] [TIMEOUT n] "
+                        "[TOGETHER n])")
   endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
@@ -63,6 +65,9 @@ function(smartcache_add_tests name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE smartcache_test_main smartcache_warnings smartcache::smartcache ${arg_LINK})
   smartcache_precompile(${name} "${PROJECT_SOURCE_DIR}/tests/support/catch.hpp" ${arg_PRECOMPILE})
+  if(arg_TOGETHER)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${arg_TOGETHER})
+  endif()
 
   # A file whose tests are not found must fail. Version 3 does so by itself.
   set(warn "")

@@ -82,4 +82,4 @@ use_ccache() {
 
 mkdir -p build
 build_packages="g++ cmake ninja-build pkg-config libxxhash-dev libhiredis-dev liblz4-dev libjemalloc-dev
-    nlohmann-json3-dev libcpp-httplib-dev libssl-dev redis-tools"
+    nlohmann-json3-dev libcpp-httplib-dev libboost-dev libssl-dev redis-tools"

@@ -3,7 +3,7 @@
 //     caching_proxy --listen 127.0.0.1:8080 --origin 127.0.0.1:8000 [--config file.json]
 //
 // The file: {"cache": {...Config...}, "http": {...MiddlewareOptions...}, "proxy": {"connect_timeout",
-// "origin_timeout", "trust_forwarded", "shutdown_timeout"}}. Without one: 10 000 responses in memory,
+// "origin_timeout", "trust_forwarded", "shutdown_timeout", "purge_key"}}. Without one: 10 000 responses in memory,
 // lifetimes as RFC 9111 says, stale responses for a day where the origin cannot be reached.
 //
 // One thread per client connection and blocking sockets: simple, and quick for hundreds of connections. What
@@ -453,7 +453,19 @@ struct ProxyOptions {
     /// them.
     bool trust_forwarded = false;
     sc::Duration shutdown_timeout = 10s;  ///< for requests that are being served when a signal comes
+    /// PURGE requests with this in a field Purge-Key purge: a URL, tags, what lies below a path. Empty: none does.
+    std::string purge_key{};
 };
+
+/// Takes as long for any key of the same length, so that nobody can guess it piece by piece.
+bool same_key(std::string_view given, std::string_view key) {
+    if (given.size() != key.size()) return false;
+    unsigned differences = 0;
+    for (std::size_t i = 0; i < key.size(); ++i)
+        differences |=
+            static_cast<unsigned>(static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(key[i]));
+    return differences == 0;
+}
 
 class Origin {
   public:
@@ -736,7 +748,7 @@ class Connection {
     void stream(const std::string& method, Origin::Exchange& exchange, http::Transaction transaction) {
         std::string begun = std::exchange(collected_, {});
         http::Response head = transaction.finish_streamed(std::move(exchange.response));
-        if (!head.body.empty() || head.status == 304) return send_response(method, std::move(head));
+        if (transaction.replaced() || head.status == 304) return send_response(method, std::move(head));
         const bool known = exchange.framing().kind == Framing::length;
         const bool chunked = !known && http11_;
         if (!known && !http11_) keep_alive_ = false;
@@ -975,6 +987,7 @@ Options read_options(int argc, char** argv) {
                         in.read("origin_timeout", options.proxy.origin_timeout);
                         in.read("trust_forwarded", options.proxy.trust_forwarded);
                         in.read("shutdown_timeout", options.proxy.shutdown_timeout);
+                        in.read("purge_key", options.proxy.purge_key);
                     }
                     if (!problems.empty()) throw sc::ConfigError(std::move(problems));
                 } else {
@@ -1008,6 +1021,12 @@ int main(int argc, char** argv) {
         for (const int signal : {SIGINT, SIGTERM}) (void)::sigaction(signal, &action, nullptr);
 
         sc::SmartCache<sc::BytesCodec> cache(options.cache);
+        if (!options.proxy.purge_key.empty()) {
+            options.web.purge = [key = options.proxy.purge_key](const http::Request& request) {
+                return same_key(request.headers.value("Purge-Key"), key);
+            };
+            options.web.purge_many = options.web.purge;
+        }
         Web web(cache, options.web);
         Origin origin(options.origin, options.proxy);
         Server server(options.listen, web, origin, options.cache.max_value_size,

@@ -174,7 +174,10 @@ void fetch_all(int port, const std::vector<std::string>& files, std::size_t pass
 void run_process(bool restarted, const fs::path& root, const fs::path& dir) {
     const PrivateRedis redis(dir);
     const sc::Config config{
-        .redis = {.enabled = redis.running(), .url = redis.running() ? redis.url() : "redis://localhost"},
+        // No other process writes there, so what is on disk is as good after a restart as before.
+        .redis = {.enabled = redis.running(),
+                  .url = redis.running() ? redis.url() : "redis://localhost",
+                  .coherence = sc::Coherence::off},
         .disk = {.enabled = true, .path = dir / "store"}};
     CachedService service(root, config);
     const std::vector<std::string> files = files_below(root);

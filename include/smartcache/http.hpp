@@ -21,6 +21,7 @@
 #include <smartcache/http/semantics/range.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 #include <smartcache/http/semantics/storability.hpp>
+#include <smartcache/http/semantics/tags.hpp>
 #include <smartcache/http/semantics/targeted.hpp>
 #include <smartcache/http/semantics/vary.hpp>
 #include <smartcache/http/url.hpp>

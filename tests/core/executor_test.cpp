@@ -1,4 +1,6 @@
 #include <atomic>
+#include <chrono>
+#include <exception>
 #include <future>
 #include <memory>
 #include <stdexcept>
@@ -38,6 +40,53 @@ TEST_CASE("the inline executor has run the task when submit returns", "[executor
     CHECK(ran == std::this_thread::get_id());
 }
 
+TEST_CASE("a deferred task runs when it is told to, and what it submits runs the next time", "[executor]") {
+    sc::DeferredExecutor executor(2);
+    std::vector<int> ran;
+    REQUIRE(executor.submit([&] {
+        ran.push_back(1);
+        CHECK(executor.submit([&] { ran.push_back(3); }));
+        throw std::runtime_error("lost");
+    }));
+    REQUIRE(executor.submit([&] { ran.push_back(2); }));
+    CHECK_FALSE(executor.submit([&] { ran.push_back(-1); }));
+    CHECK(ran.empty());
+    CHECK(executor.run() == 2);
+    CHECK(ran == std::vector{1, 2});
+    CHECK(executor.run() == 1);
+    CHECK(ran == std::vector{1, 2, 3});
+    CHECK(executor.run() == 0);
+}
+
+TEST_CASE("a pool has as many threads as are needed at once, up to its bound", "[executor]") {
+    sc::ThreadPool pool(3);
+    std::promise<std::thread::id> first;
+    REQUIRE(pool.submit([&] { first.set_value(std::this_thread::get_id()); }));
+    const std::thread::id only = first.get_future().get();
+    // Idle by the time the next task comes, or not: a second thread starts only if it is not.
+    Blocker blockers[3];
+    for (Blocker& each : blockers) REQUIRE(each.occupy(pool));
+    CHECK_FALSE(pool.start([] {}));
+    std::promise<std::thread::id> queued;
+    REQUIRE(pool.submit([&] { queued.set_value(std::this_thread::get_id()); }));
+    for (Blocker& each : blockers) each.release();
+    CHECK(queued.get_future().get() != std::this_thread::get_id());
+    CHECK(only != std::this_thread::get_id());
+    std::promise<void> started;
+    while (!pool.start([&] { started.set_value(); })) std::this_thread::yield();
+    started.get_future().wait();
+}
+
+TEST_CASE("a pool that was stopped takes nothing more, and may be stopped again", "[executor]") {
+    sc::ThreadPool pool(1);
+    std::promise<void> ran;
+    REQUIRE(pool.submit([&] { ran.set_value(); }));
+    ran.get_future().wait();
+    pool.stop();
+    CHECK_FALSE(pool.submit([] {}));
+    pool.stop();
+}
+
 TEST_CASE("a pool runs every accepted task once, in other threads", "[executor]") {
     std::atomic<int> runs{0};
     std::promise<void> all;
@@ -73,6 +122,58 @@ TEST_CASE("a pool refuses work beyond its queue, and takes it again once there i
 TEST_CASE("a pool without threads accepts nothing", "[executor]") {
     sc::ThreadPool pool(0);
     CHECK_FALSE(pool.submit([] {}));
+}
+
+TEST_CASE("an executor has no timer unless it says so", "[executor]") {
+    sc::InlineExecutor executor;
+    CHECK_FALSE(executor.submit_after(sc::Duration(0), [] {}));
+}
+
+TEST_CASE("a pool runs a delayed task when its time has come, not before", "[executor]") {
+    using Clock = std::chrono::steady_clock;
+    for (const sc::Duration delay : {sc::Duration(-5), sc::Duration(0), sc::Duration(1), sc::Duration(20)}) {
+        std::promise<Clock::time_point> ran;
+        sc::ThreadPool pool(1);
+        const auto before = Clock::now();
+        REQUIRE(pool.submit_after(delay, [&ran] { ran.set_value(Clock::now()); }));
+        CHECK(ran.get_future().get() - before >= delay);
+    }
+}
+
+TEST_CASE("a delayed task does not hold up others, nor do they hold it up while a thread is free",
+          "[executor]") {
+    for (int round = 0; round < 20; ++round) {
+        std::promise<void> soon, delayed;
+        Blocker blocker;
+        sc::ThreadPool pool(2);
+        REQUIRE(pool.submit_after(std::chrono::hours(1), [] { std::terminate(); }));
+        REQUIRE(pool.submit_after(std::chrono::milliseconds(2), [&delayed] { delayed.set_value(); }));
+        REQUIRE(blocker.occupy(pool));  // whichever thread that is, the other one sees to the delayed task
+        delayed.get_future().wait();
+        REQUIRE(pool.submit([&soon] { soon.set_value(); }));
+        soon.get_future().wait();
+        blocker.release();
+    }
+}
+
+TEST_CASE("delayed tasks are bounded by themselves, and dropped with the pool", "[executor]") {
+    const auto owned = std::make_shared<int>(1);
+    bool ran = false;
+    {
+        Blocker blocker;
+        sc::ThreadPool pool(1, 1, 2);
+        REQUIRE(blocker.occupy(pool));
+        CHECK(pool.submit([] {}));
+        CHECK_FALSE(pool.submit([] {}));
+        CHECK(pool.submit_after(std::chrono::hours(1), [&ran, owned] { ran = true; }));
+        CHECK(pool.submit_after(sc::Duration::max(), [&ran, owned] { ran = true; }));
+        CHECK_FALSE(pool.submit_after(sc::Duration(0), [&ran] { ran = true; }));
+        CHECK(owned.use_count() == 3);
+        blocker.release();
+    }
+    CHECK(owned.use_count() == 1);
+    CHECK_FALSE(ran);
+    CHECK_FALSE(sc::ThreadPool(0).submit_after(sc::Duration(0), [] {}));
 }
 
 TEST_CASE("a task that throws does not stop its thread", "[executor]") {

@@ -9,6 +9,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace admission_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 
@@ -146,3 +148,5 @@ TEST_CASE("a blocked write gives up at its timeout, and the old value does not c
     CHECK_FALSE(disk.get("k"));
     disk.close();
 }
+
+}  // namespace admission_test

@@ -14,6 +14,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace bound_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 
@@ -330,3 +332,5 @@ TEST_CASE("a record whose new lifetime needs the room of the old one takes no ot
     CHECK((disk.get("first") == value_of("first", 1, 400'000)));
     CHECK((disk.get("other") == value_of("other", 1, 400'000)));
 }
+
+}  // namespace bound_test

@@ -21,6 +21,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace crash_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 
@@ -313,3 +315,5 @@ TEST_CASE("after kill -9 at any moment nothing erased or overwritten comes back,
     CHECK(told->clears > rounds);
     CHECK((evictions > 10 * rounds) == way.turnover);
 }
+
+}  // namespace crash_test

@@ -10,6 +10,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace directory_test {
+
 using namespace smartcache_test;
 namespace fs = std::filesystem;
 
@@ -248,3 +250,5 @@ TEST_CASE("a segment that is a symbolic link is not followed", "[disk][directory
     CHECK(read_bytes(disk.dir / "victim").size() == 8);
     CHECK_FALSE(fs::is_symlink(fs::symlink_status(disk.options.path / "00000009.seg")));
 }
+
+}  // namespace directory_test

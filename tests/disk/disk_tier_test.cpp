@@ -10,6 +10,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace disk_tier_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 using sc::WriteCondition;
@@ -610,3 +612,5 @@ TEST_CASE("a record that is ended was not rejected", "[disk][tier]") {
     CHECK_FALSE(disk.get("k"));
     CHECK(disk.tier->stats().rejected == 0);
 }
+
+}  // namespace disk_tier_test

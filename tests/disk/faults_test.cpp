@@ -13,6 +13,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace faults_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 
@@ -500,3 +502,5 @@ TEST_CASE("a segment that the device cannot read is not asked again for a while"
     CHECK(disk.get("b") == "value");
     disk.close();
 }
+
+}  // namespace faults_test

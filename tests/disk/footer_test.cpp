@@ -6,6 +6,8 @@
 
 #include "support/catch.hpp"
 
+namespace footer_test {
+
 using namespace smartcache::detail;
 using smartcache::ByteView;
 
@@ -125,3 +127,5 @@ TEST_CASE("a spoilt footer ends nowhere", "[disk][footer]") {
     writer.add({FrameKind::tombstone, 1, 256, segment_header_size, kill_frame_size, 0, 0});
     CHECK(writer.end() == 0);
 }
+
+}  // namespace footer_test

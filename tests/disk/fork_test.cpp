@@ -8,6 +8,8 @@
 #include "support/catch.hpp"
 #include "support/fork.hpp"
 
+namespace fork_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 
@@ -40,3 +42,5 @@ TEST_CASE("in a child the store is off, and what the child does never reaches th
     CHECK(disk.get("more") == value);
     CHECK(disk.tier->stats().corrupt == 0);
 }
+
+}  // namespace fork_test

@@ -9,6 +9,8 @@
 
 #include "support/catch.hpp"
 
+namespace format_test {
+
 using namespace smartcache::detail;
 using smartcache::ByteView;
 
@@ -168,3 +170,5 @@ TEST_CASE("a reseeded record is the record that would have been encoded under th
     reseed_record({first.data(), first.size()}, 2);
     CHECK(hex(first.view()) == hex(second.view()));
 }
+
+}  // namespace format_test

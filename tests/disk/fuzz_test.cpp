@@ -8,6 +8,8 @@
 #include "disk/fuzz_segment.hpp"
 #include "support/catch.hpp"
 
+namespace fuzz_test {
+
 using namespace smartcache_test;
 
 namespace {
@@ -55,3 +57,5 @@ TEST_CASE("each kind of damage to each file alone is survived", "[disk][fuzz]") 
         }
     }
 }
+
+}  // namespace fuzz_test

@@ -6,6 +6,8 @@
 
 #include "support/catch.hpp"
 
+namespace index_test {
+
 using namespace smartcache::detail;
 using namespace std::chrono_literals;
 
@@ -157,3 +159,5 @@ TEST_CASE("what was reserved too much is given back by fit, and nothing is lost"
     for (std::uint32_t i = 0; i < 1000; ++i)
         REQUIRE(equal(shard.find(DiskIndex::tag((i + 1) * 0x9E3779B97F4A7C15U)), i));
 }
+
+}  // namespace index_test

@@ -12,6 +12,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace model_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 using sc::WriteCondition;
@@ -343,3 +345,5 @@ TEST_CASE(
         CHECK(model.hits > 30);
     }
 }
+
+}  // namespace model_test

@@ -10,6 +10,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace reclaim_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 
@@ -268,3 +270,5 @@ TEST_CASE("a journal that fills up again and again on a healthy disk costs nothi
     for (int i = 0; i < 500; ++i) kept += disk.contains(numbered("keep", i));
     CHECK(kept == 500);
 }
+
+}  // namespace reclaim_test

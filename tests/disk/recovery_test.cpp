@@ -9,6 +9,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace recovery_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 
@@ -388,3 +390,5 @@ TEST_CASE("an empty file among the segments is no damage", "[disk][recovery]") {
     CHECK(store.get("c"));
     CHECK(store.tier->stats().corrupt == 0);
 }
+
+}  // namespace recovery_test

@@ -12,6 +12,8 @@
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
 
+namespace threads_test {
+
 using namespace smartcache_test;
 using sc::TierStatus;
 using sc::WriteCondition;
@@ -282,3 +284,5 @@ TEST_CASE("a queue that never empties keeps nobody else waiting", "[disk][thread
     CHECK(disk.get("k") == "other");
     disk.close();
 }
+
+}  // namespace threads_test

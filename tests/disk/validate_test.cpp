@@ -8,6 +8,8 @@
 
 #include "support/temp_dir.hpp"
 
+namespace validate_test {
+
 namespace sc = smartcache;
 
 namespace {
@@ -70,3 +72,5 @@ TEST_CASE("a tier with wrong options throws before it touches the disk", "[disk]
     CHECK_THROWS_AS(sc::DiskTier(options), sc::ConfigError);
     CHECK_FALSE(std::filesystem::exists(dir / "store"));
 }
+
+}  // namespace validate_test

@@ -16,38 +16,23 @@
 #include <smartcache/codec/json.hpp>
 #include <smartcache/testing.hpp>
 
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
 #include "support/map_tier.hpp"
 
+namespace atomics_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
+using smartcache_test::CacheOverMaps;
 using smartcache_test::MapTier;
 
 namespace {
 
 /// A cache over a shared tier, over a disk, over both, or over nothing.
-struct World {
-    sc::FakeClock clock;
-    MapTier* shared = nullptr;
-    MapTier* disk = nullptr;
-    std::unique_ptr<sc::SmartCache<>> cache;
+struct World : CacheOverMaps {
+    using CacheOverMaps::CacheOverMaps;
 
-    World(bool with_shared, bool with_disk) {
-        std::vector<std::unique_ptr<sc::Tier>> tiers;
-        if (with_shared) {
-            tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
-            shared = static_cast<MapTier*>(tiers.back().get());
-        }
-        if (with_disk) {
-            tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-            disk = static_cast<MapTier*>(tiers.back().get());
-        }
-        cache = std::make_unique<sc::SmartCache<>>(sc::Config{.clock = &clock}, std::move(tiers));
-    }
-
-    [[nodiscard]] std::string physical(std::string_view key) const {
-        return sc::physical_key(cache->config().key_prefix, key);
-    }
     /// What another process does to the shared tier.
     void write_elsewhere(std::string_view key, std::int64_t value) {
         const std::string at = physical(key);
@@ -61,12 +46,17 @@ struct World {
         record.raw_size = record.payload.size();
         record.stamp = sc::random_stamp();
         record.created = clock.wall();
-        REQUIRE(shared->write(record, {}) == sc::TierStatus::ok);
+        REQUIRE(redis->write(record, {}) == sc::TierStatus::ok);
     }
 };
 
+/// Memory fills the disk with what it evicts, which is soon.
+const sc::Config small_above_the_disk{.memory = {.capacity = 8, .shards = 1},
+                                      .disk = {.fill = sc::DiskFill::on_evict}};
+
 std::unique_ptr<World> any_world() {
-    return std::make_unique<World>(GENERATE(false, true), GENERATE(false, true));
+    return std::make_unique<World>(GENERATE(sc::TierSet::none, sc::TierSet::redis, sc::TierSet::disk,
+                                            sc::TierSet::redis | sc::TierSet::disk));
 }
 
 }  // namespace
@@ -80,7 +70,7 @@ TEST_CASE("update changes what is there, creates what is not, and erases", "[fac
     CHECK(cache.update<int>("k", add_one));
     CHECK(*cache.get<int>("k") == 2);
     cache.clear_memory();
-    if (world->shared != nullptr || world->disk != nullptr) CHECK(*cache.get<int>("k") == 2);
+    if (world->redis != nullptr || world->disk != nullptr) CHECK(*cache.get<int>("k") == 2);
     CHECK(cache.update<int>("k", [](std::optional<int>) { return std::optional<int>(); }));
     CHECK_FALSE(cache.exists("k"));
     CHECK_FALSE(cache.peek<int>("k"));
@@ -105,7 +95,7 @@ TEST_CASE("update starts over when the key changes while it computes", "[facade]
          }},
         {"update", [&] { cache.update<int>("k", [](std::optional<int>) { return 10; }); }},
     };
-    if (world->shared != nullptr)
+    if (world->redis != nullptr)
         interruptions.emplace_back("another process", [&] { world->write_elsewhere("k", 10); });
     for (const auto& [name, interrupt] : interruptions) {
         INFO(name);
@@ -125,7 +115,7 @@ TEST_CASE("update starts over when the key changes while it computes", "[facade]
 }
 
 TEST_CASE("an eviction is no reason to start over", "[facade][atomics]") {
-    World world(false, false);
+    World world(sc::TierSet::none);
     world.cache->set("k", 1);
     int calls = 0;
     CHECK(world.cache->update<int>("k", [&](std::optional<int> old) {
@@ -160,8 +150,8 @@ TEST_CASE("a changed value keeps what remains of its lifetime unless it is given
     CHECK(cache.increment("k", 1, {.ttl = 1h}) == 3);  // the lifetime is for a new one
     CHECK(cache.get<int>("k").ttl() == 6min);
     cache.clear_memory();
-    if (world->shared != nullptr || world->disk != nullptr) CHECK(cache.get<int>("k").ttl() == 6min);
-    if (world->shared != nullptr || world->disk != nullptr) {
+    if (world->redis != nullptr || world->disk != nullptr) CHECK(cache.get<int>("k").ttl() == 6min);
+    if (world->redis != nullptr || world->disk != nullptr) {
         world->clock.advance(6min);
         CHECK_FALSE(cache.get<int>("k"));
         CHECK(*cache.get<int>("k", {.allow_stale = true}) == 3);  // its grace as well
@@ -206,7 +196,7 @@ TEST_CASE("set_if_absent stores once", "[facade][atomics]") {
     CHECK_FALSE(cache.set_if_absent("k", 2));
     CHECK(*cache.get<int>("k") == 1);
     cache.clear_memory();
-    if (world->shared != nullptr || world->disk != nullptr) CHECK_FALSE(cache.set_if_absent("k", 2));
+    if (world->redis != nullptr || world->disk != nullptr) CHECK_FALSE(cache.set_if_absent("k", 2));
     world->clock.advance(1h);
     CHECK(cache.set_if_absent("k", 3));
     CHECK(*cache.get<int>("k") == 3);
@@ -239,12 +229,12 @@ TEST_CASE("take gives a value to one caller", "[facade][atomics]") {
 
 TEST_CASE("a fill that began before an atomic change does not bring the old value back",
           "[facade][atomics][R1]") {
-    World world(true, true);
+    World world;
     sc::SmartCache<>& cache = *world.cache;
     REQUIRE(cache.set("k", 1));
     cache.clear_memory();
-    world.shared->after_read = [&] {
-        world.shared->after_read = nullptr;
+    world.redis->after_read = [&] {
+        world.redis->after_read = nullptr;
         REQUIRE(cache.increment("k") == 2);
     };
     (void)cache.get<int>("k");
@@ -253,10 +243,10 @@ TEST_CASE("a fill that began before an atomic change does not bring the old valu
 
 TEST_CASE("while the shared tier does not answer only update goes on, in this process",
           "[facade][atomics][R10]") {
-    World world(true, true);
+    World world;
     sc::SmartCache<>& cache = *world.cache;
     REQUIRE(cache.set("k", 1));
-    world.shared->unavailable = true;
+    world.redis->unavailable = true;
     CHECK_FALSE(cache.increment("k"));
     CHECK_FALSE(cache.increment("new"));
     CHECK_FALSE(cache.set_if_absent("new", 1));
@@ -267,10 +257,10 @@ TEST_CASE("while the shared tier does not answer only update goes on, in this pr
 }
 
 TEST_CASE("what the shared tier does not have is not there, whatever copies there are", "[facade][atomics]") {
-    World world(true, true);
+    World world;
     sc::SmartCache<>& cache = *world.cache;
     const auto erase_elsewhere = [&] {
-        REQUIRE(world.shared->remove(world.physical("k")) == sc::TierStatus::ok);
+        REQUIRE(world.redis->remove(world.physical("k")) == sc::TierStatus::ok);
     };
     REQUIRE(cache.set("k", 5));
     erase_elsewhere();
@@ -285,29 +275,29 @@ TEST_CASE("what the shared tier does not have is not there, whatever copies ther
 
 TEST_CASE("a change whose outcome is unknown is reported, and nobody serves either value",
           "[facade][atomics][R10]") {
-    World world(true, true);
+    World world;
     sc::SmartCache<>& cache = *world.cache;
-    const auto lose_answer = [&] { world.shared->unavailable = true; };
+    const auto lose_answer = [&] { world.redis->unavailable = true; };
     REQUIRE(cache.set("k", 1));
-    world.shared->before_write = lose_answer;
+    world.redis->before_write = lose_answer;
     CHECK_FALSE(cache.increment("k"));
     CHECK_FALSE(cache.get<int>("k"));
-    world.shared->unavailable = false;
-    world.shared->before_write = nullptr;
+    world.redis->unavailable = false;
+    world.redis->before_write = nullptr;
     CHECK_FALSE(cache.get<int>("k"));
 }
 
 TEST_CASE("a value that the shared tier does not keep is counted where it is kept", "[facade][atomics]") {
-    World world(true, true);
+    World world;
     CHECK(world.cache->increment("k", 1, {.redis_ttl = 0ms}) == 1);
     CHECK(world.cache->increment("k", 1, {.redis_ttl = 0ms}) == 2);
 }
 
 TEST_CASE("a change takes nothing from a lifetime and adds nothing to it", "[facade][atomics][ttl]") {
-    World world(true, true);
+    World world;
     REQUIRE(world.cache->set("k", 1, {.ttl = 10s}));
-    world.shared->before_write = [&] { world.clock.advance(1s); };
-    world.shared->before_look = [&] { world.clock.advance(1s); };
+    world.redis->before_write = [&] { world.clock.advance(1s); };
+    world.redis->before_look = [&] { world.clock.advance(1s); };
     CHECK(world.cache->increment("k") == 2);  // two seconds
     CHECK(world.cache->get<int>("k").ttl() == 8s);
     world.cache->clear_memory();
@@ -316,13 +306,13 @@ TEST_CASE("a change takes nothing from a lifetime and adds nothing to it", "[fac
 
 TEST_CASE("a changed value keeps the weight, the idle time and the copies that its writer gave",
           "[facade][atomics]") {
-    World below(true, false);
+    World below(sc::TierSet::redis);
     REQUIRE(below.cache->set("k", 1, {.ttl = 1h, .memory_ttl = 5min}));
     REQUIRE(below.cache->set("plain", 1, {.ttl = 1h}));
     CHECK(below.cache->increment("k") == 2);
     CHECK(below.cache->increment("plain") == 2);
-    CHECK(sc::parse_record(below.shared->bytes(below.physical("k"))).record.copies.memory_ttl == 5min);
-    CHECK_FALSE(sc::parse_record(below.shared->bytes(below.physical("plain"))).record.copies.memory_ttl);
+    CHECK(sc::parse_record(below.redis->bytes(below.physical("k"))).record.copies.memory_ttl == 5min);
+    CHECK_FALSE(sc::parse_record(below.redis->bytes(below.physical("plain"))).record.copies.memory_ttl);
 
     sc::FakeClock clock;
     sc::SmartCache<> heavy{{.memory = {.capacity_bytes = 400'000, .shards = 1}, .clock = &clock}};
@@ -342,14 +332,10 @@ TEST_CASE("a changed value keeps the weight, the idle time and the copies that i
 }
 
 TEST_CASE("a value on its way from memory to the disk is waited for", "[facade][atomics][demotion]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    auto* const disk = static_cast<MapTier*>(tiers[0].get());
-    sc::SmartCache<> cache{
-        {.memory = {.capacity = 8, .shards = 1}, .disk = {.fill = sc::DiskFill::on_evict}, .clock = &clock},
-        std::move(tiers)};
-    const std::string physical = sc::physical_key(cache.config().key_prefix, "k");
+    World world(sc::TierSet::disk, small_above_the_disk);
+    sc::SmartCache<>& cache = *world.cache;
+    MapTier* const disk = world.disk;
+    const std::string physical = world.physical("k");
     std::atomic<bool> demoting{false};
     std::future<std::optional<std::int64_t>> sum;
     disk->before_contains = [&](std::string_view key) {
@@ -368,14 +354,10 @@ TEST_CASE("a value on its way from memory to the disk is waited for", "[facade][
 
 TEST_CASE("a change that does not read the disk is not held up by what the disk has",
           "[facade][atomics][demotion]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    auto* const disk = static_cast<MapTier*>(tiers[0].get());
-    sc::SmartCache<> cache{
-        {.memory = {.capacity = 8, .shards = 1}, .disk = {.fill = sc::DiskFill::on_evict}, .clock = &clock},
-        std::move(tiers)};
-    const std::string physical = sc::physical_key(cache.config().key_prefix, "k");
+    World world(sc::TierSet::disk, small_above_the_disk);
+    sc::SmartCache<>& cache = *world.cache;
+    MapTier* const disk = world.disk;
+    const std::string physical = world.physical("k");
     REQUIRE(cache.set("k", 5));
     for (int i = 0; i < 10'000 && disk->contains(physical) != sc::TierStatus::ok; ++i)
         cache.set("other " + std::to_string(i), i);
@@ -406,3 +388,5 @@ TEST_CASE("threads that change one key lose no change", "[facade][atomics][stres
     CHECK(*cache.get<int>("sum") == threads * rounds);
     CHECK(wins == takes + (cache.exists("token") ? 1 : 0));
 }
+
+}  // namespace atomics_test

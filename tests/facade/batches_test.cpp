@@ -11,30 +11,19 @@
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
-#include <smartcache/testing.hpp>
 
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
 #include "support/map_tier.hpp"
+
+namespace batches_test {
 
 namespace sc = smartcache;
 using smartcache_test::MapTier;
 
 namespace {
 
-struct World {
-    MapTier* upper = nullptr;
-    MapTier* lower = nullptr;
-    std::unique_ptr<sc::SmartCache<>> cache;
-
-    World() {
-        std::vector<std::unique_ptr<sc::Tier>> tiers;
-        tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis));
-        tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk));
-        upper = static_cast<MapTier*>(tiers[0].get());
-        lower = static_cast<MapTier*>(tiers[1].get());
-        cache = std::make_unique<sc::SmartCache<>>(sc::Config{}, std::move(tiers));
-    }
-};
+using World = smartcache_test::CacheOverMaps;
 
 /// A forward range whose elements are made when they are asked for. (clang 14 cannot use libstdc++'s views.)
 template <class Make>
@@ -92,8 +81,8 @@ TEST_CASE("set_many writes each tier in one round trip", "[facade][batch]") {
     World world;
     const std::map<std::string, int> values{{"a", 1}, {"b", 2}, {"c", 3}};
     CHECK(world.cache->set_many(values) == 3);
-    CHECK(world.upper->round_trips == 1);
-    CHECK(world.lower->round_trips == 1);
+    CHECK(world.redis->round_trips == 1);
+    CHECK(world.disk->round_trips == 1);
     CHECK(*world.cache->get<int>("b") == 2);
 }
 
@@ -138,7 +127,7 @@ TEST_CASE("get_many keeps the order of the keys and asks each tier once for what
     world.cache->set("memory", 1);
     world.cache->set("upper", 2, {.write = sc::TierSet::redis});
     world.cache->set("lower", 3, {.write = sc::TierSet::disk});
-    world.upper->round_trips = world.lower->round_trips = 0;
+    world.redis->round_trips = world.disk->round_trips = 0;
     const std::vector<std::string> keys{"lower", "absent", "memory", "upper", "lower"};
     const auto found = world.cache->get_many<int>(keys);
     REQUIRE(found.size() == 5);
@@ -147,7 +136,7 @@ TEST_CASE("get_many keeps the order of the keys and asks each tier once for what
     CHECK(found[2].tier() == sc::TierId::memory);
     CHECK(found[3].tier() == sc::TierId::redis);
     CHECK(*found[4] == 3);
-    CHECK(world.lower->round_trips == 1);
+    CHECK(world.disk->round_trips == 1);
     CHECK(world.cache->get<int>("lower").tier() == sc::TierId::memory);
     const sc::Stats stats = world.cache->stats();
     CHECK(stats.hits == 5);
@@ -158,9 +147,9 @@ TEST_CASE("erase_many removes from every tier in one round trip each and counts 
           "[facade][batch]") {
     World world;
     world.cache->set_many<int>({{"a", 1}, {"b", 2}});
-    world.upper->round_trips = 0;
+    world.redis->round_trips = 0;
     CHECK(world.cache->erase_many({"a", "b", "c"}) == 2);
-    CHECK(world.upper->round_trips == 1);
+    CHECK(world.redis->round_trips == 1);
     CHECK(world.cache->get_many<int>({"a", "b"})[0].has_value() == false);
 }
 
@@ -180,5 +169,7 @@ TEST_CASE("empty batches are no work", "[facade][batch]") {
     CHECK(world.cache->get_many<int>(std::vector<std::string>{}).empty());
     CHECK(world.cache->set_many(std::map<std::string, int>{}) == 0);
     CHECK(world.cache->erase_many(std::vector<std::string>{}) == 0);
-    CHECK(world.upper->round_trips == 0);
+    CHECK(world.redis->round_trips == 0);
 }
+
+}  // namespace batches_test

@@ -63,6 +63,8 @@ std::string to_key(const Repository& repository) {
 template <>
 inline constexpr bool sc::ignored_in_key<cached_test_app::Log> = true;
 
+namespace cached_test {
+
 TEST_CASE("the first call runs, equal arguments are served, others run again", "[cached]") {
     sc::SmartCache<> cache;
     const auto area = sc::cached<&cached_test_app::area>(cache, {.ttl = 1h, .key_prefix = "geo:"});
@@ -234,3 +236,5 @@ TEST_CASE("concurrent calls with equal arguments share one run", "[cached][threa
     CHECK(runs.load() == 1);
     CHECK(sum.load() == 20);
 }
+
+}  // namespace cached_test

@@ -10,6 +10,8 @@
 
 #include "support/catch.hpp"
 
+namespace config_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 
@@ -238,3 +240,5 @@ TEST_CASE("presets are valid and are what they say", "[config]") {
                                      sc::Config::production("redis://h", "/p"), sc::Config::fit(1, 1)})
         CHECK_NOTHROW(config.validate());
 }
+
+}  // namespace config_test

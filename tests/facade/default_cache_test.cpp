@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace default_cache_test {
+
 namespace sc = smartcache;
 
 TEST_CASE("the default cache is one for the process, until it is reset", "[facade][default]") {
@@ -29,3 +31,5 @@ TEST_CASE("a second, different configuration is an error; the same one is not", 
     CHECK_NOTHROW(sc::set_default_cache({.memory = {.capacity = 6}}));
     sc::reset_default_cache();
 }
+
+}  // namespace default_cache_test

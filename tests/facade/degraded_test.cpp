@@ -13,6 +13,8 @@
 #include "support/catch.hpp"
 #include "support/temp_dir.hpp"
 
+namespace degraded_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 
@@ -108,3 +110,5 @@ TEST_CASE("values survive a restart of the cache on disk", "[facade][disk]") {
     cache.clear();
     CHECK_FALSE(cache.exists("k"));
 }
+
+}  // namespace degraded_test

@@ -1,22 +1,23 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
-#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
 #include <smartcache/facade/smart_cache.hpp>
-#include <smartcache/testing.hpp>
 
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
-#include "support/map_tier.hpp"
 #include "support/temp_dir.hpp"
+
+namespace demotion_test {
 
 namespace sc = smartcache;
 using namespace std::chrono_literals;
-using smartcache_test::MapTier;
+using smartcache_test::CacheOverMaps;
 
 namespace {
 
@@ -32,20 +33,10 @@ struct Observed {
 };
 
 /// L1 with room for one entry above a tier that takes what is evicted.
-struct World {
-    MapTier* below = nullptr;
-    sc::FakeClock clock;
-    std::unique_ptr<sc::SmartCache<>> cache;
-
-    explicit World(sc::Config config = {.memory = {.capacity = 1}}) {
-        std::vector<std::unique_ptr<sc::Tier>> tiers;
-        tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-        below = static_cast<MapTier*>(tiers[0].get());
-        config.disk.fill = sc::DiskFill::on_evict;
-        config.disk.ttl = 1h;
-        config.clock = &clock;
-        cache = std::make_unique<sc::SmartCache<>>(config, std::move(tiers));
-    }
+struct World : CacheOverMaps {
+    explicit World(const sc::MemoryOptions& memory = {.capacity = 1})
+        : CacheOverMaps(sc::TierSet::disk,
+                        {.memory = memory, .disk = {.ttl = 1h, .fill = sc::DiskFill::on_evict}}) {}
     /// Makes L1 give up everything it holds.
     void evict() {
         for (int i = 0; i < 8; ++i) cache->set("filler", i, {.write = sc::TierSet::memory});
@@ -59,9 +50,9 @@ struct World {
 TEST_CASE("what is set goes below when L1 evicts it, and not before", "[facade][demotion]") {
     World world;
     CHECK(world.cache->set("k", 7));
-    CHECK(world.below->size() == 0);
+    CHECK(world.disk->size() == 0);
     world.evict();
-    CHECK(world.below->size() == 1);
+    CHECK(world.disk->size() == 1);
     CHECK(world.cache->stats().demotions == 1);
     const auto hit = world.cache->get<int>("k");
     REQUIRE(hit);
@@ -84,14 +75,14 @@ TEST_CASE("demotion takes along what remains of a lifetime, capped by the tier's
 }
 
 TEST_CASE("every form of value survives demotion", "[facade][demotion]") {
-    World world({.memory = {.capacity = 1, .compression = true}});
+    World world({.capacity = 1, .compression = true});
     const std::string large(100'000, 'x');
     world.cache->set("object", Observed{5});
     world.cache->set("text", "short");
     world.cache->set("packed", large);
     (void)world.cache->get_or_compute("absent", [] { return std::optional<int>(); }, {.negative_ttl = 1h});
     world.evict();
-    CHECK(world.below->size() == 4);
+    CHECK(world.disk->size() == 4);
     CHECK(world.cache->get<Observed>("object")->number == 5);
     CHECK(world.cache->get<std::string>("text").value() == "short");
     CHECK(world.cache->get<std::string>("packed").value() == large);
@@ -115,16 +106,16 @@ TEST_CASE("what may not go below does not", "[facade][demotion]") {
     world.cache->erase("erased");
     world.cache->set("cleared", "v");
     world.cache->clear_memory();
-    CHECK(world.below->size() == 0);
+    CHECK(world.disk->size() == 0);
 }
 
 TEST_CASE("a set takes away what an older value left below", "[facade][demotion][R3]") {
     World world;
     world.cache->set("k", 1);
     world.evict();
-    CHECK(world.below->size() == 1);
+    CHECK(world.disk->size() == 1);
     world.cache->set("k", 2);
-    CHECK(world.below->size() == 0);
+    CHECK(world.disk->size() == 0);
     world.evict();
     CHECK(*world.cache->get<int>("k") == 2);
     CHECK(world.cache->stats().demotions == 2);
@@ -140,7 +131,7 @@ TEST_CASE("what is below already is not written again", "[facade][demotion]") {
 }
 
 TEST_CASE("what L1 refuses as too heavy goes below at once", "[facade][demotion]") {
-    World world({.memory = {.capacity = 100, .capacity_bytes = 4096}});
+    World world({.capacity = 100, .capacity_bytes = 4096});
     const std::string heavy(5000, 'x');
     CHECK(world.cache->set("k", heavy));
     CHECK(world.cache->get<std::string>("k").value() == heavy);
@@ -161,7 +152,7 @@ TEST_CASE("a change between eviction and demotion wins", "[facade][demotion][R1]
         world.evict();
         CHECK_FALSE(when_encoded);
         when_encoded = nullptr;
-        CHECK(world.below->size() == 0);
+        CHECK(world.disk->size() == 0);
         CHECK_FALSE(world.cache->get<Observed>("k"));
     }
 }
@@ -169,9 +160,9 @@ TEST_CASE("a change between eviction and demotion wins", "[facade][demotion][R1]
 TEST_CASE("a tier that fails makes demotion a loss, not an error", "[facade][demotion]") {
     World world;
     world.cache->set("k", 1);
-    world.below->unavailable = true;
+    world.disk->unavailable = true;
     world.evict();
-    world.below->unavailable = false;
+    world.disk->unavailable = false;
     CHECK(world.cache->stats().demotions == 0);
     CHECK_FALSE(world.cache->get<int>("k"));
 }
@@ -192,7 +183,7 @@ TEST_CASE("demotion reaches the disk tier", "[facade][demotion]") {
 TEST_CASE("under load no erased or overwritten value comes back from below",
           "[facade][demotion][stress][R1]") {
     // Oracle: values of a key only grow; a reader never gets less than what was published before it asked.
-    World world({.memory = {.capacity = 2}});
+    World world({.capacity = 2});
     constexpr int keys = 6;
     constexpr int rounds = 6000;
     std::vector<std::atomic<int>> floor(keys);
@@ -221,3 +212,5 @@ TEST_CASE("under load no erased or overwritten value comes back from below",
     CHECK(violations.load() == 0);
     CHECK(world.cache->stats().demotions > 0);
 }
+
+}  // namespace demotion_test

@@ -1,16 +1,17 @@
 #include <smartcache/facade/explanation.hpp>
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
 #include <smartcache/facade/smart_cache.hpp>
-#include <smartcache/testing.hpp>
 
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
 #include "support/map_tier.hpp"
+
+namespace explain_test {
 
 namespace sc = smartcache;
 using namespace std::chrono_literals;
@@ -19,33 +20,15 @@ using State = sc::Explanation::State;
 
 namespace {
 
-struct World {
-    sc::FakeClock clock;
-    MapTier* redis = nullptr;
-    MapTier* disk = nullptr;
-    std::unique_ptr<sc::SmartCache<>> cache;
-
-    World() {
-        std::vector<std::unique_ptr<sc::Tier>> tiers;
-        tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
-        redis = static_cast<MapTier*>(tiers.back().get());
-        tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-        disk = static_cast<MapTier*>(tiers.back().get());
-        cache = std::make_unique<sc::SmartCache<>>(sc::Config{.clock = &clock}, std::move(tiers));
-    }
+struct World : smartcache_test::CacheOverMaps {
     [[nodiscard]] std::vector<State> states(std::string_view key) const {
         std::vector<State> all;
         for (const auto& entry : cache->explain(key).tiers) all.push_back(entry.state);
         return all;
     }
     void change(std::string_view key, void (*how)(sc::RecordView&)) {
-        const std::string physical = sc::physical_key(cache->config().key_prefix, key);
-        for (MapTier* tier : {redis, disk}) {
-            const std::vector<std::byte> bytes = tier->bytes(physical);
-            sc::RecordView record = sc::parse_record(bytes).record;
-            how(record);
-            REQUIRE(tier->write(record, {}) == sc::TierStatus::ok);
-        }
+        for (MapTier* tier : {redis, disk})
+            REQUIRE(smartcache_test::rewrite(*tier, physical(key), how) == sc::TierStatus::ok);
     }
 };
 
@@ -81,12 +64,13 @@ TEST_CASE("explain says which tier answers and how long it will", "[facade][expl
 TEST_CASE("explain says why a lookup would miss", "[facade][explain]") {
     World world;
     sc::SmartCache<>& cache = *world.cache;
-    CHECK(cache.explain("k").reason == "a miss: never stored, or evicted, erased, or expired and gone");
+    CHECK(cache.explain("k").reason ==
+          "a miss: never stored, or evicted, erased (itself or one of its tags), or expired and gone");
     CHECK(world.states("k") == std::vector<State>{State::absent, State::absent, State::absent});
 
     REQUIRE(cache.set("k", 1, {.ttl = 1min, .grace = 1h}));
     world.clock.advance(1min);
-    CHECK(cache.explain("k").reason == "a miss: expired, and kept for its grace");
+    CHECK(cache.explain("k").reason == "a miss: expired (itself or one of its tags), and kept for its grace");
     CHECK(world.states("k") == std::vector<State>{State::stale, State::stale, State::stale});
     CHECK_FALSE(cache.explain("k").hit);
 
@@ -123,3 +107,5 @@ TEST_CASE("explain changes nothing", "[facade][explain]") {
     CHECK(world.redis->counted_reads == 0);
     CHECK(world.states("k")[0] == State::absent);  // not promoted
 }
+
+}  // namespace explain_test

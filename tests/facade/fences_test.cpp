@@ -3,41 +3,38 @@
 #include <atomic>
 #include <functional>
 #include <future>
-#include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
 #include <smartcache/facade/smart_cache.hpp>
-#include <smartcache/testing.hpp>
 
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
-#include "support/map_tier.hpp"
+
+namespace fences_test {
 
 namespace sc = smartcache;
 using namespace std::chrono_literals;
-using smartcache_test::MapTier;
+using smartcache_test::CacheOverMaps;
 
 namespace {
 
-struct World {
-    MapTier* tier = nullptr;
-    sc::FakeClock clock;
-    std::unique_ptr<sc::SmartCache<>> cache;
-
+struct World : CacheOverMaps {
     /// @param below  a tier below L1, or none: writes then are ordered by L1's own lock
-    explicit World(bool below = true) {
-        std::vector<std::unique_ptr<sc::Tier>> tiers;
-        if (!below) {
-            cache = std::make_unique<sc::SmartCache<>>(sc::Config{.clock = &clock});
-            return;
-        }
-        tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-        tier = static_cast<MapTier*>(tiers[0].get());
-        cache = std::make_unique<sc::SmartCache<>>(sc::Config{.clock = &clock}, std::move(tiers));
-    }
+    explicit World(bool below = true) : CacheOverMaps(below ? sc::TierSet::disk : sc::TierSet::none) {}
 };
+
+/// Runs when it is called for the first time.
+template <class Body>
+std::function<void()> once(Body body) {
+    return [body, done = false]() mutable {
+        if (!std::exchange(done, true)) body();
+    };
+}
 
 /// The ways in which a key can change while a fill of it is under way.
 const std::vector<std::pair<std::string, std::function<void(sc::SmartCache<>&)>>>& interruptions() {
@@ -79,13 +76,9 @@ TEST_CASE("a promotion that began before a change is stored nowhere", "[facade][
         INFO(interruption.first);
         World world;
         world.cache->set("k", 1, {.write = sc::TierSet::disk});
-        world.tier->after_read = [&, done = false]() mutable {
-            if (done) return;
-            done = true;
-            interruption.second(*world.cache);
-        };
+        world.disk->after_read = once([&] { interruption.second(*world.cache); });
         CHECK(*world.cache->get<int>("k") == 1);
-        world.tier->after_read = nullptr;
+        world.disk->after_read = nullptr;
         const auto after = world.cache->get<int>("k");
         CHECK((!after || *after == 2));
     }
@@ -94,13 +87,9 @@ TEST_CASE("a promotion that began before a change is stored nowhere", "[facade][
 TEST_CASE("a promotion that read what a fill has replaced since is stored nowhere", "[facade][fence][R1]") {
     World world;
     world.cache->set("k", 1, {.write = sc::TierSet::disk});
-    world.tier->after_read = [&, done = false]() mutable {
-        if (done) return;
-        done = true;
-        CHECK(*world.cache->refresh("k", [] { return 2; }) == 2);
-    };
+    world.disk->after_read = once([&] { CHECK(*world.cache->refresh("k", [] { return 2; }) == 2); });
     CHECK(*world.cache->get<int>("k") == 1);
-    world.tier->after_read = nullptr;
+    world.disk->after_read = nullptr;
     CHECK(*world.cache->get<int>("k") == 2);
 }
 
@@ -108,11 +97,7 @@ TEST_CASE("a batch's promotions are fenced one by one", "[facade][fence][R1]") {
     World world;
     world.cache->set("k", 1, {.write = sc::TierSet::disk});
     world.cache->set("other", 5, {.write = sc::TierSet::disk});
-    world.tier->after_read = [&, done = false]() mutable {
-        if (done) return;
-        done = true;
-        world.cache->erase("k");
-    };
+    world.disk->after_read = once([&] { world.cache->erase("k"); });
     const auto both = world.cache->get_many<int>({"k", "other"});
     CHECK(*both[0] == 1);
     CHECK(*both[1] == 5);
@@ -123,13 +108,9 @@ TEST_CASE("a batch's promotions are fenced one by one", "[facade][fence][R1]") {
 TEST_CASE("a promotion does not bring back the lifetime that touch has cut", "[facade][fence][R4]") {
     World world;
     world.cache->set("k", 1, {.ttl = 1h, .write = sc::TierSet::disk});
-    world.tier->after_read = [&, done = false]() mutable {
-        if (done) return;
-        done = true;
-        world.cache->touch("k", 1s);
-    };
+    world.disk->after_read = once([&] { world.cache->touch("k", 1s); });
     CHECK(world.cache->get<int>("k"));
-    world.tier->after_read = nullptr;
+    world.disk->after_read = nullptr;
     world.clock.advance(1s);
     CHECK_FALSE(world.cache->get<int>("k"));
 }
@@ -179,7 +160,7 @@ TEST_CASE("a fill does not overwrite what somebody else has put below meanwhile"
         foreign.codec = static_cast<std::uint8_t>(sc::JsonCodec::id);
         foreign.stamp = 99;
         foreign.created = world.clock.wall();
-        REQUIRE(world.tier->write(foreign, {}) == sc::TierStatus::ok);
+        REQUIRE(world.disk->write(foreign, {}) == sc::TierStatus::ok);
         return 1;
     });
     CHECK(*loaded == 1);
@@ -189,10 +170,10 @@ TEST_CASE("a fill does not overwrite what somebody else has put below meanwhile"
 TEST_CASE("when a tier cannot be written, its older value does not come back", "[facade][fence][R3]") {
     World world;
     world.cache->set("k", 1);
-    world.tier->unavailable = true;
+    world.disk->unavailable = true;
     CHECK(world.cache->set("k", 2));
     world.cache->erase("k");
-    world.tier->unavailable = false;
+    world.disk->unavailable = false;
     CHECK_FALSE(world.cache->get<int>("k"));
 }
 
@@ -279,3 +260,5 @@ TEST_CASE("under load from many threads no erased or overwritten value is ever s
     for (std::thread& reader : readers) reader.join();
     CHECK(violations.load() == 0);
 }
+
+}  // namespace fences_test

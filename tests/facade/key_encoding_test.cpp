@@ -142,6 +142,8 @@ int takes_local(Local) {
 template <>
 inline constexpr bool smartcache::ignored_in_key<app::Log> = true;
 
+namespace key_encoding_test {
+
 namespace {
 
 template <class T>
@@ -409,3 +411,5 @@ TEST_CASE("a function of internal linkage needs a key_prefix", "[name]") {
         CHECK(error.problems()[0].allowed.find("unnamed") != std::string::npos);
     }
 }
+
+}  // namespace key_encoding_test

@@ -1,33 +1,25 @@
 #include <smartcache/facade/smart_cache.hpp>
 
-#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
 #include <smartcache/testing.hpp>
 
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
-#include "support/map_tier.hpp"
+
+namespace lifetimes_test {
 
 namespace sc = smartcache;
 using namespace std::chrono_literals;
-using smartcache_test::MapTier;
+using smartcache_test::CacheOverMaps;
 
 namespace {
 
-struct World {
-    sc::FakeClock clock;
-    MapTier* tier = nullptr;
-    std::unique_ptr<sc::SmartCache<>> cache;
-
-    explicit World(sc::Config config = {}, sc::TierId id = sc::TierId::disk) {
-        config.clock = &clock;
-        std::vector<std::unique_ptr<sc::Tier>> tiers;
-        tiers.push_back(std::make_unique<MapTier>(id, &clock));
-        tier = static_cast<MapTier*>(tiers[0].get());
-        cache = std::make_unique<sc::SmartCache<>>(std::move(config), std::move(tiers));
-    }
+struct World : CacheOverMaps {
+    explicit World(sc::Config config = {}) : CacheOverMaps(sc::TierSet::disk, std::move(config)) {}
 };
 
 }  // namespace
@@ -50,13 +42,11 @@ TEST_CASE("what is written below between the call and the look is there, whateve
     World world;
     sc::SmartCache<>& cache = *world.cache;
     REQUIRE(cache.set("k", 1, {.write = sc::TierSet::disk}));
-    const std::string physical = sc::physical_key(cache.config().key_prefix, "k");
-    world.tier->before_look = [&] {  // another process writes the same value again
+    world.disk->before_look = [&] {  // another process writes the same value again
         world.clock.advance(1ms);
-        const std::vector<std::byte> bytes = world.tier->bytes(physical);
-        sc::RecordView record = sc::parse_record(bytes).record;
-        record.created = world.clock.wall();
-        REQUIRE(world.tier->write(record, {}) == sc::TierStatus::ok);
+        REQUIRE(rewrite(*world.disk, world.physical("k"), [&](sc::RecordView& record) {
+                    record.created = world.clock.wall();
+                }) == sc::TierStatus::ok);
     };
     CHECK(cache.exists("k"));
     CHECK(cache.touch("k", 2h));
@@ -164,21 +154,17 @@ TEST_CASE("idle time has no upper bound, and idleness no end", "[facade][idle]")
 
 TEST_CASE("a copy in a tier between keeps the lifetime that its writer gave it there",
           "[facade][ttl][promotion]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    auto& redis = static_cast<MapTier&>(*tiers[0]);
-    sc::SmartCache<> cache{{.clock = &clock}, std::move(tiers)};
+    CacheOverMaps world;
+    sc::SmartCache<>& cache = *world.cache;
     cache.set("short", 1, {.ttl = 1h, .redis_ttl = 10s});
     cache.set("none", 1, {.ttl = 1h, .redis_ttl = 0s});
-    CHECK_FALSE(redis.holds("0::none"));
+    CHECK_FALSE(world.redis->holds("0::none"));
     cache.clear_memory();
-    (void)redis.clear("");
+    (void)world.redis->clear("");
     CHECK(cache.get<int>("short").tier() == sc::TierId::disk);
     CHECK(cache.get<int>("none").tier() == sc::TierId::disk);
-    CHECK_FALSE(redis.holds("0::none"));
-    CHECK(sc::parse_record(redis.bytes("0::short")).record.expires == clock.wall() + 10s);
+    CHECK_FALSE(world.redis->holds("0::none"));
+    CHECK(sc::parse_record(world.redis->bytes("0::short")).record.expires == world.clock.wall() + 10s);
 }
 
 TEST_CASE("a call's own lifetime, idle time and weight hold for the copy that it promotes",
@@ -218,7 +204,7 @@ TEST_CASE("a TTL of zero keeps nothing and erases what was there", "[facade][ttl
     world.cache->set("k", 1);
     CHECK_FALSE(world.cache->set("k", 2, {.ttl = 0ms}));
     CHECK_FALSE(world.cache->get<int>("k"));
-    CHECK_FALSE(world.tier->holds("0::k"));
+    CHECK_FALSE(world.disk->holds("0::k"));
     CHECK_FALSE(world.cache->set("k", 2, -1s));
     CHECK(*world.cache->get_or_compute("k", [] { return 5; }, {.ttl = 0ms}) == 5);
     CHECK_FALSE(world.cache->exists("k"));
@@ -231,7 +217,7 @@ TEST_CASE("a lifetime of max() is for ever", "[facade][ttl]") {
     const auto hit = world.cache->get<int>("k");
     REQUIRE(hit);
     CHECK(hit.ttl() == sc::Duration::max());
-    CHECK(sc::parse_record(world.tier->bytes("0::k")).record.expires == sc::WallTime::max());
+    CHECK(sc::parse_record(world.disk->bytes("0::k")).record.expires == sc::WallTime::max());
 }
 
 TEST_CASE("an idle entry expires although its lifetime is not over, a read one does not", "[facade][idle]") {
@@ -348,3 +334,5 @@ TEST_CASE("a lifetime too long for milliseconds is for ever", "[facade][ttl]") {
               "l", [] { return 2; }, std::chrono::hours::max()) == 2);
     CHECK(world.cache->get<int>("l").ttl() == sc::Duration::max());
 }
+
+}  // namespace lifetimes_test

@@ -14,12 +14,14 @@
 #include <smartcache/codec/json.hpp>
 #include <smartcache/testing.hpp>
 
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
-#include "support/map_tier.hpp"
+
+namespace loading_test {
 
 namespace sc = smartcache;
 using namespace std::chrono_literals;
-using smartcache_test::MapTier;
+using smartcache_test::CacheOverMaps;
 
 TEST_CASE("a load runs once; its value is served until it expires", "[facade][load]") {
     sc::FakeClock clock;
@@ -91,10 +93,8 @@ TEST_CASE("a loader's exception reaches every waiter, and nothing is stored", "[
 
 TEST_CASE("an absence is remembered for its own TTL, and only where one is given",
           "[facade][load][negative]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    sc::SmartCache<> cache({.clock = &clock}, std::move(tiers));
+    CacheOverMaps world(sc::TierSet::disk);
+    sc::SmartCache<>& cache = *world.cache;
     int loads = 0;
     const auto absent = [&]() -> std::optional<int> {
         ++loads;
@@ -108,16 +108,14 @@ TEST_CASE("an absence is remembered for its own TTL, and only where one is given
     CHECK(loads == 3);
     CHECK_FALSE(cache.get<int>("b"));
     CHECK_FALSE(cache.exists("b"));
-    clock.advance(10s);
+    world.clock.advance(10s);
     CHECK(*cache.get_or_compute("b", []() -> std::optional<int> { return 4; }) == 4);
     CHECK(*cache.get<int>("b") == 4);
 }
 
 TEST_CASE("a remembered absence is found below too", "[facade][load][negative]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    sc::SmartCache<> cache({.memory = {.enabled = false}, .clock = &clock}, std::move(tiers));
+    CacheOverMaps world(sc::TierSet::disk, {.memory = {.enabled = false}});
+    sc::SmartCache<>& cache = *world.cache;
     int loads = 0;
     const auto absent = [&]() -> std::optional<int> {
         ++loads;
@@ -131,15 +129,13 @@ TEST_CASE("a remembered absence is found below too", "[facade][load][negative]")
 
 TEST_CASE("a loader that finds nothing ends the older value, for later failures too",
           "[facade][load][negative][grace]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    sc::SmartCache<> cache{{.clock = &clock}, std::move(tiers)};
+    CacheOverMaps world(sc::TierSet::disk);
+    sc::SmartCache<>& cache = *world.cache;
     const auto absent = [] { return std::optional<int>(); };
     const auto failing = []() -> std::optional<int> { throw std::runtime_error("down"); };
     for (const bool refreshes : {false, true}) {
         cache.set("k", 1, {.ttl = 10s, .grace = 1h});
-        clock.advance(10s);
+        world.clock.advance(10s);
         CHECK(*cache.get_or_compute("k", failing, {.grace = 1h}) == 1);
         if (refreshes)
             CHECK_FALSE(cache.refresh("k", absent));
@@ -151,54 +147,44 @@ TEST_CASE("a loader that finds nothing ends the older value, for later failures 
 }
 
 TEST_CASE("what is written while a loader finds nothing stays", "[facade][load][negative][R1]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    auto& tier = static_cast<MapTier&>(*tiers[0]);
-    sc::SmartCache<> cache{{.clock = &clock}, std::move(tiers)};
+    CacheOverMaps world(sc::TierSet::disk);
+    sc::SmartCache<>& cache = *world.cache;
     const auto overtaken = [&] {
         cache.set("k", 2);
         return std::optional<int>();
     };
     for (const bool refreshes : {false, true}) {
         cache.set("k", 1, {.ttl = 10s, .grace = 1h});
-        clock.advance(10s);
+        world.clock.advance(10s);
         if (refreshes)
             CHECK_FALSE(cache.refresh("k", overtaken));
         else
             CHECK_FALSE(cache.get_or_compute("k", overtaken));
         CHECK(*cache.get<int>("k") == 2);
-        CHECK(tier.holds("0::k"));
+        CHECK(world.disk->holds("0::k"));
     }
 }
 
 TEST_CASE("another process's newer value outlives an absence that was loaded before it",
           "[facade][load][negative][R7]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
-    auto& tier = static_cast<MapTier&>(*tiers[0]);
-    sc::SmartCache<> cache{{.clock = &clock}, std::move(tiers)};
+    CacheOverMaps world(sc::TierSet::redis);
+    sc::SmartCache<>& cache = *world.cache;
     cache.set("k", 1, {.ttl = 10s, .grace = 1h});
-    clock.advance(10s);
+    world.clock.advance(10s);
     CHECK_FALSE(cache.get_or_compute("k", [&] {
-        const std::vector<std::byte> old = tier.bytes("0::k");
-        sc::RecordView newer = sc::parse_record(old).record;
-        ++newer.stamp;
-        newer.created = clock.wall();
-        newer.expires = clock.wall() + 1h;
-        (void)tier.write(newer, {});
+        (void)rewrite(*world.redis, world.physical("k"), [&](sc::RecordView& newer) {
+            ++newer.stamp;
+            newer.created = world.clock.wall();
+            newer.expires = world.clock.wall() + 1h;
+        });
         return std::optional<int>();
     }));
     CHECK(*cache.get<int>("k") == 1);
 }
 
 TEST_CASE("a load leaves nothing older in the tiers that it does not write", "[facade][load][R3]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    sc::SmartCache<> cache{{.max_value_size = 1000, .clock = &clock}, std::move(tiers)};
+    CacheOverMaps world({.max_value_size = 1000});
+    sc::SmartCache<>& cache = *world.cache;
     const auto two = [] { return 2; };
     const auto gone = [&](const char* what) {
         INFO(what);
@@ -209,7 +195,7 @@ TEST_CASE("a load leaves nothing older in the tiers that it does not write", "[f
     const auto fresh = [&] { cache.set("k", 1, {.ttl = 1h, .grace = 1h}); };
     const auto stale = [&] {
         cache.set("k", 1, {.ttl = 1s, .grace = 1h});
-        clock.advance(1s);
+        world.clock.advance(1s);
     };
     fresh();
     CHECK(*cache.refresh("k", two, {.write = sc::TierSet::memory}) == 2);
@@ -357,10 +343,8 @@ TEST_CASE("a value too large to be kept is still returned", "[facade][load][limi
 }
 
 TEST_CASE("a load asks the lower tiers before the loader", "[facade][load]") {
-    sc::FakeClock clock;
-    std::vector<std::unique_ptr<sc::Tier>> tiers;
-    tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-    sc::SmartCache<> cache({.clock = &clock}, std::move(tiers));
+    CacheOverMaps world(sc::TierSet::disk);
+    sc::SmartCache<>& cache = *world.cache;
     cache.set("k", 1, {.write = sc::TierSet::disk});
     const auto hit = cache.get_or_compute("k", []() -> int { throw std::logic_error("not wanted"); });
     CHECK(*hit == 1);
@@ -382,10 +366,10 @@ TEST_CASE("refresh loads whatever is stored and replaces it; a failed refresh ke
     CHECK_FALSE(cache.exists("k"));
 }
 
-TEST_CASE("options of a later version are refused, not ignored", "[facade][load][options]") {
+TEST_CASE("impossible options are refused, not ignored", "[facade][load][options]") {
     sc::SmartCache<> cache;
-    CHECK_THROWS_AS(cache.set("k", 1, {.tags = {"t"}}), sc::ConfigError);
-    CHECK_THROWS_AS(cache.get_or_compute("k", [] { return 1; }, {.soft_timeout = 1s}), sc::ConfigError);
+    CHECK(*cache.get_or_compute("alone", [] { return 1; }, {.distributed_lock = true}) ==
+          1);  // nobody to share with
     CHECK_THROWS_AS(cache.set("k", 1, {.jitter = 1.5}), sc::ConfigError);
     CHECK_FALSE(cache.exists("k"));
 }
@@ -435,3 +419,5 @@ TEST_CASE("warm counts what it has loaded, whatever is thrown and whatever is st
     CHECK(cache.warm({"old", "odd", "new"}, load, {.grace = 1h}) == 1);
     CHECK(cache.exists("new"));
 }
+
+}  // namespace loading_test

@@ -12,6 +12,8 @@
 
 #include "support/catch.hpp"
 
+namespace monitor_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 
@@ -83,3 +85,5 @@ TEST_CASE("the monitor's report has the documented fields", "[monitor]") {
     CHECK(json.at("cache_health").at("memory") == true);
     CHECK(json.at("cache_health").at("redis") == false);
 }
+
+}  // namespace monitor_test

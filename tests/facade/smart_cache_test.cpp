@@ -9,8 +9,11 @@
 #include <smartcache/codec/json.hpp>
 #include <smartcache/testing.hpp>
 
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
 #include "support/map_tier.hpp"
+
+namespace smart_cache_test {
 
 namespace sc = smartcache;
 using namespace std::chrono_literals;
@@ -18,23 +21,7 @@ using smartcache_test::MapTier;
 
 namespace {
 
-/// Memory over two maps that stand for Redis and disk.
-struct Three {
-    sc::FakeClock clock;
-    MapTier* redis = nullptr;
-    MapTier* disk = nullptr;
-    std::unique_ptr<sc::SmartCache<>> cache;
-
-    explicit Three(sc::Config config = {}) {
-        config.clock = &clock;
-        std::vector<std::unique_ptr<sc::Tier>> tiers;
-        tiers.push_back(std::make_unique<MapTier>(sc::TierId::redis, &clock));
-        tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk, &clock));
-        redis = static_cast<MapTier*>(tiers[0].get());
-        disk = static_cast<MapTier*>(tiers[1].get());
-        cache = std::make_unique<sc::SmartCache<>>(std::move(config), std::move(tiers));
-    }
-};
+using Three = smartcache_test::CacheOverMaps;  // memory, and maps that stand for Redis and disk
 
 }  // namespace
 
@@ -110,6 +97,23 @@ TEST_CASE("exists sees every tier, promotes nothing and counts nothing", "[facad
     CHECK_FALSE(three.cache->exists("other"));
     CHECK(three.cache->stats().total_requests == 0);
     CHECK(three.cache->get<int>("k").tier() == sc::TierId::disk);
+}
+
+TEST_CASE("try_get asks memory alone, and counts what it finds", "[facade]") {
+    Three three;
+    three.cache->set("k", 1);
+    three.cache->set("below", 2, {.write = sc::TierSet::disk});
+    three.cache->reset_stats();
+    const auto reads = three.redis->round_trips + three.disk->round_trips;
+    CHECK(three.cache->try_get<int>("k").value_or(0) == 1);
+    CHECK_FALSE(three.cache->try_get<int>("below"));
+    CHECK_FALSE(three.cache->try_get<int>("nowhere"));
+    CHECK_FALSE(three.cache->try_get<std::string>("k"));
+    CHECK(three.redis->round_trips + three.disk->round_trips == reads);
+    CHECK(three.cache->stats().hits == 1);
+    CHECK(three.cache->stats().misses == 0);
+    three.clock.advance(365 * 24h);
+    CHECK_FALSE(three.cache->try_get<int>("k"));
 }
 
 TEST_CASE("peek promotes nothing and counts nothing", "[facade]") {
@@ -359,6 +363,22 @@ TEST_CASE("objects weigh what they own", "[facade][limits]") {
     CHECK(tiered.stats().memory.bytes >= 80'000);
 }
 
+// An object's tags, idle time and place behind its key used to count as bytes of its value.
+TEST_CASE("how large a value is does not depend on what else there is to its entry", "[facade][limits]") {
+    sc::SmartCache<> cache{{.max_value_size = sizeof(std::vector<int>) + 100 * sizeof(int)}};
+    const sc::EntryOptions rich{.idle = 1h, .tags = {"t", "u"}};
+    const std::vector<int> fits(100);
+    const std::vector<int> large(101);
+    for (const char* key : {"k", "a key of seventeen"}) {
+        for (const sc::EntryOptions& options : {sc::EntryOptions{}, rich}) {
+            CHECK(cache.set(key, fits, options));
+            CHECK(cache.set(key, sc::memory_only(fits), options));
+            CHECK_FALSE(cache.set(key, large, options));
+            CHECK_FALSE(cache.set(key, sc::memory_only(large), options));
+        }
+    }
+}
+
 TEST_CASE("a value that memory cannot hold is refused and counted, and leaves nothing older",
           "[facade][limits]") {
     sc::SmartCache<> cache{{.memory = {.capacity = 10, .capacity_bytes = 2000}}};
@@ -367,3 +387,5 @@ TEST_CASE("a value that memory cannot hold is refused and counted, and leaves no
     CHECK_FALSE(cache.get<std::string>("k"));
     CHECK(cache.stats().rejected == 1);
 }
+
+}  // namespace smart_cache_test

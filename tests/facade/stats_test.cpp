@@ -12,6 +12,8 @@
 #include "support/catch.hpp"
 #include "support/map_tier.hpp"
 
+namespace stats_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 
@@ -95,3 +97,5 @@ TEST_CASE("counters lose nothing under many threads", "[facade][stats][threads]"
     CHECK(cache.stats().hits == 10'000);
     CHECK(cache.stats().misses == 10'000);
 }
+
+}  // namespace stats_test

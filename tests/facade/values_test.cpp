@@ -17,6 +17,8 @@
 #include "support/catch.hpp"
 #include "support/map_tier.hpp"
 
+namespace values_test {
+
 namespace sc = smartcache;
 using smartcache_test::MapTier;
 
@@ -253,3 +255,5 @@ TEST_CASE("a value that throws while it is copied in leaves the old one in place
     CHECK_THROWS_AS(cache.set("k", armed), std::runtime_error);
     CHECK(cache.get<Bomb>("k")->value == 1);
 }
+
+}  // namespace values_test

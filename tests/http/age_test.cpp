@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace age_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -50,3 +52,5 @@ TEST_CASE("RFC 9111 section 4.2.3: the age on arrival is the greater of apparent
     // A clock that jumped back between request and response.
     CHECK(initial_age(Headers{}, got, sent) == 0s);
 }
+
+}  // namespace age_test

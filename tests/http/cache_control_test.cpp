@@ -5,6 +5,8 @@
 
 #include "support/catch.hpp"
 
+namespace cache_control_test {
+
 using namespace smartcache::http;
 
 TEST_CASE("RFC 9111 section 5.2: directives are read in any case, with tokens or quoted strings",
@@ -97,3 +99,5 @@ TEST_CASE("extensions are read: RFC 5861 and RFC 8246", "[http][cache_control]")
     CHECK(c.immutable);
     CHECK(c.must_understand);
 }
+
+}  // namespace cache_control_test

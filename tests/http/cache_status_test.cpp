@@ -2,6 +2,8 @@
 
 #include "support/catch.hpp"
 
+namespace cache_status_test {
+
 using namespace smartcache::http;
 using namespace std::chrono_literals;
 
@@ -25,3 +27,5 @@ TEST_CASE("RFC 9211 section 2: members of Cache-Status", "[http][cache_status]")
     CHECK(format_cache_status("My \"cache\"", {}) == "\"My \\\"cache\\\"\"");
     CHECK(format_cache_status("1st", {}) == "\"1st\"");
 }
+
+}  // namespace cache_status_test

@@ -454,6 +454,34 @@ TEST_CASE("proxy: configuration by file, and one message for everything that is 
     CHECK(wrong.first_lines().find("colour") != std::string::npos);
 }
 
+TEST_CASE("proxy: PURGE by URL, tag and path for who has the key, and nobody without one", "[proxy]") {
+    RawOrigin origin;
+    origin.answers(response("Cache-Control: max-age=60\r\nSurrogate-Key: t\r\n"));
+    {
+        Proxy closed(origin.port());
+        CHECK(closed.get("/a/b").field("X-Cache") == "MISS");
+        (void)closed.send("PURGE /a/b HTTP/1.1\r\nHost: t\r\nPurge-Key: \r\nxkey: t\r\n\r\n");
+        CHECK(origin.seen().back().head.starts_with("PURGE /a/b "));  // the origin's business
+    }
+    Proxy proxy(origin.port(), R"({"proxy": {"purge_key": "s3cret"}, "http": {"purge_depth": 1}})");
+    const auto purge = [&](const std::string& target, const std::string& fields) {
+        return proxy.send("PURGE " + target + " HTTP/1.1\r\nHost: t\r\n" + fields + "\r\n").status();
+    };
+    const std::string key = "Purge-Key: s3cret\r\n";
+    CHECK(proxy.get("/a/b").field("X-Cache") == "MISS");
+    CHECK(purge("/a/b", "") == 403);
+    CHECK(purge("/a/b", "Purge-Key: s3cres\r\n") == 403);
+    CHECK(purge("/", "Surrogate-Key: t\r\n") == 403);
+    CHECK(proxy.get("/a/b").field("X-Cache") == "HIT");
+    for (const auto& [target, fields] :
+         {std::pair<std::string, std::string>{"/a/b", ""}, {"/", "Surrogate-Key: t\r\n"}, {"/a/*", ""}}) {
+        CAPTURE(target);
+        CHECK(purge(target, key + fields) == 200);
+        CHECK(proxy.get("/a/b").field("X-Cache") == "MISS");
+        CHECK(proxy.get("/a/b").field("X-Cache") == "HIT");
+    }
+}
+
 TEST_CASE("proxy: it ends cleanly on SIGTERM and SIGINT, idle clients or not", "[proxy]") {
     for (const int signal : {SIGTERM, SIGINT}) {
         RawOrigin origin;

@@ -8,6 +8,8 @@
 
 #include "support/catch.hpp"
 
+namespace canonical_key_test {
+
 using namespace smartcache;
 
 TEST_CASE("a request's key is readable and the same for GET and HEAD", "[key]") {
@@ -76,3 +78,5 @@ TEST_CASE("a canonical query keeps its meaning", "[key][query]") {
     CHECK(canonical_query("a=1%26b=2") != canonical_query("a=1&b=2"));
     CHECK(canonical_query("_=1") == "_=1");
 }
+
+}  // namespace canonical_key_test

@@ -5,6 +5,8 @@
 
 #include "support/catch.hpp"
 
+namespace conditional_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -135,3 +137,5 @@ TEST_CASE("RFC 9110 section 15.4.5: what a 304 carries", "[http][conditional]") 
     CHECK(r.headers.size() == 6);
     CHECK(make_not_modified({{"Last-Modified", t0}}).headers.has("Last-Modified"));
 }
+
+}  // namespace conditional_test

@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace date_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 
@@ -93,3 +95,5 @@ TEST_CASE("dates are written as IMF-fixdate and read back", "[http][date]") {
     for (WallTime t = at(1969, 12, 1, 23, 59, 59); t < at(1972, 12, 31, 0, 0, 0); t += std::chrono::hours(37))
         REQUIRE(parse_date(format_date(t), now) == t);
 }
+
+}  // namespace date_test

@@ -9,6 +9,8 @@
 
 #include "support/catch.hpp"
 
+namespace flights_test {
+
 using namespace smartcache;
 using namespace smartcache::http::detail;
 using namespace std::chrono_literals;
@@ -115,3 +117,5 @@ TEST_CASE("what turned out not to be shared is remembered for ten seconds", "[ht
     memory.forget("v");
     CHECK_FALSE(memory.knows("v", clock.now()));
 }
+
+}  // namespace flights_test

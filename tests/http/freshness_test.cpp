@@ -5,6 +5,8 @@
 
 #include "support/catch.hpp"
 
+namespace freshness_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -57,3 +59,5 @@ TEST_CASE("RFC 9110 section 15.1: the statuses for which a lifetime may be guess
     for (const int status : {201, 202, 302, 303, 304, 307, 400, 401, 403, 500, 502, 503, 504, 599, 299})
         CHECK_FALSE(heuristically_cacheable(status));
 }
+
+}  // namespace freshness_test

@@ -8,6 +8,8 @@
 
 #include "support/catch.hpp"
 
+namespace headers_test {
+
 using namespace smartcache::http;
 
 TEST_CASE("names compare without regard to case, order and repeats are kept", "[http][headers]") {
@@ -112,3 +114,5 @@ TEST_CASE("a body owns its bytes or shares those of an owner", "[http][body]") {
     part = Body();
     CHECK(watch.expired());
 }
+
+}  // namespace headers_test

@@ -6,6 +6,8 @@
 
 #include "support/catch.hpp"
 
+namespace invalidation_test {
+
 using namespace smartcache::http;
 
 namespace {
@@ -109,3 +111,5 @@ TEST_CASE("URLs given by operators are absolute, or a path", "[http][url]") {
     CHECK(normalised_host("https", "h:80") == "h:80");
     CHECK(normalised_host("https", "h:443") == "h");
 }
+
+}  // namespace invalidation_test

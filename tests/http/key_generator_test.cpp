@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace key_generator_test {
+
 using namespace smartcache::http;
 
 namespace {
@@ -63,3 +65,5 @@ TEST_CASE("a custom generator replaces the primary key", "[http][key]") {
         {.custom = [](const Request& r) { return "user:" + r.headers.combined("X-User"); }}};
     CHECK(keys(get("/a", "", {{"X-User", "7"}})) == "user:7");
 }
+
+}  // namespace key_generator_test

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -12,6 +13,8 @@
 
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
+
+namespace middleware_collapse_test {
 
 using namespace smartcache;
 using namespace smartcache::http;
@@ -29,12 +32,24 @@ class ManualExecutor final : public Executor {
         tasks.push_back(std::move(task));
         return true;
     }
+    bool submit_after(Duration delay, Task task) override {
+        if (!has_timer) return false;
+        delays.push_back(delay);
+        timers.push_back(std::move(task));
+        return true;
+    }
     void run() {
         auto now = std::exchange(tasks, {});
         for (Task& task : now) task();
     }
-    std::vector<Task> tasks;
-    bool refuse = false;
+    /// All delays have passed.
+    void time_out() {
+        auto now = std::exchange(timers, {});
+        for (Task& task : now) task();
+    }
+    std::vector<Task> tasks, timers;
+    std::vector<Duration> delays;
+    bool refuse = false, has_timer = true;
 };
 
 /// Transactions begun without blocking, in the order in which they became ready.
@@ -69,6 +84,152 @@ TEST_CASE("waiters get the leader's response from the store, through the executo
     CHECK(stats.collapsed == 2);
     CHECK(stats.cache_hits == 2);
     CHECK(stats.cache_misses == 1);
+}
+
+TEST_CASE("who has waited for collapse_timeout goes to the origin alone, once", "[http][collapse]") {
+    MiddlewareOptions options = Site::plain();
+    options.collapse_timeout = 1234ms;
+    Site site(options);
+    ManualExecutor executor;
+    Ready ready;
+    for (int i = 0; i < 3; ++i) site.web.begin(Site::request("GET", "/a"), executor, ready.callback());
+    REQUIRE(ready.list.size() == 1);
+    CHECK(executor.delays == std::vector<Duration>{1234ms});  // one timer for all
+    executor.time_out();
+    executor.time_out();
+    CHECK(executor.timers.empty());
+    REQUIRE(ready.list.size() == 3);  // both, not one behind the other
+    CHECK_FALSE(ready.list[1].answered());
+    CHECK_FALSE(ready.list[2].answered());
+    (void)ready.list[0].finish(Response{200, fresh, "one"});
+    executor.run();
+    executor.time_out();
+    CHECK(ready.list.size() == 3);
+    (void)ready.list[1].finish(Response{200, fresh, "two"});
+    CHECK(site.get("/a").body == "two");
+}
+
+TEST_CASE("a timer that comes after the leader's end does nothing, and keeps nothing", "[http][collapse]") {
+    Site site;
+    ManualExecutor executor;
+    std::vector<Transaction> list;
+    const auto kept = std::make_shared<int>(0);
+    for (int i = 0; i < 2; ++i)
+        site.web.begin(Site::request("GET", "/a"), executor,
+                       [&list, kept](Transaction t) { list.push_back(std::move(t)); });
+    REQUIRE(list.size() == 1);
+    (void)list[0].finish(Response{200, fresh, "one"});
+    executor.run();
+    REQUIRE(list.size() == 2);
+    CHECK(executor.timers.size() == 1);
+    CHECK(kept.use_count() == 1);
+    executor.time_out();
+    CHECK(list.size() == 2);
+    CHECK(list[1].response().body == "one");
+}
+
+TEST_CASE("waits that have ended leave no timers behind", "[http][collapse]") {
+    Site site;
+    ManualExecutor executor;
+    Ready ready;
+    const auto ask = [&](int i) {
+        site.web.begin(Site::request("GET", "/" + std::to_string(i)), executor, ready.callback());
+    };
+    const auto wait_and_end = [&](int i) {
+        const std::size_t leader = ready.list.size();
+        ask(i);
+        ask(i);
+        REQUIRE(ready.list.size() == leader + 1);
+        (void)ready.list[leader].finish(Response{200, fresh, "one"});
+        executor.run();
+        CHECK(ready.list.size() == leader + 2);
+    };
+    for (int i = 0; i < 100; ++i) wait_and_end(i);
+    CHECK(executor.timers.size() == 1);
+
+    // It serves the next ones: who waits longest is first.
+    const std::size_t before = ready.list.size();
+    for (const int i : {100, 100, 101, 101}) ask(i);
+    CHECK(ready.list.size() == before + 2);
+    executor.time_out();  // that of a wait which has ended
+    CHECK(ready.list.size() == before + 2);
+    executor.time_out();
+    CHECK(ready.list.size() == before + 3);
+    CHECK(ready.list.back().request().path == "/100");
+    executor.time_out();
+    CHECK(ready.list.size() == before + 4);
+    CHECK(executor.timers.empty());
+
+    wait_and_end(102);
+    CHECK(executor.timers.size() == 1);
+    executor.timers.clear();  // dropped: nobody waits for it
+    wait_and_end(103);
+    CHECK(executor.timers.size() == 1);
+}
+
+TEST_CASE("a timer may outlive the middleware", "[http][collapse]") {
+    ManualExecutor executor;
+    {
+        Site site;
+        Ready ready;
+        for (int i = 0; i < 2; ++i) site.web.begin(Site::request("GET", "/a"), executor, ready.callback());
+    }
+    executor.tasks.clear();
+    CHECK(executor.timers.size() == 1);
+    executor.time_out();
+}
+
+TEST_CASE("each wait ends once, whether its leader or its time is first", "[http][collapse][threads]") {
+    MiddlewareOptions options = Site::plain();
+    options.collapse_timeout = 1ms;
+    Site site(options);
+    constexpr int rounds = 200;
+    constexpr int requests = 4;
+    std::atomic<int> done{0};
+    std::atomic<int> leaders{0};
+    {
+        std::mutex mutex;
+        std::condition_variable all_done;
+        ThreadPool pool(2);  // outlives the transactions
+        ThreadPool origin(2);
+        for (int round = 0; round < rounds; ++round) {
+            for (int i = 0; i < requests; ++i) {
+                const auto ready = [&, i](Transaction t) {
+                    if (!t.answered()) {
+                        ++leaders;
+                        auto asked = std::make_shared<Transaction>(std::move(t));
+                        const bool taken = origin.submit([asked, i] {
+                            for (int n = 0; n < 100 * i; ++n) std::this_thread::yield();
+                            (void)asked->finish(Response{200, fresh, "one"});
+                        });
+                        if (!taken) (void)asked->fail();
+                    }
+                    const std::lock_guard lock(mutex);
+                    ++done;
+                    all_done.notify_all();
+                };
+                site.web.begin(Site::request("GET", "/" + std::to_string(round)), pool, ready);
+            }
+            std::unique_lock lock(mutex);
+            all_done.wait_for(lock, 20s, [&] { return done == (round + 1) * requests; });
+            if (done != (round + 1) * requests) break;
+        }
+    }
+    CHECK(done == rounds * requests);
+    CHECK(leaders >= rounds);
+}
+
+TEST_CASE("an executor without a timer waits as long as the leader takes", "[http][collapse]") {
+    Site site;
+    ManualExecutor executor;
+    executor.has_timer = false;
+    Ready ready;
+    for (int i = 0; i < 2; ++i) site.web.begin(Site::request("GET", "/a"), executor, ready.callback());
+    CHECK(ready.list.size() == 1);
+    (void)ready.list[0].finish(Response{200, fresh, "one"});
+    executor.run();
+    REQUIRE(ready.list.size() == 2);
+    CHECK(ready.list[1].answered());
 }
 
 TEST_CASE("a response that may not be shared sends every waiter on alone, and is remembered",
@@ -276,3 +437,5 @@ TEST_CASE(
     CHECK(stats.total_requests == 6 * 3000);
     CHECK(stats.cache_hits > 0);
 }
+
+}  // namespace middleware_collapse_test

@@ -8,6 +8,8 @@
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
 
+namespace middleware_fuzz_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -226,3 +228,5 @@ TEST_CASE("random exchanges never serve what was marked for somebody else, and n
         CHECK(stats.total_requests == 200);
     }
 }
+
+}  // namespace middleware_fuzz_test

@@ -8,6 +8,8 @@
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
 
+namespace middleware_privacy_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -116,6 +118,43 @@ TEST_CASE("what an anonymous visitor got is not shown to who sends credentials, 
     CHECK(site.get("/home").body == "hello ");
 }
 
+TEST_CASE("a field that a client hides from the origin does not select what others get", "[http][privacy]") {
+    Site site;
+    site.origin = [](const Request& r) {
+        return Response{200,
+                        {{"Cache-Control", "max-age=60"}, {"Vary", "Accept-Language"}},
+                        "in " + r.headers.combined("Accept-Language")};
+    };
+    const Headers hidden{{"Accept-Language", "de"}, {"Connection", "close, accept-language"}};
+    CHECK(site.get("/a", hidden).body == "in ");
+    CHECK(site.get("/a", {{"Accept-Language", "de"}}).body == "in de");
+    CHECK(site.get("/a", hidden).body == "in de");
+    CHECK(site.web.counters().reason(Reason::vary) == 1);  // it may have what is stored
+    // Fields of the connection alone hide nothing.
+    CHECK(site.get("/a", {{"Accept-Language", "de"},
+                          {"Connection", "keep-alive, Upgrade, HTTP2-Settings, TE"},
+                          {"Keep-Alive", "5"},
+                          {"Upgrade", "h2c"},
+                          {"HTTP2-Settings", "AAM"},
+                          {"TE", "trailers"}})
+              .headers.value("X-Cache") == "HIT");
+}
+
+TEST_CASE("a cookie or a key's field that a client hides does not select either", "[http][privacy]") {
+    const bool custom = GENERATE(false, true);
+    MiddlewareOptions options = Site::plain();
+    options.cache_cookies = {"theme"};
+    if (custom)
+        options.custom_key_generator = [](const Request& r) { return r.path + r.headers.combined("Cookie"); };
+    Site site(options);
+    site.origin = [](const Request& r) {
+        return Response{200, {{"Cache-Control", "max-age=60"}}, "with " + r.headers.combined("Cookie")};
+    };
+    CHECK(site.get("/a", {{"Cookie", "theme=dark"}, {"Connection", "Cookie"}}).body == "with ");
+    CHECK(site.get("/a", {{"Cookie", "theme=dark"}}).body == "with theme=dark");
+    CHECK(site.web.counters().reason(custom ? Reason::key : Reason::vary) == 1);
+}
+
 TEST_CASE("a cookie that a response sets is never replayed by default (D20)", "[http][privacy]") {
     struct Case {
         SetCookie option;
@@ -169,3 +208,5 @@ TEST_CASE("records of another configuration do not select across what must tell 
     CHECK(after.handle(a, app).body == "a");
     CHECK(after.handle(b, app).headers.get("X-Cache") == "HIT");
 }
+
+}  // namespace middleware_privacy_test

@@ -6,6 +6,8 @@
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
 
+namespace middleware_rfc_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -174,6 +176,21 @@ TEST_CASE("the client's own conditions are answered from the store, also after a
     CHECK(site.get("/a").body == "two");
     site.clock.advance(10s);
     CHECK(site.get("/a", mine).status == 200);
+}
+
+TEST_CASE("RFC 9111 section 4.3.2: If-Match is the origin's to judge", "[http][rfc][validation]") {
+    Site site;
+    site.origin = [](const Request& r) {
+        const Headers headers{{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}};
+        if (r.headers.value("If-Match", "\"1\"") != "\"1\"") return Response{412, {}, {}};
+        if (r.headers.value("If-None-Match") == "\"1\"") return Response{304, headers, {}};
+        return Response{200, headers, "body"};
+    };
+    CHECK(site.get("/a").status == 200);
+    site.clock.advance(11s);
+    CHECK(site.get("/a", {{"If-Match", "\"0\""}}).status == 412);
+    CHECK(site.get("/a", {{"If-Match", "\"1\""}}).headers.value("X-Cache") == "REVALIDATED");
+    CHECK(site.get("/a").body == "body");
 }
 
 TEST_CASE("without anything stored the client's condition and its 304 pass through",
@@ -511,3 +528,5 @@ TEST_CASE("parts of a representation whose size nobody knows pass through, and a
     CHECK(site.get("/a", {{"Range", "bytes=0-3"}}).status == 200);
     CHECK(site.get("/a").headers.get("X-Cache") == "HIT");
 }
+
+}  // namespace middleware_rfc_test

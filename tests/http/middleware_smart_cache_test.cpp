@@ -2,10 +2,13 @@
 #include <smartcache/http/middleware.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -15,11 +18,16 @@
 
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
+#include "support/map_tier.hpp"
+#if SMARTCACHE_HAS_REDIS
+#include "support/redis_server.hpp"
+#endif
 
 using namespace smartcache;
 using namespace std::chrono_literals;
 using http::Request;
 using http::Response;
+using smartcache_test::MapTier;
 using smartcache_test::Site;
 
 namespace {
@@ -45,6 +53,32 @@ struct Directory {
 }  // namespace
 
 static_assert(http::ResponseCache<SmartCache<BytesCodec>>);
+
+TEST_CASE("over SmartCache: a tag of a rule purges all that the rule has stored, variants too",
+          "[http][smart_cache][tags]") {
+    FakeClock clock;
+    SmartCache<BytesCodec> cache{{.clock = &clock}};
+    http::MiddlewareOptions options = plain();
+    options.rules = {{.pattern = "/a*", .tags = {"a", "letters"}}, {.pattern = "/b", .tags = {"letters"}}};
+    http::Middleware web{cache, options};
+    const auto app = [](const Request&) {
+        return Response{200, {{"Cache-Control", "max-age=60"}, {"Vary", "Accept-Language"}}, "x"};
+    };
+    const auto state = [&](const char* path, const char* language) {
+        return std::string(
+            web.handle(get(path, {{"Accept-Language", language}}), app).headers.get("X-Cache").value_or(""));
+    };
+    const auto all = [&] {
+        return state("/a1", "en") + ' ' + state("/a1", "de") + ' ' + state("/a2", "en") + ' ' +
+               state("/b", "en");
+    };
+    CHECK(all() == "MISS MISS MISS MISS");
+    CHECK(all() == "HIT HIT HIT HIT");
+    web.purge_tag("a");
+    CHECK(all() == "MISS MISS MISS HIT");
+    web.purge_tag("letters");
+    CHECK(all() == "MISS MISS MISS MISS");
+}
 
 TEST_CASE("over SmartCache: miss, hit, validation and expiry on the fake clock", "[http][smart_cache]") {
     FakeClock clock;
@@ -159,6 +193,70 @@ TEST_CASE("over SmartCache with a disk tier: responses survive a restart, and pu
 }
 #endif
 
+TEST_CASE("over SmartCache: begin with an executor answers from memory at once and leaves the rest to it",
+          "[http][smart_cache]") {
+    struct Later final : Executor {
+        bool submit(Task task) override {
+            tasks.push_back(std::move(task));
+            return true;
+        }
+        void run() {
+            for (Task& task : std::exchange(tasks, {})) task();
+        }
+        std::vector<Task> tasks;
+    };
+    FakeClock clock;
+    auto below = std::make_unique<MapTier>(TierId::disk, &clock);
+    MapTier& disk = *below;
+    std::vector<std::unique_ptr<Tier>> tiers;
+    tiers.push_back(std::move(below));
+    SmartCache<BytesCodec> cache{{.clock = &clock}, std::move(tiers)};
+    http::MiddlewareOptions options = plain();
+    options.purge = [](const Request&) { return true; };
+    http::Middleware web{cache, options};
+    const auto app = [](const Request&) {
+        return Response{200, {{"Cache-Control", "max-age=60"}, {"Vary", "A"}}, "page"};
+    };
+    Later executor;
+    std::vector<http::Transaction> ready;
+    const auto ask = [&](Request request) {
+        const auto before = disk.round_trips.load();
+        web.begin(std::move(request), executor, [&](http::Transaction t) { ready.push_back(std::move(t)); });
+        CHECK(disk.round_trips == before);  // this thread asks no tier below memory
+    };
+
+    ask(get("/a"));
+    CHECK(ready.empty());
+    executor.run();
+    REQUIRE(ready.size() == 1);
+    (void)ready[0].finish(app(ready[0].request()));
+
+    ready.clear();
+    ask(get("/a"));
+    REQUIRE(ready.size() == 1);
+    CHECK(ready[0].response().headers.get("Cache-Status") == "SmartCache; hit; ttl=60; detail=memory");
+    CHECK(executor.tasks.empty());
+
+    cache.clear_memory();
+    ready.clear();
+    ask(get("/a"));
+    CHECK(ready.empty());
+    executor.run();
+    REQUIRE(ready.size() == 1);
+    CHECK(ready[0].response().headers.get("Cache-Status") == "SmartCache; hit; ttl=60; detail=disk");
+
+    ready.clear();
+    ask(Site::request("PURGE", "/a"));
+    CHECK(ready.empty());
+    executor.run();
+    REQUIRE(ready.size() == 1);
+    CHECK(ready[0].response().status == 200);
+    ready.clear();
+    ask(get("/a"));
+    executor.run();
+    CHECK_FALSE(ready.at(0).answered());
+}
+
 TEST_CASE("over SmartCache: threads with hits, misses and invalidations keep their bodies apart",
           "[http][smart_cache][threads]") {
     SmartCache<BytesCodec> cache{{.memory = {.capacity = 64}}};
@@ -191,4 +289,122 @@ TEST_CASE("over SmartCache: threads with hits, misses and invalidations keep the
         });
     for (std::thread& t : pool) t.join();
     CHECK(wrong == 0);
+}
+
+TEST_CASE("over SmartCache: a soft purge holds in a tier that does not answer meanwhile",
+          "[http][smart_cache][purge]") {
+    const bool in_memory = GENERATE(false, true);
+    const bool varies = GENERATE(false, true);
+    FakeClock clock;
+    auto owned = std::make_unique<MapTier>(TierId::other, &clock);
+    MapTier& below = *owned;
+    std::vector<std::unique_ptr<Tier>> tiers;
+    tiers.push_back(std::move(owned));
+    SmartCache<BytesCodec> cache({.clock = &clock}, std::move(tiers));
+    http::Middleware web{cache, plain()};
+    const auto state = [&] {
+        const Response r = web.handle(get("/a"), [&](const Request&) {
+            http::Headers fields{{"Cache-Control", "max-age=60"}, {"ETag", "\"1\""}};
+            if (varies) fields.add("Vary", "X");
+            return Response{200, std::move(fields), "x"};
+        });
+        return std::string(r.headers.value("X-Cache"));
+    };
+    CHECK(state() == "MISS");
+    CHECK(state() == "HIT");
+    if (!in_memory) cache.clear_memory();
+    below.unavailable = true;
+    CHECK(web.purge("http://a.example/a", http::Purge::soft) == in_memory);
+    below.unavailable = false;
+    cache.clear_memory();
+    CHECK(state() == "MISS");
+    CHECK(state() == "HIT");
+}
+
+TEST_CASE("over SmartCache: what a soft purge made stale is not fresh because looking for it takes time",
+          "[http][smart_cache][purge]") {
+    FakeClock clock;
+    auto owned = std::make_unique<MapTier>(TierId::other, &clock);
+    MapTier& below = *owned;
+    std::vector<std::unique_ptr<Tier>> tiers;
+    tiers.push_back(std::move(owned));
+    SmartCache<BytesCodec> cache({.clock = &clock}, std::move(tiers));
+    http::Middleware web{cache, plain()};
+    const auto state = [&] {
+        const Response r = web.handle(get("/a"), [](const Request&) {
+            return Response{200, {{"Cache-Control", "max-age=60"}, {"ETag", "\"1\""}}, "x"};
+        });
+        return std::string(r.headers.value("X-Cache"));
+    };
+    CHECK(state() == "MISS");
+    CHECK(web.purge("http://a.example/a", http::Purge::soft));
+    cache.clear_memory();
+    below.before_look = [&] { clock.advance(1ms); };
+    CHECK(state() == "MISS");
+}
+
+#if SMARTCACHE_HAS_REDIS
+TEST_CASE("over SmartCache: a soft purge reaches Redis, now or when it answers again",
+          "[http][smart_cache][purge][redis]") {
+    smartcache::test::RedisServer server;
+    SmartCache<BytesCodec> cache{{.redis = {.enabled = true, .url = server.url(), .timeout = 200ms}}};
+    http::Middleware web{cache, plain()};
+    const auto state = [&] {
+        const Response r = web.handle(get("/a"), [](const Request& forwarded) {
+            const bool known = forwarded.headers.has("If-None-Match");
+            return Response{
+                known ? 304 : 200, {{"Cache-Control", "max-age=600"}, {"ETag", "\"1\""}}, known ? "" : "x"};
+        });
+        return std::string(r.headers.value("X-Cache"));
+    };
+    const auto purge = [&] { return web.purge("http://a.example/a", http::Purge::soft); };
+    CHECK(state() == "MISS");
+    CHECK(purge());
+    cache.clear_memory();
+    CHECK(state() == "REVALIDATED");
+    cache.clear_memory();
+    CHECK(state() == "HIT");
+    for (const bool in_memory : {true, false}) {
+        if (!in_memory) cache.clear_memory();
+        server.pause();
+        CHECK(purge() == in_memory);
+        server.resume();
+        const auto end = std::chrono::steady_clock::now() + 20s;
+        while (!cache.health_check().ok() && std::chrono::steady_clock::now() < end)
+            std::this_thread::yield();
+        cache.clear_memory();
+        CHECK(state() == "MISS");
+        CHECK(state() == "HIT");
+    }
+}
+#endif
+
+TEST_CASE("over SmartCache: the index of variants lives as long as what it lists",
+          "[http][smart_cache][vary]") {
+    FakeClock clock;
+    SmartCache<BytesCodec> cache{{.clock = &clock}};
+    http::Middleware web{cache, plain()};
+    const auto state = [&](const char* path, const char* x, const char* age, bool varies = true) {
+        const Response r = web.handle(
+            get(path, {{"X", x}, {"Cache-Control", "min-fresh=1"}}), [&](const Request& forwarded) {
+                http::Headers fields{{"Cache-Control", std::string("max-age=") + age}, {"ETag", "\"1\""}};
+                if (varies) fields.add("Vary", "X");
+                if (forwarded.headers.has("If-None-Match")) return Response{304, std::move(fields), {}};
+                return Response{200, std::move(fields), "x"};
+            });
+        return std::string(r.headers.value("X-Cache"));
+    };
+    const char* const long_time = "8640000";
+    for (const char* path : {"/purged", "/joined"}) CHECK(state(path, "1", long_time) == "MISS");
+    CHECK(web.purge("http://a.example/purged", http::Purge::soft));
+    CHECK(state("/joined", "2", "60") == "MISS");
+    // What did not vary when it was stored is listed too.
+    CHECK(state("/moved", "1", long_time, false) == "MISS");
+    (void)web.handle(get("/moved", {{"X", "2"}, {"Cache-Control", "no-cache"}}), [](const Request&) {
+        return Response{200, {{"Cache-Control", "max-age=60"}, {"Vary", "X"}}, "y"};
+    });
+    clock.advance(50 * 24h);  // beyond keep_stale
+    CHECK(state("/purged", "1", "60") == "REVALIDATED");
+    CHECK(state("/joined", "1", "60") == "HIT");
+    CHECK(state("/moved", "3", "60") == "HIT");
 }

@@ -9,6 +9,8 @@
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
 
+namespace middleware_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -416,3 +418,5 @@ TEST_CASE("impossible options are refused before anything is touched", "[http][m
     options.grace = -1s;
     CHECK_THROWS_AS((Middleware<MapCache>(cache, options)), ConfigError);
 }
+
+}  // namespace middleware_test

@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace options_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -59,15 +61,19 @@ TEST_CASE("one ConfigError names every wrong option, its value and what is allow
     o.rules = {{.pattern = "", .ttl = -5ms}};
     o.collapse_timeout = -1ms;
     o.targeted_fields = {"CDN Cache-Control"};
+    o.tag_fields = {"Cache Tag"};
+    o.purge_depth = 17;
+    o.purge_many = [](const Request&) { return true; };  // and who may purge at all, nobody said
     try {
         o.validate();
         FAIL("accepted");
     } catch (const ConfigError& error) {
-        CHECK(error.problems().size() == 10);
+        CHECK(error.problems().size() == 13);
         const std::string text = error.what();
         for (const char* part : {"default_ttl", "-1000 ms", "\"POST\"", "GET, HEAD", "206", "99",
                                  "\"bad name\"", "\"admin\"", "rules[0].pattern", "rules[0].ttl",
-                                 "collapse_timeout", "targeted_fields = \"CDN Cache-Control\""}) {
+                                 "collapse_timeout", "targeted_fields = \"CDN Cache-Control\"",
+                                 "tag_fields = \"Cache Tag\"", "purge_depth = 17", "purge_many"}) {
             CAPTURE(part);
             CHECK(text.find(part) != std::string::npos);
         }
@@ -85,3 +91,5 @@ TEST_CASE("on_response may return nothing or a verdict", "[http][options]") {
     response.status = 503;
     CHECK_FALSE(o.on_response({}, response));
 }
+
+}  // namespace options_test

@@ -5,6 +5,8 @@
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
 
+namespace partial_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -281,3 +283,5 @@ TEST_CASE("a part never replaces a complete response, nor is one kept that says 
         CHECK(site.get("/d", {{"Range", "bytes=0-1"}}).headers.get("X-Cache") == "MISS");
     }
 }
+
+}  // namespace partial_test

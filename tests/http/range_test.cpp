@@ -7,6 +7,8 @@
 
 #include "support/catch.hpp"
 
+namespace range_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -118,3 +120,5 @@ TEST_CASE("RFC 9110 section 13.1.5: If-Range wants the same strong validator, el
     // Changed in the second it was made: a weak date.
     CHECK(ask("bytes=0-0", {{"If-Range", old}}, {{"Last-Modified", old}, {"Date", old}}).status == 200);
 }
+
+}  // namespace range_test

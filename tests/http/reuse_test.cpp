@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace reuse_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -115,3 +117,5 @@ TEST_CASE("RFC 9111 section 5.4: Pragma speaks only without Cache-Control", "[ht
     CHECK_FALSE(request_control(Headers{{"Pragma", "no-cache"}, {"Cache-Control", "max-age=5"}}).no_cache);
     CHECK_FALSE(request_control(Headers{{"Pragma", "other"}}).no_cache);
 }
+
+}  // namespace reuse_test

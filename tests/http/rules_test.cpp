@@ -6,6 +6,8 @@
 
 #include "support/catch.hpp"
 
+namespace rules_test {
+
 using namespace smartcache::http;
 using namespace std::chrono_literals;
 
@@ -72,3 +74,5 @@ TEST_CASE("spellings of a path do not get around a rule", "[http][rules]") {
         CHECK(merged_rule_path(path) == "/admin/x");
     }
 }
+
+}  // namespace rules_test

@@ -5,6 +5,8 @@
 
 #include "support/catch.hpp"
 
+namespace storability_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -48,6 +50,12 @@ TEST_CASE("RFC 9111 section 3: what a shared cache stores, by response directive
         CHECK(judge(Headers{{"Cache-Control", c.control}}).refused == c.refused);
     }
     CHECK(judge(Headers{{"Cache-Control", "no-cache"}, {"ETag", "\"1\""}}).refused == Reason::none);
+    CHECK(judge(Headers{{"Cache-Control", "no-cache"}, {"ETag", "\"1\""}}, {}, 500).refused ==
+          Reason::no_freshness);
+    CHECK(judge(Headers{{"Cache-Control", "no-cache, public"}, {"ETag", "\"1\""}}, {}, 500).refused ==
+          Reason::none);
+    CHECK(judge(Headers{{"Cache-Control", "no-cache, max-age=1"}, {"ETag", "\"1\""}}, {}, 500).refused ==
+          Reason::none);
     CHECK(judge(Headers{{"Cache-Control", "max-age=0"}, {"Last-Modified", format_date(now)}}).refused ==
           Reason::none);
     CHECK(judge(Headers{{"Expires", "0"}}).refused == Reason::expired);
@@ -178,3 +186,5 @@ TEST_CASE("RFC 9111 section 3.1: fields of one hop or one user are taken out bef
     remove_unstorable(h, CacheControl::parse("private=\"X-User\", no-cache=\"x-token\""), true);
     CHECK(h.wire() == "Content-Type: text/plain\r\nX-Unknown: kept\r\n");
 }
+
+}  // namespace storability_test

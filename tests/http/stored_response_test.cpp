@@ -6,6 +6,8 @@
 
 #include "support/catch.hpp"
 
+namespace stored_response_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -69,6 +71,26 @@ TEST_CASE("an index record reads back as it was written", "[http][record]") {
     CHECK(parsed.index->entries == index.entries);
 }
 
+TEST_CASE("an index keeps the tokens of stale variants, the newest eight", "[http][record]") {
+    VariantIndex index{1, {{"a"}}};
+    for (std::uint64_t token = 2; token <= 4; ++token) index.soften(token);
+    ParsedStored parsed = parse_stored(write_record(index));
+    REQUIRE(parsed.index);
+    CHECK(parsed.index->token == 4);
+    for (const std::uint64_t old : {1U, 2U, 3U}) CHECK(parsed.index->stale(old));
+    CHECK_FALSE(parsed.index->stale(4));
+    CHECK_FALSE(parsed.index->stale(5));
+
+    for (std::uint64_t token = 5; token <= 20; ++token) index.soften(token);
+    parsed = parse_stored(write_record(index));
+    REQUIRE(parsed.index);
+    CHECK(parsed.index->stale_tokens.size() == 8);
+    CHECK(parsed.index->stale(12));
+    CHECK_FALSE(parsed.index->stale(11));
+    CHECK_FALSE(parse_stored(write_record(index) + std::string(8, 'x')).index);
+    CHECK_FALSE(parse_stored(write_record(VariantIndex{7, {}, {0}})).index);  // 0 is no variant's token
+}
+
 TEST_CASE("the formats are pinned: these bytes are on somebody's disk", "[http][record][golden]") {
     CHECK(hex(write_record(sample())) ==
           "5343480101000000"  // magic, version, kind
@@ -93,6 +115,13 @@ TEST_CASE("the formats are pinned: these bytes are on somebody's disk", "[http][
           "0300"
           "612c62"
           "0000");
+    CHECK(hex(write_record(VariantIndex{7, {{}}, {6, 5}})) ==
+          "5343480102000000"
+          "0700000000000000"
+          "0100"
+          "0000"
+          "0600000000000000"
+          "0500000000000000");
 }
 
 TEST_CASE("a part has a kind of its own: who does not know parts must not send one as the whole",
@@ -146,3 +175,5 @@ TEST_CASE("any other bytes are no record, and never misbehave", "[http][record][
     }
     CHECK(survived > 0);
 }
+
+}  // namespace stored_response_test

@@ -3,6 +3,8 @@
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
 
+namespace targeted_test {
+
 using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
@@ -97,3 +99,5 @@ TEST_CASE("RFC 9213 section 2.2: the first valid field of the target list decide
     site.get("/never");
     CHECK(site.get("/never").headers.get("Cache-Status") == "SmartCache; fwd=uri-miss; detail=no_store");
 }
+
+}  // namespace targeted_test

@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace vary_test {
+
 using namespace smartcache::http;
 
 TEST_CASE("Vary is read from all lines, in any case, each name once", "[http][vary]") {
@@ -43,3 +45,5 @@ TEST_CASE("RFC 9111 section 4.1: requests that differ only in form select the sa
         CHECK((normalised_field(c.a, c.name) == normalised_field(c.b, c.name)) == c.same);
     }
 }
+
+}  // namespace vary_test

@@ -7,6 +7,8 @@
 
 #include "support/catch.hpp"
 
+namespace arena_test {
+
 namespace sc = smartcache;
 
 TEST_CASE("blocks are aligned and writable, by either allocator", "[memory][arena]") {
@@ -70,3 +72,5 @@ TEST_CASE("without jemalloc the arena says malloc", "[memory][arena]") {
     CHECK(arena->name() == "malloc");
     arena->release();
 }
+
+}  // namespace arena_test

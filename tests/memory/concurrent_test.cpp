@@ -13,6 +13,8 @@
 
 #include "support/catch.hpp"
 
+namespace concurrent_test {
+
 namespace sc = smartcache;
 
 namespace {
@@ -172,3 +174,5 @@ TEST_CASE("LRU hears of its hits without a lock and keeps what was read", "[memo
     for (std::uint64_t key = 0; key < 50; ++key) CHECK(cache.contains(key));
     for (std::uint64_t key = 50; key < 100; ++key) CHECK_FALSE(cache.contains(key));
 }
+
+}  // namespace concurrent_test

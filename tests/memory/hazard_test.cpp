@@ -7,6 +7,8 @@
 
 #include "support/catch.hpp"
 
+namespace hazard_test {
+
 using smartcache::detail::HazardDomain;
 using smartcache::detail::HazardSlot;
 
@@ -135,3 +137,5 @@ TEST_CASE("a protected object is never freed under its reader", "[memory][hazard
     CHECK(wrong == 0);
     CHECK(Thing::alive == 0);
 }
+
+}  // namespace hazard_test

@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace hit_buffer_test {
+
 using smartcache::detail::HitBuffer;
 
 TEST_CASE("what finds room in a hit buffer is passed on in order, the rest is dropped", "[memory][hits]") {
@@ -38,3 +40,5 @@ TEST_CASE("each write pays for one bufferful, and only so many are saved up", "[
     }
     CHECK_FALSE(buffer.paid());
 }
+
+}  // namespace hit_buffer_test

@@ -17,6 +17,8 @@
 
 #include "support/catch.hpp"
 
+namespace memory_cache_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 
@@ -336,3 +338,5 @@ TEST_CASE("where entries are what runs out, one heavier than all others together
         CHECK(cache.get(3000));
     }
 }
+
+}  // namespace memory_cache_test

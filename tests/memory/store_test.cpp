@@ -10,6 +10,8 @@
 
 #include "support/catch.hpp"
 
+namespace store_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 
@@ -247,3 +249,5 @@ TEST_CASE("buckets that overflow again and again lose nobody", "[memory][store][
     for (std::size_t i = 0; i < items.size(); i += 2) table.insert(&items[i]);
     for (const Item& item : items) CHECK(place(item));
 }
+
+}  // namespace store_test

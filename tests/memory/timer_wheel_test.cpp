@@ -7,6 +7,8 @@
 
 #include "support/catch.hpp"
 
+namespace timer_wheel_test {
+
 using smartcache::detail::TimerWheel;
 
 namespace {
@@ -113,3 +115,5 @@ TEST_CASE("the wheel agrees with a sorted map", "[memory][timer][model]") {
         CHECK(rung(wheel, TimerWheel::never / 2).empty());
     }
 }
+
+}  // namespace timer_wheel_test

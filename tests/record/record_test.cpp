@@ -76,6 +76,18 @@ struct GoldenSet {
                        "49 f4 3a 97 e9 8e 29 cf",
                        full});
 
+        sc::RecordView tagged;
+        tagged.key = "0::t";
+        tagged.kind = sc::ValueKind::text;
+        tagged.stamp = 3;
+        tagged.tags = sc::TagList(2, tags.view());
+        tagged.tag_seq = 300;
+        all.push_back(
+            {"tags with the sequence that was seen",
+             "53 43 01 08 14 00 03 00 00 00 00 00 00 00 00 02 01 61 02 62 63 ac 02 04 30 3a 3a 74 00"
+             "b1 14 5c c8 e8 1d 04 9e",
+             tagged});
+
         sc::RecordView tombstone;
         tombstone.key = "0::k";
         tombstone.tombstone = true;
@@ -119,7 +131,7 @@ std::string described(const sc::RecordView& record) {
     for (const std::uint64_t number :
          {record.raw_size, static_cast<std::uint64_t>(record.kind), std::uint64_t{record.codec},
           std::uint64_t{record.compressed}, std::uint64_t{record.tombstone}, std::uint64_t{record.negative},
-          std::uint64_t{record.schema}, record.stamp, record.created_seq,
+          std::uint64_t{record.schema}, record.stamp, record.created_seq, record.tag_seq,
           static_cast<std::uint64_t>(record.created.time_since_epoch().count()),
           static_cast<std::uint64_t>(record.expires.time_since_epoch().count()),
           static_cast<std::uint64_t>(record.stale_until.time_since_epoch().count()),
@@ -218,7 +230,7 @@ TEST_CASE("each kind of damage has its name", "[record]") {
     CHECK(sc::parse_record({}).error == RecordError::truncated);
     CHECK(error_of("53 42 01 08 00" + stamp + "00" + end) == RecordError::bad_magic);
     CHECK(error_of("53 43 02 08 00" + stamp + "00" + end) == RecordError::unknown_version);
-    CHECK(error_of("53 43 01 08 10" + stamp + "00" + end) == RecordError::unknown_flags);
+    CHECK(error_of("53 43 01 08 20" + stamp + "00" + end) == RecordError::unknown_flags);
     CHECK(error_of("53 43 01 08 80" + stamp + "00" + end) == RecordError::unknown_flags);
     CHECK(error_of("53 43 01 18 00" + stamp + "00" + end) == RecordError::unknown_flags);  // kind 3
     CHECK(error_of("53 43 01 06 00" + stamp + "00 04 303a3a6b 00") ==
@@ -369,6 +381,7 @@ TEST_CASE("every record that is written is read back", "[record][property]") {
         if (below(2) != 0) record.copies.idle = length() / 2;
         if (below(2) != 0) record.copies.weight = random() >> (12 + below(52));
         record.tags = sc::TagList(tags.size(), tag_bytes.view());
+        if (!tags.empty() && below(2) == 0) record.tag_seq = below(1'000'000) + 1;
 
         const std::vector<std::byte> bytes = encoded(record, seed);
         const sc::ParsedRecord parsed = sc::parse_record(bytes, {}, seed);

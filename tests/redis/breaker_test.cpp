@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace breaker_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 using sc::Breaker;
@@ -108,3 +110,5 @@ TEST_CASE("a breaker that stays open for ever does not overflow", "[redis][break
     (void)breaker.leave(breaker.enter(now), Result::failure, now);
     CHECK(breaker.enter(now + 24h) == Pass::refused);
 }
+
+}  // namespace breaker_test

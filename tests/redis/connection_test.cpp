@@ -9,6 +9,8 @@
 #include "support/catch.hpp"
 #include "support/redis_server.hpp"
 
+namespace connection_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 using sc::detail::Connection;
@@ -351,3 +353,5 @@ TEST_CASE("how much was sent is known", "[redis][connection]") {
     CHECK(asked.progress.sent > 0);
     CHECK(asked.progress.answered == 0);
 }
+
+}  // namespace connection_test

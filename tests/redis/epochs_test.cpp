@@ -1,9 +1,14 @@
 #include <smartcache/redis/epochs.hpp>
 
+#include <atomic>
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
 #include "support/catch.hpp"
+
+namespace epochs_test {
 
 using smartcache::detail::EpochFields;
 using smartcache::detail::Epochs;
@@ -79,3 +84,32 @@ TEST_CASE("the hashes of different namespaces, and records, have different names
     CHECK(epoch_key("") == "sc:{epochs}:0:");
     CHECK(epoch_key("app") == "sc:{epochs}:3:app");
 }
+
+TEST_CASE("of several hashes that are learnt of one by one, each says what it was at a time",
+          "[redis][epochs][r18]") {
+    std::atomic<std::uint64_t> learnt{0};
+    Epochs one(learnt);
+    Epochs two(learnt);
+    CHECK_FALSE(one.knows("a"));
+    (void)one.observe("a", EpochFields{5, "t", 100});
+    const std::uint64_t before_two = learnt;
+    CHECK(one.tags_at("a", before_two) == 100);
+    CHECK(two.tags_at("a", before_two) == 0);
+    (void)two.observe("a", EpochFields{5, "u", 70});
+    (void)one.observe("a", EpochFields{5, "t", 100});  // nothing new
+    const std::uint64_t both = learnt;
+    CHECK(both == before_two + 1);
+    CHECK(two.tags_at("a", before_two) == 0);  // it was not known then
+    CHECK(two.tags_at("a", both) == 70);
+    (void)two.observe("a", EpochFields{5, "u", 80});
+    CHECK(two.tags_at("a", both) == 70);
+    CHECK(two.tags_at("a", learnt) == 80);
+    CHECK(one.tags_at("a", learnt) == 100);
+    (void)two.observe("a", EpochFields{5, "u", 90});
+    CHECK(two.tags_at("a", both) == 0);  // forgotten: too old
+    CHECK(two.tags_at("a", both + 1) == 80);
+    CHECK(two.tags_at("a", std::numeric_limits<std::uint64_t>::max()) == 90);
+    CHECK(two.tags_at("b", learnt) == 0);
+}
+
+}  // namespace epochs_test

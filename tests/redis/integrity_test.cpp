@@ -7,6 +7,8 @@
 
 #include "support/catch.hpp"
 
+namespace integrity_test {
+
 namespace sc = smartcache;
 using sc::detail::IntegrityKey;
 
@@ -86,3 +88,5 @@ TEST_CASE("any change of a signed record, its key or the secret is noticed", "[r
     CHECK_FALSE(verified(integrity, "keyt", signed_record(integrity, "key", "the").substr(1)));
     CHECK_FALSE(verified(integrity, "ke", "y" + bytes));
 }
+
+}  // namespace integrity_test

@@ -2,9 +2,12 @@
 
 #include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/catch.hpp"
+
+namespace pipeline_test {
 
 using smartcache::detail::Pipeline;
 
@@ -65,3 +68,34 @@ TEST_CASE("large arguments leave from where they lie, wherever the sending is cu
     CHECK(parts[1].iov_base == big.data());
     CHECK(parts[3].iov_base == bigger.data());
 }
+
+TEST_CASE("commands of one pipeline can go into another, all or some", "[redis][pipeline]") {
+    const std::string big(5000, 'b');
+    const std::string lines = "$3\r\n*1\r\n";  // what looks like protocol is not
+    const std::vector<std::vector<std::string>> all{
+        {"GET", "k"}, {"SET", "k", big, "PX", "1"}, {"", lines}, {big, big}, {"END"}};
+    const std::vector<std::string> first{"FIRST", big};
+    const auto add = [](Pipeline& pipeline, const std::vector<std::string>& words) {
+        pipeline.command(std::vector<std::string_view>(words.begin(), words.end()));
+    };
+    for (unsigned chosen = 0; chosen < 1U << all.size(); ++chosen) {
+        Pipeline whole;
+        for (const auto& words : all) add(whole, words);
+        Pipeline expected;
+        Pipeline some;
+        add(expected, first);
+        add(some, first);
+        for (std::size_t i = 0; i < all.size(); ++i)
+            if ((chosen >> i & 1U) != 0) add(expected, all[i]);
+        some.append_if(whole, [&](std::size_t i) { return (chosen >> i & 1U) != 0; });
+        REQUIRE(some.commands() == expected.commands());
+        REQUIRE(some.bytes() == expected.bytes());
+        REQUIRE(sent(some, 100'000, 64) == sent(expected, 100'000, 64));
+        for (const auto& words : all) add(expected, words);
+        some.append(whole);
+        REQUIRE(some.commands() == expected.commands());
+        REQUIRE(sent(some, 1000, 3) == sent(expected, 1000, 3));
+    }
+}
+
+}  // namespace pipeline_test

@@ -14,6 +14,8 @@
 #include "support/catch.hpp"
 #include "support/redis_server.hpp"
 
+namespace pool_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 using sc::detail::Connection;
@@ -258,3 +260,5 @@ TEST_CASE("a child process opens connections of its own and leaves the parent's 
     CHECK(lease->identity().client_id == parents_id);
     CHECK(ping(*lease) == "PONG");
 }
+
+}  // namespace pool_test

@@ -5,6 +5,8 @@
 
 #include "support/catch.hpp"
 
+namespace record_head_test {
+
 namespace sc = smartcache;
 using sc::detail::RecordHead;
 
@@ -63,3 +65,5 @@ TEST_CASE("foreign and cut bytes have no head", "[redis][record]") {
     CHECK_FALSE(
         RecordHead::parse(sc::as_byte_view("SC\x02 a later version of the format, long enough to be one")));
 }
+
+}  // namespace record_head_test

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <functional>
-#include <memory>
 #include <random>
 #include <string>
 #include <utility>
@@ -10,6 +9,8 @@
 
 #include "redis/support/tier_world.hpp"
 #include "support/catch.hpp"
+
+namespace redis_tier_foreign_test {
 
 namespace sc = smartcache;
 using namespace std::chrono_literals;
@@ -39,7 +40,7 @@ struct World {
         REQUIRE(server.command({"SET", redis_name(k), bytes}).text == "OK");
     }
     [[nodiscard]] bool exists(const std::string& key) {
-        return server.command({"EXISTS", redis_name(key)}).integer == 1;
+        return is_value(server.command({"GET", redis_name(key)}));
     }
     /// The bytes of a good record of `key`, with the epoch that is valid now.
     [[nodiscard]] std::string record_of(const std::string& key, const std::string& value) {
@@ -334,8 +335,7 @@ TEST_CASE("what was found corrupt is dropped only while nothing newer is there",
           "[redis][tier][foreign][race]") {
     RedisServer server;
     Interruption clock;
-    sc::TierContext context;
-    context.time = sc::TimeSource(&clock);
+    const sc::TierContext context{.time = sc::TimeSource(&clock)};
     sc::RedisTier tier(patient(server.unix_url()), context);
     sc::RedisTier somebody(patient(server.unix_url()), context);
     const OwnedRecord good(neighbour, "unharmed", 1h, clock.wall());
@@ -368,19 +368,12 @@ TEST_CASE("what was found corrupt is dropped only while nothing newer is there",
 
 TEST_CASE("foreign values in a batch take nothing from the good ones", "[redis][tier][foreign][batch]") {
     World world;
-    std::vector<std::string> keys;
-    std::vector<std::unique_ptr<OwnedRecord>> owned;
-    std::vector<sc::RecordView> records;
-    for (int i = 0; i < 40; ++i) {
-        keys.push_back(sc::physical_key("app", std::to_string(i)));
-        owned.push_back(std::make_unique<OwnedRecord>(keys.back(), std::to_string(i)));
-        records.push_back(owned.back()->record);
-    }
-    const std::vector<std::string_view> views(keys.begin(), keys.end());
+    OwnedRecords many;
+    for (int i = 0; i < 40; ++i) many.add(sc::physical_key("app", std::to_string(i)), std::to_string(i));
     const auto spoil = [&] {
-        REQUIRE(world.tier.write_many(records) == std::vector<TierStatus>(40, TierStatus::ok));
+        REQUIRE(world.tier.write_many(many.records) == std::vector<TierStatus>(40, TierStatus::ok));
         for (std::size_t i = 0; i < 40; i += 4) {
-            const std::string name = redis_name(keys[i]);
+            const std::string name = redis_name(many.keys[i]);
             if (i % 16 == 0) (void)world.server.command({"SET", name, "foreign"});
             if (i % 16 == 4) (void)world.server.command({"SETRANGE", name, "20", "?!?!?!"});
             if (i % 16 == 8) (void)world.server.command({"COPY", redis_name(neighbour), name, "REPLACE"});
@@ -390,19 +383,21 @@ TEST_CASE("foreign values in a batch take nothing from the good ones", "[redis][
     };
     spoil();
     std::vector<std::string> found(40);
-    world.tier.read_many(views, [&](std::size_t i, const sc::RecordView& record) {
+    world.tier.read_many(many.keys, [&](std::size_t i, const sc::RecordView& record) {
         found[i] += sc::as_text_view(record.payload);
     });
-    for (std::size_t i = 0; i < 40; ++i) CHECK(found[i] == (i % 4 == 0 ? "" : owned[i]->value));
+    for (std::size_t i = 0; i < 40; ++i) CHECK(found[i] == (i % 4 == 0 ? "" : many[i].value));
     CHECK(world.tier.stats().corrupt == 10);
     CHECK(world.tier.stats().hits == 30);
-    for (std::size_t i = 0; i < 40; ++i) CHECK(world.exists(keys[i]) == (i % 4 != 0));
+    for (std::size_t i = 0; i < 40; ++i) CHECK(world.exists(many[i].key) == (i % 4 != 0));
 
     spoil();
-    const std::vector<TierStatus> removed = world.tier.remove_many(views);
+    const std::vector<TierStatus> removed = world.tier.remove_many(many.keys);
     // An erase looks at heads only: a copied record is a live one by its head.
     for (std::size_t i = 0; i < 40; ++i)
         if (i % 16 != 8 && i % 16 != 4) CHECK(removed[i] == (i % 4 == 0 ? TierStatus::miss : TierStatus::ok));
-    for (const std::string& key : keys) CHECK_FALSE(world.exists(key));
+    for (std::size_t i = 0; i < 40; ++i) CHECK_FALSE(world.exists(many[i].key));
     world.check_neighbour();
 }
+
+}  // namespace redis_tier_foreign_test

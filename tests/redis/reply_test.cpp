@@ -5,6 +5,8 @@
 
 #include "support/catch.hpp"
 
+namespace reply_test {
+
 using smartcache::detail::Reply;
 using smartcache::detail::ReplyReader;
 using Next = ReplyReader::Next;
@@ -95,3 +97,35 @@ TEST_CASE("any bytes give answers or an end, never a crash", "[redis][reply][fuz
         REQUIRE(answers < 100);
     }
 }
+
+TEST_CASE("long arrays have to be expected, and are short inside all the same", "[redis][reply]") {
+    ReplyReader reader;
+    reader.expect_arrays_of(1000, 64);
+    std::string thousand = "*1000\r\n";
+    for (int i = 0; i < 1000; ++i) thousand += "*1\r\n:1\r\n";
+    feed(reader, thousand + "*1001\r\n");
+    REQUIRE(reader.next() == Next::reply);
+    CHECK(reader.reply().elements.size() == 1000);
+    CHECK(reader.next() == Next::broken);
+    ReplyReader nested;
+    nested.expect_arrays_of(1000, 64);
+    feed(nested, "*1\r\n*65\r\n");
+    CHECK(nested.next() == Next::broken);
+    // Nor are many short ones a way around that.
+    ReplyReader many;
+    std::string lie = "*64\r\n";
+    for (int i = 0; i < 64; ++i) {
+        lie += "*64\r\n";
+        for (int j = 0; j < 64; ++j) {
+            lie += "*64\r\n";
+            for (int k = 0; k < 64; ++k) {
+                lie += "*64\r\n";
+                for (int l = 0; l < 64; ++l) lie += "$-1\r\n";
+            }
+        }
+    }
+    feed(many, lie);
+    CHECK(many.next() == Next::broken);
+}
+
+}  // namespace reply_test

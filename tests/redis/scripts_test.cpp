@@ -5,6 +5,8 @@
 #include "support/catch.hpp"
 #include "support/redis_server.hpp"
 
+namespace scripts_test {
+
 using smartcache::detail::RedisScript;
 using smartcache::test::RedisAnswer;
 using smartcache::test::RedisServer;
@@ -25,7 +27,7 @@ struct World {
 TEST_CASE("the server knows each script by the name we call it", "[redis][scripts]") {
     RedisServer server;
     using namespace smartcache::detail;
-    for (const RedisScript& script : {replace_script, end_script, drop_script, epoch_script})
+    for (const RedisScript& script : {replace_script, end_script, drop_script, epoch_script, unlock_script})
         CHECK(server.command({"SCRIPT", "LOAD", std::string(script.text)}).text == script.sha1);
 }
 
@@ -66,8 +68,8 @@ TEST_CASE("epochs only grow, start at the server's time, and survive any damage"
     using smartcache::detail::epoch_script;
     const auto epoch = [&](const std::string& low, const std::string& mode, const std::string& token = "t",
                            const std::string& seen = "") {
-        const RedisAnswer answer = world.run(epoch_script, {"e", low, token, mode, seen});
-        REQUIRE(answer.elements.size() == 2);
+        const RedisAnswer answer = world.run(epoch_script, {"e", low, token, mode, seen, "0", ""});
+        REQUIRE(answer.elements.size() == 4);
         return std::pair(std::stoll(answer.elements[0].text), answer.elements[1].text);
     };
     const long long now = std::stoll(world.server.command({"TIME"}).elements[0].text) * 1'000'000;
@@ -98,3 +100,80 @@ TEST_CASE("epochs only grow, start at the server's time, and survive any damage"
     (void)world.server.command({"RPUSH", "e", "foreign"});
     CHECK(epoch("0", "keep", "new").second == "new");
 }
+
+TEST_CASE("changes of tags are counted, kept for each tag, and lost with the epoch only",
+          "[redis][scripts][r18]") {
+    World world;
+    using smartcache::detail::epoch_script;
+    struct Epoch {
+        long long clear;
+        std::string token;
+        long long tags;
+        long long floor;
+    };
+    const auto run = [&](const std::string& low, const std::string& what, const std::string& seen,
+                         const std::string& tags, const std::string& field) {
+        const RedisAnswer answer = world.run(epoch_script, {"e", low, "new", what, seen, tags, field});
+        REQUIRE(answer.elements.size() == 4);
+        return Epoch{std::stoll(answer.elements[0].text), answer.elements[1].text,
+                     std::stoll(answer.elements[2].text), std::stoll(answer.elements[3].text)};
+    };
+    const auto field = [&](const std::string& name) {
+        return world.server.command({"HGET", "e", name}).text;
+    };
+    const Epoch first = run("0", "keep", "", "0", "");
+    CHECK(first.tags == 0);
+    const std::string clear = std::to_string(first.clear);
+    const Epoch second = run(clear, "tag", "new", "0", "e:t");
+    CHECK(second.clear == first.clear);
+    CHECK(second.tags >= first.clear);
+    CHECK(field("e:t") == std::to_string(second.tags));
+    const Epoch third = run(clear, "tag", "new", "0", "x:t");
+    CHECK(third.tags > second.tags);
+    CHECK(field("e:t") == std::to_string(second.tags));
+    CHECK(run(clear, "keep", "new", std::to_string(third.tags), "").clear == first.clear);
+
+    SECTION("an old snapshot") {
+        const Epoch raised = run(clear, "keep", "new", std::to_string(third.tags + 1), "");
+        CHECK(raised.clear > first.clear);
+        CHECK(field("e:t").empty());
+    }
+    SECTION("damaged counts") {
+        const std::string which = GENERATE("tags", "floor");
+        const std::string damage = GENERATE("", "x", "9999999999999999", "9007199254740001", "-1");
+        (void)world.server.command({"HSET", "e", which, damage});
+        const Epoch raised = run(clear, "keep", "new", "0", "");
+        CHECK(raised.clear > first.clear);
+        CHECK(field("e:t").empty());
+    }
+    SECTION("a lost count") {
+        (void)world.server.command({"HDEL", "e", "tags"});
+        CHECK(run(clear, "keep", "new", "0", "").clear > first.clear);
+    }
+    SECTION("a clear") {
+        CHECK(run(clear, "clear", "", "0", "").clear > first.clear);
+        CHECK(field("e:t").empty());
+        CHECK(field("token") == "new");
+    }
+    SECTION("a lost hash: everything from before has ended") {
+        (void)world.server.command({"DEL", "e"});
+        const Epoch raised = run(clear, "tag", "new", "0", "e:t");
+        CHECK(raised.clear > first.clear);
+    }
+    SECTION("too many tags") {
+        for (int i = 0; i < 66'000; i += 1000) {
+            std::vector<std::string> words{"HSET", "e"};
+            for (int j = i; j < i + 1000; ++j) {
+                words.push_back("e:" + std::to_string(j));
+                words.push_back("1");
+            }
+            (void)world.server.command(words);
+        }
+        const Epoch raised = run(clear, "tag", "new", "0", "e:u");
+        CHECK(raised.clear == first.clear);
+        CHECK(raised.floor == raised.tags);
+        CHECK(world.server.command({"HLEN", "e"}).integer == 4);
+    }
+}
+
+}  // namespace scripts_test

@@ -4,6 +4,8 @@
 
 #include "support/catch.hpp"
 
+namespace server_clock_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 using sc::detail::ServerClock;
@@ -43,3 +45,19 @@ TEST_CASE("the clock is read again every half minute, by one caller", "[redis][t
     CHECK_FALSE(clock.due(start + 30s));
     CHECK(clock.due(start + 61s));
 }
+
+TEST_CASE("another server's time counts at once, however old", "[redis][time]") {
+    ServerClock clock;
+    const sc::WallTime wall{5000s};
+    clock.observe({6'000'000, ServerClock::Steady::time_point{100s}});
+    clock.forget();
+    clock.observe({7'000'000, ServerClock::Steady::time_point{50s}});
+    CHECK(clock.ahead(wall, ServerClock::Steady::time_point{50s}) == 2000s);
+    // That may be from when a connection was made: the next one who comes asks for the time.
+    const ServerClock::Steady::time_point now{200s};
+    clock.forget(now);
+    CHECK(clock.due(now));
+    CHECK_FALSE(clock.due(now));
+}
+
+}  // namespace server_clock_test

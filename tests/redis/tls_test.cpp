@@ -125,30 +125,21 @@ TEST_CASE("values of any size pass through TLS in both directions, alone and in 
     World world;
     RedisServer server(world.server(world.good));
     sc::RedisTier tier(world.client(server.url()));
-    std::vector<std::unique_ptr<OwnedRecord>> owned;
-    std::vector<sc::RecordView> records;
-    std::vector<std::string_view> keys;
+    OwnedRecords many;
     const std::vector<std::size_t> sizes{0,      1,      4095,   4096,      16'383,
                                          16'384, 16'385, 65'536, 1'000'000, 9'000'000};
     for (std::size_t i = 0; i < 300; ++i) {
         const std::size_t size = i < sizes.size() ? sizes[i] : i;
         std::string value(size, static_cast<char>('a' + i % 26));
-        owned.push_back(
-            std::make_unique<OwnedRecord>(sc::physical_key("app", std::to_string(i)), std::move(value)));
-        records.push_back(owned.back()->record);
-        keys.push_back(owned.back()->key);
+        many.add(sc::physical_key("app", std::to_string(i)), std::move(value));
     }
-    for (const TierStatus status : tier.write_many(records)) CHECK(status == TierStatus::ok);
-    std::size_t intact = 0;
-    tier.read_many(keys, [&](std::size_t i, const sc::RecordView& record) {
-        intact += sc::as_text_view(record.payload) == owned[i]->value ? 1U : 0U;
-    });
-    CHECK(intact == owned.size());
+    for (const TierStatus status : tier.write_many(many.records)) CHECK(status == TierStatus::ok);
+    CHECK(intact(tier, many) == many.size());
     for (std::size_t i = 0; i < sizes.size(); ++i) {
-        CHECK(tier.write(records[i]) == TierStatus::ok);
-        CHECK((read(tier, keys[i]).value == owned[i]->value));
+        CHECK(tier.write(many[i].record) == TierStatus::ok);
+        CHECK((read(tier, many[i].key).value == many[i].value));
     }
-    for (const TierStatus status : tier.remove_many(keys)) CHECK(status == TierStatus::ok);
+    for (const TierStatus status : tier.remove_many(many.keys)) CHECK(status == TierStatus::ok);
     CHECK(tier.stats().errors == 0);
 }
 

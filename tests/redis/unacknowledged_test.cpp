@@ -6,6 +6,8 @@
 
 #include <smartcache/record/key.hpp>
 
+namespace unacknowledged_test {
+
 using smartcache::physical_key;
 using smartcache::detail::ConnectionIdentity;
 using smartcache::detail::Unacknowledged;
@@ -125,3 +127,5 @@ TEST_CASE("a new epoch settles what failed before it was asked for, and nothing 
     set.cleared("app", asked);
     CHECK(set.distrusts(k1));
 }
+
+}  // namespace unacknowledged_test

@@ -6,6 +6,8 @@
 
 #include "support/catch.hpp"
 
+namespace url_test {
+
 namespace sc = smartcache;
 using Scheme = sc::RedisUrl::Scheme;
 
@@ -99,6 +101,43 @@ TEST_CASE("sentinel and cluster have several hosts", "[redis][url]") {
     CHECK(wrong_part("redis://h1,h2") == "host");
 }
 
+TEST_CASE("sentinels have a log-in of their own", "[redis][url]") {
+    const sc::RedisUrl plain = parsed("redis+sentinel://app:pw@h1/my%20master");
+    CHECK(plain.service == "my master");
+    CHECK(plain.db == 0);
+    CHECK(plain.user == "app");
+    CHECK(plain.sentinel_user.empty());
+    CHECK_FALSE(plain.sentinel_password);
+    CHECK(plain.endpoint() == "the master my master of the sentinels h1:26379");
+
+    const sc::RedisUrl both = parsed("redis+sentinel://h1/m/3?sentinel_user=a%26b&sentinel_password=%3d");
+    CHECK(both.db == 3);
+    CHECK_FALSE(both.password);
+    CHECK(both.sentinel_user == "a&b");
+    CHECK(both.sentinel_password == std::optional<std::string>("="));
+    CHECK(parsed("redis+sentinel://h1/m?sentinel_password=p").sentinel_user.empty());
+    CHECK(parsed("redis+sentinel://h1/m?sentinel_user=u").sentinel_password ==
+          std::optional<std::string>(""));
+    CHECK(parsed("redis+sentinel://h1/m?").service == "m");
+    for (const char* query : {"db=1", "sentinel_user", "sentinel_user=a&sentinel_user=b", "&", "=",
+                              "sentinel_password=a&b", "sentinel_password=a&&"})
+        CHECK(wrong_part("redis+sentinel://h1/m?" + std::string(query)) == "query");
+    CHECK(wrong_part("redis+sentinel://h1/m?sentinel_user=%") == "sentinel_user");
+    CHECK(wrong_part("redis+sentinel://h1/m?sentinel_password=%zz") == "sentinel_password");
+}
+
+TEST_CASE("what is wrong with sentinels is named", "[redis][url]") {
+    CHECK(wrong_part("redis+sentinel://") == "host");
+    CHECK(wrong_part("redis+sentinel:///m") == "host");
+    CHECK(wrong_part("redis+sentinel://h1,/m") == "host");
+    CHECK(wrong_part("redis+sentinel://h1,h2:x/m") == "port");
+    CHECK(wrong_part("redis+sentinel://h1/") == "sentinel name");
+    CHECK(wrong_part("redis+sentinel://h1/%zz") == "sentinel name");
+    CHECK(wrong_part("redis+sentinel://h1/m/x") == "database");
+    CHECK(wrong_part("redis+sentinel://h1/m/0/1") == "database");
+    CHECK(wrong_part("redis+sentinel://h1/m#x") == "fragment");
+}
+
 TEST_CASE("what is wrong is named", "[redis][url]") {
     for (const char* text : {"", "localhost", "http://h", "redis:/h", "://h", "user:secret@h"})
         CHECK(wrong_part(text) == "scheme");
@@ -123,7 +162,9 @@ TEST_CASE("neither the URL as shown nor the problem holds the password", "[redis
          {"redis://u:hunter2@h:99999", "redis://u:hunter2@h", "redis://u:hun/hunter2@h", "u:hunter2@h",
           "redis://:hunter2", "redis://h?password=hunter2", "redis://u:hunter2%z@h",
           "unix://x:hunter2@relative", "unix:///p?pass=hunter2", "redis+cluster://u:hunter2@h1,h2/3",
-          "http://u:hunter2@h", "redis://u:hunter2@@h/x", "redis://h:1#hunter2"}) {
+          "redis+sentinel://h1,h2/m?sentinel_password=hunter2", "redis+sentinel://h/m?sentinel_user=hunter2%",
+          "redis+sentinel://u:hunter2@h1:1,h2/m?sentinel_password=hunter2&hunter2", "http://u:hunter2@h",
+          "redis://u:hunter2@@h/x", "redis://h:1#hunter2"}) {
         std::string problem;
         (void)sc::parse_redis_url(text, problem);
         INFO(text);
@@ -133,3 +174,5 @@ TEST_CASE("neither the URL as shown nor the problem holds the password", "[redis
     CHECK(sc::redacted_redis_url("redis://u:p@h:1/2") == "redis://***@h:1/2");
     CHECK(sc::redacted_redis_url("redis://[::1]:1/2") == "redis://[::1]:1/2");
 }
+
+}  // namespace url_test

@@ -54,6 +54,7 @@ class RedisServer {
         std::string password{};                ///< requirepass
         std::vector<std::string> arguments{};  ///< further options: {"--maxmemory", "1mb"}
         bool tls = false;                      ///< the port speaks TLS; `arguments` name its certificates
+        std::string config{};                  ///< text of a file that it may rewrite: sentinels need one
     };
 
     RedisServer() : RedisServer(Options{}) {}
@@ -61,6 +62,7 @@ class RedisServer {
         std::string pattern = (std::filesystem::temp_directory_path() / "smartcache-redis-XXXXXX").string();
         if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp: " + error_text(errno));
         directory_ = pattern;
+        if (!options_.config.empty()) std::ofstream(config_path()) << options_.config;
         try {
             start();
         } catch (...) {
@@ -240,6 +242,8 @@ class RedisServer {
         return options_.password.empty() ? std::string() : ":" + options_.password + "@";
     }
 
+    [[nodiscard]] std::string config_path() const { return (directory_ / "redis.conf").string(); }
+
     static std::uint16_t free_port() {
         const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         sockaddr_in address{};
@@ -269,6 +273,7 @@ class RedisServer {
                                        "no",
                                        "--daemonize",
                                        "no"};
+        if (!options_.config.empty()) words.insert(words.begin() + 1, config_path());
         if (!options_.password.empty()) words.insert(words.end(), {"--requirepass", options_.password});
         if (options_.tls) words.insert(words.end(), {"--tls-port", std::to_string(port_)});
         words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include <smartcache/core/bytes.hpp>
+#include <smartcache/core/fork.hpp>
 
 // XXH3 from libxxhash's header. Two uses with opposite needs:
 //  - `KeyHash` is seeded per process, so that nobody outside can choose keys that collide in L1 (hash
@@ -77,11 +78,16 @@ struct Digest128 {
 /// A random number for record versions and tokens: compared for equality only, not a secret.
 /// Thread safety: any thread. About 2 ns.
 [[nodiscard]] inline std::uint64_t random_stamp() {
-    thread_local std::mt19937_64 engine{[] {
-        std::random_device device;
-        return (std::uint64_t{device()} << 32) ^ device();
-    }()};
-    return engine();
+    struct Source {
+        detail::ProcessMark mark;
+        std::mt19937_64 engine{[] {
+            std::random_device device;
+            return (std::uint64_t{device()} << 32) ^ device();
+        }()};
+    };
+    thread_local Source source;
+    if (source.mark.forked()) source = Source();  // else parent and child would draw the same ones (R33)
+    return source.engine();
 }
 
 }  // namespace smartcache::inline v0

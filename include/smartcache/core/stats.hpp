@@ -25,6 +25,16 @@ enum class BreakerState { none, closed, open, half_open };
     return "?";
 }
 
+/// How far a cache hears what other processes change in the tier that they share.
+struct CoherenceStats {
+    bool on = false;               ///< whether it wants to
+    bool hears = false;            ///< now: its lease holds
+    std::uint64_t messages = 0;    ///< that others have sent
+    std::uint64_t unreadable = 0;  ///< of them: after each of those everything was dropped
+    std::uint64_t gaps = 0;        ///< how often it began to hear: what it had before was dropped
+    Latency latency;               ///< of its own messages, from the change to hearing of it
+};
+
 /// What one tier counted since it started or was reset. A snapshot: plain numbers.
 struct TierStats {
     std::uint64_t hits = 0;
@@ -44,7 +54,8 @@ struct TierStats {
     double write_amplification = 0;
     Latency latency;  ///< of reads, off the L1 hit path
     BreakerState breaker = BreakerState::none;
-    std::string allocator;  ///< L1 only: "jemalloc" or "malloc"
+    CoherenceStats coherence;  ///< Redis only
+    std::string allocator;     ///< L1 only: "jemalloc" or "malloc"
 };
 
 /// The answer to a health probe of one tier.

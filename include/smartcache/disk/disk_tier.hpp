@@ -104,6 +104,10 @@ class DiskTier final : public Tier {
     /// Frees the space at once when the directory holds nothing but this namespace; else the records are dead
     /// at once and their space comes back by maintenance and eviction.
     TierStatus clear(std::string_view name_space) override;
+    [[nodiscard]] bool keeps_tags() const noexcept override { return true; }
+    [[nodiscard]] std::uint64_t tag_seq(std::string_view name_space) noexcept override;
+    TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
+    TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
     /// @return false: not within `timeout`, or records were given up, after an error, since the last call
     bool flush(Duration timeout) override;
     /// Writes the queue, removes expired and cleared records from the index and drops segments in which nothing is alive.
@@ -129,12 +133,24 @@ class DiskTier final : public Tier {
         std::uint64_t cleared = 0;  // up to which sequence the namespace was, before looking
         std::optional<detail::Location> location;
         std::shared_ptr<detail::Segment> segment;
+        std::uint64_t forgotten_tags = 0;  // before looking
     };
-    enum class Verdict { absent, foreign, early, expired, cleared, damaged, failed, live };
+    enum class Verdict {
+        absent,
+        foreign,
+        early,
+        expired,
+        cleared,
+        damaged,
+        failed,
+        live,
+        again,  // what its tags have come to was forgotten meanwhile
+    };
     struct Examined {
         Verdict verdict = Verdict::absent;
         detail::FrameRead frame;
         RecordView record;
+        bool stale_by_tag = false;
     };
     /// What still has to happen after the locks were released.
     struct Aftermath {
@@ -153,6 +169,10 @@ class DiskTier final : public Tier {
     [[nodiscard]] Seen look(std::string_view key, std::uint64_t hash, bool wanted);
     [[nodiscard]] bool unchanged(const detail::IndexShard& shard, std::uint64_t tag, const Seen& seen) const;
     [[nodiscard]] Examined examine(const Seen& seen, std::string_view key, WallTime now) const;
+    void judge_tags(const Seen& seen, Examined& examined) const;
+    TierStatus end_tagged(std::string_view name_space, std::string_view tag,
+                          std::uint64_t detail::TagHashes::*how);
+    Examined look_closely(std::string_view key, std::uint64_t hash, bool wanted, Seen& seen);
     Examined find(std::string_view key, std::uint64_t hash, bool wanted);
     TierStatus give(std::string_view key, std::uint64_t hash, Found found, bool wanted);
     void forget(std::uint64_t hash, const Seen& seen, Verdict why);
@@ -192,4 +212,5 @@ class DiskTier final : public Tier {
 
 }  // namespace smartcache::inline v0
 
-#include <smartcache/disk/impl/disk_tier.hpp>  // IWYU pragma: keep
+#include <smartcache/disk/impl/disk_tier.hpp>       // IWYU pragma: keep
+#include <smartcache/disk/impl/disk_tier_tags.hpp>  // IWYU pragma: keep

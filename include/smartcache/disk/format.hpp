@@ -21,7 +21,8 @@
 // - `length-and-kind`: the upper two bits are the kind, the others the record's length.
 //     kind 1, record:    the record of record.hpp
 //     kind 2, tombstone: length 0; kills records of that hash with a lower sequence
-//     kind 3, clear:     length 0; hash = XXH3(namespace, token); kills the namespace's records with a lower sequence
+//     kind 3, clear:     length 0; hash = XXH3(namespace, token); kills the namespace's records with a lower sequence;
+//                        or the hash of a tag, of all tags of a namespace (clears.hpp): those of its records
 //   A record kills like a tombstone of its key's hash, XXH3(physical key, token).
 // - `check`: XXH3 of the bytes before it in the same structure, the lower half of it where it has 4 bytes.
 // - `sequence`: one counter for the whole store; recovery orders by it (R20). In a frame it is the signed distance from

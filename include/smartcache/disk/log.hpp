@@ -105,7 +105,7 @@ class FairMutex {
 
 class DiskLog {
   public:
-    enum class Appended { done, queue_full, journal_full, unavailable, stale };
+    enum class Appended { done, queue_full, journal_full, unavailable, stale, ended };
 
     /// Where an appended record went. `segment` is valid while the shard's lock is held.
     struct Placed {
@@ -138,7 +138,9 @@ class DiskLog {
         std::uint32_t dead_at = 0;  ///< see Location::dead_at
         bool replaces = false;      ///< the index knows a record under this hash
         bool urgent = false;        ///< do not look at the queue's bound: the caller writes the queue at once
-        std::optional<std::uint64_t> clears;  ///< `stale` when there have been more than these
+        std::optional<std::uint64_t> clears;    ///< `stale` when there have been more than these
+        std::span<const std::uint64_t> tags{};  ///< hashes under which it may end; `ended` when one has,
+        std::uint64_t tag_seq = 0;              ///< at this sequence or later
     };
 
     /// @param record  encoded under `seed`; gets another checksum when the segment has changed meanwhile
@@ -147,7 +149,7 @@ class DiskLog {
                                          std::uint64_t seed, Placed& placed);
     /// A tombstone for `hash`. Never refused because of the queue (R21).
     [[nodiscard]] Appended append_tombstone(std::uint64_t hash, Placed& placed);
-    /// Clears so far, of any namespace.
+    /// Clears so far, of any namespace, and ends of tags.
     [[nodiscard]] std::uint64_t clears() const noexcept {
         return clear_count_.load(std::memory_order_acquire);
     }
@@ -182,6 +184,13 @@ class DiskLog {
 
     /// Forgets what was stored under the namespace. @return false when that could not be made to last
     [[nodiscard]] bool clear(std::uint64_t name_space);
+    /// Ends what was stored with a tag. @return false when that could not be made to last
+    [[nodiscard]] bool end_tagged(std::uint64_t tag);
+    /// The sequence that the next frame will have.
+    [[nodiscard]] std::uint64_t next_sequence() const {
+        const std::lock_guard lock(mutex_);
+        return next_sequence_;
+    }
     /// Drops everything: the last resort when a kill can be recorded nowhere because writing fails (R21).
     /// @return false: not even that
     [[nodiscard]] bool invalidate() noexcept;
@@ -207,7 +216,8 @@ class DiskLog {
     /// A failed write has left records in a file that the index does not know, and neither they nor the file could be
     /// removed: nothing can be called erased.
     [[nodiscard]] bool stranded() const noexcept { return stranded_.load(std::memory_order_relaxed); }
-    [[nodiscard]] const ClearedNamespaces& cleared() const noexcept { return cleared_; }
+    [[nodiscard]] const EndedGroups& cleared() const noexcept { return cleared_; }
+    [[nodiscard]] const EndedGroups& ended_tags() const noexcept { return ended_tags_; }
 
     // Recovery: before the first append, one thread.
 
@@ -219,6 +229,10 @@ class DiskLog {
     /// @param last  continue to append here; may be null
     void begin(std::uint64_t next_id, std::uint64_t next_sequence, std::shared_ptr<Segment> last);
     void know_namespace(std::uint64_t name_space) { namespaces_.insert(name_space); }
+    [[nodiscard]] bool knows_namespace(std::uint64_t name_space) const {
+        return namespaces_.contains(name_space);
+    }
+    void know_end(std::uint64_t tag, std::uint64_t sequence) { ended_tags_.set(tag, sequence); }
     /// Appends kills that were found in the journal alone, and writes them.
     void restore(const std::vector<FrameHeader>& kills);
 
@@ -309,12 +323,14 @@ class DiskLog {
 
     [[nodiscard]] std::shared_ptr<Segment> oldest() const;
     [[nodiscard]] std::uint64_t lowest_sequence() const;
+    void forget_ended();
 
     void service(bool all, std::chrono::steady_clock::time_point deadline, bool recover = false) noexcept;
     void run() noexcept;
     void stop() noexcept;
 
-    ClearedNamespaces cleared_;
+    EndedGroups cleared_;                        // by namespace
+    EndedGroups ended_tags_;                     // by tag_hashes and tagged_hash; grows under mutex_
     std::atomic<std::uint64_t> clear_count_{0};  // changed under mutex_
     BufferPool buffers_;
     std::vector<std::shared_ptr<Segment>> table_;  // see segment()
@@ -386,6 +402,9 @@ inline DiskLog::Appended DiskLog::append_record(const Appendix& what, std::span<
                                                 std::uint64_t seed, Placed& placed) {
     const std::lock_guard lock(mutex_);
     if (what.clears && *what.clears != clear_count_.load(std::memory_order_relaxed)) return Appended::stale;
+    for (const std::uint64_t tag : what.tags)
+        if (what.tag_seq <= std::max(ended_tags_.before(tag), ended_tags_.forgotten()))
+            return Appended::ended;
     if (broken_) return Appended::unavailable;
     if (what.replaces && journal.full()) return Appended::journal_full;
     const std::uint64_t size = frame_size(FrameKind::record, record.size());

@@ -49,6 +49,10 @@ class DiskRecovery {
         collect_clears(journal);
         make_index();
         const std::vector<FrameHeader> missing = apply(journal);
+        // Which records have a tag, the index does not know: they are judged when they are read.
+        for (const auto& [group, clear] : cleared_)
+            if (!log_.knows_namespace(group) && lowest_sequence() < clear.anywhere)
+                log_.know_end(group, clear.anywhere);
         log_.begin(ids.empty() ? 1 : ids.back() + 1, highest_sequence_ + 1, std::move(last_));
         log_.restore(missing);
     }
@@ -407,7 +411,9 @@ class DiskRecovery {
         for (const FrameHeader& kill : journal) {
             if (kill.kind == FrameKind::clear) {
                 const Cleared& clear = cleared_[kill.hash];
-                if (clear.needed && clear.anywhere == kill.sequence) missing.push_back(kill);
+                const bool of_tag = !log_.knows_namespace(kill.hash) && clear.in_log < kill.sequence &&
+                                    lowest_sequence() < kill.sequence;
+                if ((clear.needed || of_tag) && clear.anywhere == kill.sequence) missing.push_back(kill);
                 continue;
             }
             IndexShard& shard = log_.index.shard(kill.hash);
@@ -418,6 +424,13 @@ class DiskRecovery {
             missing.push_back(kill);
         }
         return missing;
+    }
+
+    /// Of any frame in the log.
+    [[nodiscard]] std::uint64_t lowest_sequence() const noexcept {
+        std::uint64_t lowest = std::numeric_limits<std::uint64_t>::max();
+        for (const Opened& opened : opened_) lowest = std::min(lowest, opened.segment->lowest_sequence);
+        return lowest;
     }
 
     static void raise(std::uint64_t& value, std::uint64_t to) noexcept { value = std::max(value, to); }

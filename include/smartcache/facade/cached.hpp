@@ -1,8 +1,11 @@
 #pragma once
 
+#include <array>
 #include <concepts>
 #include <cstddef>
+#include <exception>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,10 +15,12 @@
 #include <utility>
 
 #include <smartcache/core/features.hpp>
+#include <smartcache/core/std_types.hpp>
 #include <smartcache/facade/cached_options.hpp>
 #include <smartcache/facade/function_name.hpp>
 #include <smartcache/facade/key_encoding.hpp>
 #include <smartcache/facade/smart_cache.hpp>
+#include <smartcache/facade/value_traits.hpp>
 
 #if SMARTCACHE_HAS_JSON
 #include <smartcache/facade/default_cache.hpp>
@@ -71,6 +76,47 @@ struct cached_result<MemoryOnly<R>> {
     using type = Lookup<R>;
 };
 
+/// Whether a type refers to something else, or holds what does, as far as its template arguments tell.
+template <class T>
+inline constexpr bool may_dangle = refers_elsewhere<T>;
+template <class T, std::size_t N>
+inline constexpr bool may_dangle<std::array<T, N>> = may_dangle<T>;
+template <template <class...> class C, class... T>
+inline constexpr bool may_dangle<C<T...>> = refers_elsewhere<C<T...>> || (may_dangle<T> || ...);
+
+/// How an argument is kept for longer than the call it came with: views of text as the text.
+template <class Parameter>
+using kept_t = typename stored<std::remove_cvref_t<Parameter>>::type;
+
+template <class Parameter>
+[[nodiscard]] kept_t<Parameter> keep_argument(const std::remove_cvref_t<Parameter>& argument) {
+    if constexpr (shape_of<std::remove_cvref_t<Parameter>> == Shape::c_string)
+        return kept_t<Parameter>(as_text_view(flat_bytes(argument)));
+    else if constexpr (is_view<std::remove_cvref_t<Parameter>>)
+        return to_owning(argument);
+    else
+        return argument;
+}
+
+/// A kept argument as the function takes it.
+template <class Parameter>
+[[nodiscard]] decltype(auto) as_argument(const kept_t<Parameter>& kept) {
+    using Plain = std::remove_cvref_t<Parameter>;
+    if constexpr (shape_of<Plain> == Shape::c_string)
+        return kept.c_str();
+    else if constexpr (std::is_rvalue_reference_v<Parameter>)
+        return Plain(kept);
+    else
+        return (kept);
+}
+
+/// Whether an argument can be kept. A class that hides a view inside is its author's to know of.
+template <class Parameter>
+concept CanKeep = std::copy_constructible<kept_t<Parameter>> && !may_dangle<kept_t<Parameter>> &&
+                  requires(const kept_t<Parameter>& kept) {
+    { as_argument<Parameter>(kept) } -> std::convertible_to<Parameter>;
+};
+
 template <class Result, class T>
 [[nodiscard]] Result unwrap(Lookup<T> lookup) {
     if constexpr (std::same_as<Result, Lookup<T>>) {
@@ -82,6 +128,34 @@ template <class Result, class T>
         return lookup.value();
     }
 }
+
+/// A text of this thread whose memory the next one uses again: a key costs no allocation. A call within a call gets another.
+class SpareText {
+  public:
+    SpareText() {
+        if (!gone_) text_ = std::move(spare().text);
+    }
+    SpareText(const SpareText&) = delete;
+    SpareText& operator=(const SpareText&) = delete;
+    ~SpareText() {
+        if (!gone_ && text_.capacity() <= most) spare().text = std::move(text_);
+    }
+    [[nodiscard]] std::string& operator*() noexcept { return text_; }
+
+  private:
+    static constexpr std::size_t most = 1024;  // bytes that a thread keeps
+    struct Spare {
+        std::string text;
+        ~Spare() { gone_ = true; }
+    };
+    static Spare& spare() {
+        static thread_local Spare kept;
+        return kept;
+    }
+    // At the end of the thread, whose other objects may still call.
+    static inline constinit thread_local bool gone_ = false;
+    std::string text_;
+};
 
 /// The cache a cached function uses: one by reference, or whatever is the default one at the call.
 template <class Codec>
@@ -104,6 +178,12 @@ struct CurrentDefaultCache {
 /// arguments of the function do not exist here: a call names all of them). Types in `ignored_in_key` are left
 /// out.
 ///
+/// The function may go on in the background after a call has returned (`refresh_ahead`, `early_beta`, `soft_timeout`,
+/// `hard_timeout`), with copies of its arguments and of what it captures; text views are kept as text. What it captures by
+/// reference must then outlive the cache. Where a parameter cannot be kept (a reference that is not const, a pointer, a
+/// container of views, a type that cannot be copied) it runs in callers' threads alone, and calls with timeouts throw
+/// `std::logic_error`.
+///
 /// Thread safety: any thread, if the function itself may be called from any thread. Concurrent calls with
 /// equal arguments share one run. Exceptions of the function pass through, nothing is stored.
 template <class Source, class F, class Signature>
@@ -116,16 +196,38 @@ class Cached<Source, F, R(Args...)> {
 
     Cached(Source source, std::string_view name, F function, CachedOptions options)
         : source_(std::move(source)),
-          function_(std::move(function)),
+          function_(std::make_shared<const F>(std::move(function))),
           options_(options.entry_options()),
           key_start_(call_key_start(options.key_prefix, name)) {}
 
     /// The cached result, or that of running the function now.
     result_type operator()(Args... args) const {
         auto&& cache = source_();
+        detail::SpareText text;
+        write_key(*text, args...);
+        return detail::unwrap<result_type>(
+            cache->get_or_compute(*text, Call{function_, {static_cast<Args&&>(args)...}}, options_));
+    }
+
+    /// The cached result, or that of running the function on a thread of the cache, with copies of the arguments. What is in
+    /// memory is there at once. The future gets the function's exceptions; `.share()` it if several wait.
+    [[nodiscard]] std::future<result_type> async(Args... args) const requires(detail::CanKeep<Args>&&...) {
+        auto&& cache = source_();
         const std::string text = key_of(args...);
-        return detail::unwrap<result_type>(cache->get_or_compute(
-            text, [&]() -> R { return run(static_cast<Args&&>(args)...); }, options_));
+        std::promise<result_type> promise;
+        std::future<result_type> future = promise.get_future();
+        cache
+            ->async_get_or_compute(text, Owned(Call{function_, {static_cast<Args&&>(args)...}}.hand_over()),
+                                   options_)
+            .then([promise = std::move(promise)](const std::exception_ptr& error, auto result) mutable {
+                try {
+                    if (error) std::rethrow_exception(error);
+                    promise.set_value(detail::unwrap<result_type>(std::move(result)));
+                } catch (...) {
+                    promise.set_exception(std::current_exception());
+                }
+            });
+        return future;
     }
 
     /// Forgets the result for these arguments. @return whether there was one
@@ -138,7 +240,7 @@ class Cached<Source, F, R(Args...)> {
         auto&& cache = source_();
         const std::string text = key_of(args...);
         return detail::unwrap<result_type>(cache->refresh(
-            text, [&]() -> R { return run(static_cast<Args&&>(args)...); }, options_));
+            text, [&]() -> R { return uncached(static_cast<Args&&>(args)...); }, options_));
     }
 
     /// The key for these arguments, as the cache's own functions take it.
@@ -147,13 +249,51 @@ class Cached<Source, F, R(Args...)> {
     }
 
     /// Runs the function, past the cache.
-    R uncached(Args... args) const { return run(static_cast<Args&&>(args)...); }
+    R uncached(Args... args) const { return std::invoke(*function_, static_cast<Args&&>(args)...); }
 
   private:
+    using Kept = std::tuple<detail::kept_t<Args>...>;
+
+    /// A call with arguments of its own.
+    struct KeptCall {
+        std::shared_ptr<const F> function;
+        Kept args;
+
+        R operator()() { return run(std::index_sequence_for<Args...>()); }
+        template <std::size_t... I>
+        R run(std::index_sequence<I...>) {
+            return std::invoke(*function, detail::as_argument<Args>(std::get<I>(args))...);
+        }
+    };
+
+    /// A call as a loader, with the caller's arguments.
+    struct Call {
+        const std::shared_ptr<const F>& function;
+        std::tuple<Args&&...> args;
+
+        R operator()() { return run(std::index_sequence_for<Args...>()); }
+        template <std::size_t... I>
+        R run(std::index_sequence<I...>) {
+            return std::invoke(*function, static_cast<Args&&>(std::get<I>(args))...);
+        }
+
+        [[nodiscard]] KeptCall hand_over() const requires(detail::CanKeep<Args>&&...) {
+            return keep(std::index_sequence_for<Args...>());
+        }
+        template <std::size_t... I>
+        [[nodiscard]] KeptCall keep(std::index_sequence<I...>) const {
+            return {function, Kept(detail::keep_argument<Args>(std::get<I>(args))...)};
+        }
+    };
+
     [[nodiscard]] std::string key_of(const std::remove_reference_t<Args>&... args) const {
-        std::string text = key_start_;
-        (append_argument<std::remove_cvref_t<Args>>(text, args), ...);
+        std::string text;
+        write_key(text, args...);
         return text;
+    }
+    void write_key(std::string& text, const std::remove_reference_t<Args>&... args) const {
+        text = key_start_;
+        (append_argument<std::remove_cvref_t<Args>>(text, args), ...);
     }
 
     template <class T>
@@ -161,13 +301,8 @@ class Cached<Source, F, R(Args...)> {
         if constexpr (!ignored_in_key<T>) encode_key_arg(text, argument);
     }
 
-    template <class... A>
-    R run(A&&... args) const {
-        return std::invoke(function_, std::forward<A>(args)...);
-    }
-
     Source source_;
-    F function_;
+    std::shared_ptr<const F> function_;
     EntryOptions options_;
     std::string key_start_;
 };

@@ -29,6 +29,7 @@ struct CachedOptions {
     TierSet read = TierSet::all;
     TierSet write = TierSet::all;
     bool distributed_lock = false;
+    Duration retry_after{0};
     /// Stands before the function's name in every key; needed where the name alone does not tell functions
     /// apart.
     std::string key_prefix{};
@@ -50,7 +51,8 @@ struct CachedOptions {
                 .weight = weight,
                 .read = read,
                 .write = write,
-                .distributed_lock = distributed_lock};
+                .distributed_lock = distributed_lock,
+                .retry_after = retry_after};
     }
 };
 

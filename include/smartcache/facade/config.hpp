@@ -11,6 +11,7 @@
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/log.hpp>
 #include <smartcache/disk/options.hpp>
+#include <smartcache/facade/events.hpp>
 #include <smartcache/memory/options.hpp>
 #include <smartcache/record/compression.hpp>
 #include <smartcache/redis/options.hpp>
@@ -58,6 +59,8 @@ struct Config {
     Logger logger{};
     /// Governs lifetimes and ages; not owned; nullptr is the system's clock.
     const Clock* clock = nullptr;
+    /// Is told what happens (events.hpp).
+    EventListener listener{};
 
     /// @throws ConfigError naming every wrong field, its value and what is allowed. No side effects.
     void validate() const;
@@ -84,7 +87,7 @@ struct Config {
     /// @throws ConfigError as from_json; variables with the prefix that name no field are refused too
     [[nodiscard]] static Config from_env(std::string_view prefix = "SMARTCACHE_");
 
-    /// Everything but logger and clock, as JSON text that `from_json` reads back.
+    /// Everything but logger, clock and listener, as JSON text that `from_json` reads back.
     /// @throws ConfigError for a text that JSON cannot hold: a `key_prefix` or path that is not UTF-8
     [[nodiscard]] std::string to_json() const;
 

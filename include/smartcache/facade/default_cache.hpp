@@ -3,10 +3,13 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include <smartcache/codec/json.hpp>
 #include <smartcache/core/error.hpp>
+#include <smartcache/facade/detail/workers.hpp>
 #include <smartcache/facade/smart_cache.hpp>
 
 namespace smartcache::inline v0 {
@@ -19,9 +22,46 @@ struct DefaultCache {
     std::string config;
     const Clock* clock = nullptr;
 
+    /// Not ended with the process: a thread of the cache may still ask for it then. The cache is.
     [[nodiscard]] static DefaultCache& instance() {
-        static DefaultCache state;
-        return state;
+        struct AtExit {
+            ~AtExit() { (void)state().take(); }
+        };
+        static const AtExit at_exit;
+        return state();
+    }
+
+    /// Lets go of the cache.
+    [[nodiscard]] std::shared_ptr<SmartCache<>> take() {
+        const std::lock_guard lock(mutex);
+        config.clear();
+        clock = nullptr;
+        return std::exchange(cache, nullptr);
+    }
+
+    void make(Config from, std::string text) {
+        const Clock* const its = from.clock;
+        cache = std::shared_ptr<SmartCache<>>(new SmartCache<>(std::move(from)), &end);
+        config = std::move(text);
+        clock = its;
+    }
+
+  private:
+    [[nodiscard]] static DefaultCache& state() {
+        static DefaultCache& leaked = *new DefaultCache;
+        return leaked;
+    }
+
+    /// A thread of the cache that lets go of it last cannot wait for itself: another one ends it.
+    static void end(SmartCache<>* last) noexcept {
+        if (!Workers::is_worker()) {
+            delete last;
+            return;
+        }
+        try {
+            std::thread([last] { delete last; }).detach();
+        } catch (const std::system_error&) {  // no thread: it stays
+        }
     }
 };
 
@@ -34,18 +74,15 @@ struct DefaultCache {
 inline std::shared_ptr<SmartCache<>> set_default_cache(Config config) {
     detail::DefaultCache& state = detail::DefaultCache::instance();
     std::string text = config.to_json();
-    const Clock* const clock = config.clock;
     const std::lock_guard lock(state.mutex);
     if (state.cache) {
-        if (text != state.config || clock != state.clock)
+        if (text != state.config || config.clock != state.clock)
             throw ConfigError(
                 "default_cache", text,
                 "the configuration it has already (" + state.config + "), or reset_default_cache() first");
         return state.cache;
     }
-    state.cache = std::make_shared<SmartCache<>>(std::move(config));
-    state.config = std::move(text);
-    state.clock = clock;
+    state.make(std::move(config), std::move(text));
     return state.cache;
 }
 
@@ -57,24 +94,14 @@ inline std::shared_ptr<SmartCache<>> set_default_cache(Config config) {
     if (!state.cache) {
         Config config;
         std::string text = config.to_json();
-        state.cache = std::make_shared<SmartCache<>>(std::move(config));
-        state.config = std::move(text);
-        state.clock = nullptr;
+        state.make(std::move(config), std::move(text));
     }
     return state.cache;
 }
 
 /// Clears the process-wide cache and lets go of it; the next use makes a new one.
 inline void reset_default_cache() {
-    detail::DefaultCache& state = detail::DefaultCache::instance();
-    std::shared_ptr<SmartCache<>> old;
-    {
-        const std::lock_guard lock(state.mutex);
-        old = std::exchange(state.cache, nullptr);
-        state.config.clear();
-        state.clock = nullptr;
-    }
-    if (old) old->clear();
+    if (const std::shared_ptr<SmartCache<>> old = detail::DefaultCache::instance().take()) old->clear();
 }
 
 }  // namespace smartcache::inline v0

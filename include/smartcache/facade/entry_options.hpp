@@ -10,6 +10,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/tier_id.hpp>
+#include <smartcache/record/record.hpp>
 
 namespace smartcache::inline v0 {
 
@@ -70,6 +71,9 @@ class Jitter {
     double fraction_ = 0;
 };
 
+/// As long as a tag may be.
+inline constexpr std::size_t max_tag_size = std::size_t{64} << 10U;
+
 /// What one call may say about the entry that it stores. Copied at the call.
 ///
 /// A lifetime of zero means "do not keep"; absent means the tier's default; `Duration::max()` means for ever.
@@ -89,24 +93,36 @@ struct EntryOptions {
     /// Lifetime of a remembered absence (a loader that returned nullopt). Absent: absences are not
     /// remembered.
     std::optional<Duration> negative_ttl{};
-    /// Share of the lifetime after which a hit refreshes the value in the background; 0: never.
+    /// Share of the lifetime (0 to 1) after which a hit of `get_or_compute` refreshes the value, one at a time: in the background
+    /// if its loader is `owned` (that of a `cached` function is), else in the thread of one caller. A refresh that fails is
+    /// tried again after `retry_after`, or a quarter of the remaining lifetime if that is longer. 0: never.
     double refresh_ahead = 0;
-    /// XFetch's beta: refresh early with a chance that grows towards expiry; 0: never.
+    /// The same, at a random time before expiry, earlier the longer the load took: XFetch's beta (Vattani et al., "Optimal
+    /// Probabilistic Cache Stampede Prevention", VLDB 2015), 1 as a rule. 0: never.
     double early_beta = 0;
-    /// Serve stale after the load has taken so long, and let it go on in the background.
+    /// When the load has taken so long (0: at once), a stale value is served if there is one within its grace and the call has a
+    /// `grace` of its own; the load goes on in the background. Only for loaders that are `owned`, and needs
+    /// `background_threads`: without any the load is left for `run_maintenance` if a stale value can be served, else it runs in
+    /// the calling thread and no timeout applies.
     std::optional<Duration> soft_timeout{};
-    /// Give up waiting for the load after so long, with `LoadTimeout`.
+    /// When the load has taken so long, the call ends with a stale value as above, or with `LoadTimeout`; the load goes on.
     std::optional<Duration> hard_timeout{};
-    /// Names under which many entries can be erased at once.
+    /// Names under which many entries can be erased (`erase_tag`) or made stale (`expire_tag`) at once; at most
+    /// `max_tags`. Atomic changes of a value keep its tags unless they name others.
     std::vector<std::string> tags{};
     /// Cost of the entry for `memory.capacity_bytes`, in bytes; absent: size of key, value and overhead, with what
-    /// the value owns as far as that is known (`OwnedBytes`).
+    /// the value owns as far as that is known (`OwnedBytes`), and a share of its tags.
     std::optional<std::size_t> weight{};
     /// Tiers asked, and tiers written. A tier that is not written forgets its older value.
     TierSet read = TierSet::all;
     TierSet write = TierSet::all;
-    /// One load across all processes that share the Redis tier.
+    /// One load at a time across all processes that share the Redis tier (not in `get_or_compute_many`): the others wait and
+    /// take its value. For at most `hard_timeout`, or 10 s, never more than a minute: so long a process that dies while it
+    /// loads holds up the others, and one that loads longer is not alone any more, and stores nothing over their values.
     bool distributed_lock = false;
+    /// After a load has failed and a stale value was served: how long that one is served before the next attempt; 0: everybody
+    /// tries again at once.
+    Duration retry_after{0};
 };
 
 namespace detail {

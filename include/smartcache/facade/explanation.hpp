@@ -23,6 +23,7 @@ struct Explanation {
         absent,        ///< nothing that may be given out: never stored, evicted, erased, or expired and gone
         unavailable,   ///< the tier does not answer: deadline, circuit breaker
         not_started,   ///< the tier is configured, and could not start
+        distrusted,  ///< on this process' disk; others may have changed it unheard, or have ended it in Redis: a miss
     };
 
     struct TierEntry {
@@ -32,7 +33,8 @@ struct Explanation {
         Duration ttl{0};  ///< what remains of its lifetime; `Duration::max()`: for ever
         std::size_t bytes =
             0;  ///< of the value as it is kept there; in memory with its key and all that it takes
-        std::string detail{};  ///< more, for an operator
+        std::string detail{};             ///< more, for an operator
+        std::vector<std::string> tags{};  ///< that it was stored with
     };
 
     std::string key;
@@ -53,6 +55,8 @@ struct Explanation {
             return "absence remembered";
         case Explanation::State::stale:
             return "stale";
+        case Explanation::State::distrusted:
+            return "not to be trusted";
         case Explanation::State::other_schema:
             return "of another schema_version";
         case Explanation::State::unreadable:
@@ -80,6 +84,10 @@ inline std::string Explanation::text() const {
             entry.state != State::not_started)
             all += ", age " + length(entry.age) + ", ttl " + length(entry.ttl) + ", " +
                    std::to_string(entry.bytes) + " bytes";
+        if (!entry.tags.empty()) {
+            all += ", tags";
+            for (const std::string& tag : entry.tags) all += " \"" + tag + "\"";
+        }
         if (!entry.detail.empty()) all += " (" + entry.detail + ")";
         all += "\n";
     }

@@ -13,6 +13,8 @@
 
 namespace smartcache::inline v0 {
 
+class LoadContext;
+
 /// The result of a lookup: optional-like, move-only. On a hit it pins the value where it lies: nothing was
 /// copied, and it stays valid past erase, eviction, clear and the destruction of the cache.
 ///
@@ -94,6 +96,7 @@ class Lookup {
   private:
     template <class>
     friend class SmartCache;
+    friend class LoadContext;
 
     Lookup(detail::ValueRef entry, std::conditional_t<in_place, const T*, std::optional<T>> value,
            TimeSource time, TierId tier, bool stale)

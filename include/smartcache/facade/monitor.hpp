@@ -66,6 +66,15 @@ class JsonObject {
     if (tier.write_amplification > 0) json.number("write_amplification", tier.write_amplification);
     json.raw("latency", latency.close()).text("breaker", to_string(tier.breaker));
     if (!tier.allocator.empty()) json.text("allocator", tier.allocator);
+    if (tier.coherence.on) {
+        const CoherenceStats& heard = tier.coherence;
+        JsonObject coherence;
+        coherence.raw("hears", heard.hears ? "true" : "false").number("messages", heard.messages);
+        coherence.number("unreadable", heard.unreadable).number("gaps", heard.gaps);
+        coherence.number("own_messages", heard.latency.count).number("p50_ns", heard.latency.p50.count());
+        coherence.number("p99_ns", heard.latency.p99.count()).number("max_ns", heard.latency.max.count());
+        json.raw("coherence", coherence.close());
+    }
     return json.close();
 }
 
@@ -79,6 +88,7 @@ class JsonObject {
         .number("total_requests", stats.total_requests);
     json.number("hit_ratio", stats.hit_ratio).number("evictions", stats.evictions);
     json.number("expirations", stats.expirations).number("invalidations", stats.invalidations);
+    json.number("foreign_changes", stats.foreign_changes);
     json.number("rejected", stats.rejected)
         .number("loads", stats.loads)
         .number("load_failures", stats.load_failures);
@@ -150,6 +160,7 @@ template <class Cache>
     counter("smartcache_expirations_total", "L1 entries removed because their time was over.",
             stats.expirations);
     counter("smartcache_invalidations_total", "Keys erased by request.", stats.invalidations);
+    counter("smartcache_foreign_changes_total", "Changes by other processes.", stats.foreign_changes);
     counter("smartcache_rejected_total", "Keys or values refused because of a limit.", stats.rejected);
     counter("smartcache_loads_total", "Loaders run.", stats.loads);
     counter("smartcache_load_failures_total", "Loaders that failed.", stats.load_failures);
@@ -180,6 +191,18 @@ template <class Cache>
              &TierStats::timeouts);
     per_tier("smartcache_tier_bytes", "gauge", "Bytes in use by tier; for Redis, bytes sent.",
              &TierStats::bytes);
+    if (const CoherenceStats& heard = stats.redis.coherence; heard.on) {
+        out.family("smartcache_coherence_hears", "gauge", "Whether other processes' changes are heard.")
+            .sample("", heard.hears ? 1 : 0);
+        counter("smartcache_coherence_messages_total", "Messages of other processes.", heard.messages);
+        counter("smartcache_coherence_unreadable_total", "Of those, such that nobody can read.",
+                heard.unreadable);
+        counter("smartcache_coherence_gaps_total",
+                "How often what was in memory was dropped to begin to hear.", heard.gaps);
+        out.family("smartcache_coherence_latency_seconds", "gauge", "From a change of ours to hearing of it.")
+            .sample("quantile=\"0.5\"", static_cast<double>(heard.latency.p50.count()) * 1e-9)
+            .sample("quantile=\"0.99\"", static_cast<double>(heard.latency.p99.count()) * 1e-9);
+    }
     out.family("smartcache_tier_latency_seconds", "gauge", "Latency of reads by tier, L1 hits excluded.");
     for (const auto& [label, tier] : tiers) {
         const auto seconds = [](std::chrono::nanoseconds time) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -28,10 +29,23 @@
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
 #include <smartcache/core/log.hpp>
+#include <smartcache/facade/async.hpp>
 #include <smartcache/facade/config.hpp>
+#include <smartcache/facade/detail/change.hpp>
+#include <smartcache/facade/detail/early_refresh.hpp>
+#include <smartcache/facade/detail/event_scope.hpp>
 #include <smartcache/facade/detail/fences.hpp>
+#include <smartcache/facade/detail/found.hpp>
+#include <smartcache/facade/detail/load_deadlines.hpp>
+#include <smartcache/facade/detail/load_lock.hpp>
+#include <smartcache/facade/detail/lower_tier.hpp>
+#include <smartcache/facade/detail/own_copies.hpp>
+#include <smartcache/facade/detail/pauses.hpp>
 #include <smartcache/facade/detail/prepared_value.hpp>
+#include <smartcache/facade/detail/tags.hpp>
+#include <smartcache/facade/detail/workers.hpp>
 #include <smartcache/facade/entry_options.hpp>
+#include <smartcache/facade/events.hpp>
 #include <smartcache/facade/explanation.hpp>
 #include <smartcache/facade/loader.hpp>
 #include <smartcache/facade/lookup.hpp>
@@ -40,6 +54,7 @@
 #include <smartcache/facade/value_traits.hpp>
 #include <smartcache/fwd.hpp>
 #include <smartcache/memory/store.hpp>
+#include <smartcache/record/invalidation.hpp>
 #include <smartcache/record/tier.hpp>
 
 #if SMARTCACHE_HAS_JSON
@@ -57,6 +72,7 @@ enum class CacheEvent {
     misses,
     memory_sets,
     invalidations,
+    foreign_changes,
     rejected,
     loads,
     load_failures,
@@ -69,6 +85,7 @@ enum class CacheEvent {
     corrupt,
     raw_bytes,
     packed_bytes,
+    listener_errors,
     count_
 };
 }  // namespace detail
@@ -87,7 +104,8 @@ enum class CacheEvent {
 /// line.
 ///
 /// Thread safety: every member from any thread at any time. Options are copied at the call. In a child after fork(2), if
-/// no other thread was in the cache then, L1 and Redis go on, without background work, and the disk is off (R33).
+/// no other thread was in the cache then, L1 and Redis go on, without background work, the disk is off, and what other
+/// processes change is not heard (R33).
 /// Blocks: never on an L1 hit, which takes no lock; otherwise until the lower tiers' deadlines, and in
 /// `get_or_compute` until the load ends.
 template <class Codec>
@@ -129,13 +147,21 @@ class SmartCache {
     template <class T = default_type>
     [[nodiscard]] Lookup<T> get(std::string_view key, const ReadOptions& options = {});
 
+    /// The live value under `key` if L1 has it. For threads that must not block, an event loop's above all: who
+    /// gets nothing asks again with `get` where blocking is allowed. That is why only a hit is counted here.
+    template <class T = default_type>
+    [[nodiscard]] Lookup<T> try_get(std::string_view key);
+
     /// The value under `key`, or what `load` returns, which is then stored. Concurrent callers of one key
     /// share one load.
     ///
-    /// `load` is callable as `T()`, `std::optional<T>()` (nullopt is an absence, remembered for
-    /// `negative_ttl`), or with a `LoadContext&`. What it throws reaches every waiter, unless a value within
-    /// the `grace` it was stored with can be served and this call has a `grace` of its own. Values larger than the limits are returned and not stored. Throws: what the
-    /// loader throws; `std::logic_error` naming the key when the loader asks for its own key.
+    /// `load` is callable as `T()`, `std::optional<T>()` (nullopt is an absence, remembered for `negative_ttl`), or with a
+    /// `LoadContext&`. It runs in the calling thread and never outlives the call, unless it is `sc::owned(f)`: then a refresh
+    /// ahead of time (`refresh_ahead`, `early_beta`) runs in the background, and calls may stop waiting for it (`soft_timeout`,
+    /// `hard_timeout`). What it throws reaches every waiter, unless a value within the `grace` it was stored with can be
+    /// served and the waiter's call has a `grace` of its own. Values larger than the limits are returned and not stored.
+    /// Throws: what the loader throws; `LoadTimeout`; `std::logic_error` naming the key when the loader asks for its own key,
+    /// and for timeouts with a loader that is not owned.
     template <class F>
     Lookup<loaded_t<F>> get_or_compute(std::string_view key, F&& load,
                                        const EntryOptions& options = detail::default_entry_options());
@@ -145,8 +171,38 @@ class SmartCache {
         return get_or_compute(key, std::forward<F>(load), EntryOptions{.ttl = saturating_duration(ttl)});
     }
 
-    /// Runs `load` now, whatever is stored, and stores what it returns, unless the key is written or erased
-    /// meanwhile. Throws: what the loader throws; the old value then stays.
+    /// One `get_or_compute` per key, in order, with one round trip per tier for what is not in memory, and one call of `load` for
+    /// all that is missing everywhere and that nobody else is loading.
+    ///
+    /// `load(std::span<const std::string_view> keys)` returns a range with one `T` or `std::optional<T>` for each of those
+    /// keys, in their order; or a map from keys to `T`, in which a key that is missing is an absence. It runs in the calling
+    /// thread and to its end; what it throws reaches the caller unless a stale value can be served for each key, as in
+    /// `get_or_compute`. Nothing is refreshed ahead of its time. Throws also `std::logic_error` for a range of another length,
+    /// for a loader that asks for one of its own keys, and for timeouts.
+    template <class Keys, detail::BulkLoader F>
+    std::vector<Lookup<detail::bulk_loaded_t<F>>> get_or_compute_many(
+        Keys&& keys, F&& load, const EntryOptions& options = detail::default_entry_options());
+    template <detail::BulkLoader F>
+    std::vector<Lookup<detail::bulk_loaded_t<F>>> get_or_compute_many(
+        std::initializer_list<std::string_view> keys, F&& load,
+        const EntryOptions& options = detail::default_entry_options()) {
+        return get_or_compute_many<std::initializer_list<std::string_view>&>(keys, std::forward<F>(load),
+                                                                             options);
+    }
+
+    /// `get` for a coroutine: `auto hit = co_await cache.async_get<User>(key, sc::resume_on(pool));`, or with a callback:
+    /// `cache.async_get<User>(key).then(...)`. See AsyncLookup.
+    template <class T = default_type, class On = ResumeThere>
+    [[nodiscard]] auto async_get(std::string_view key, On on = {}, const ReadOptions& options = {});
+
+    /// The same for `get_or_compute`. The loader is kept with the operation, and runs on a thread of the cache.
+    template <class F, class On = ResumeThere>
+    [[nodiscard]] auto async_get_or_compute(std::string_view key, F load,
+                                            const EntryOptions& options = detail::default_entry_options(),
+                                            On on = {});
+
+    /// Runs `load` now, in this thread and to its end, whatever is stored, and stores what it returns, unless the key is
+    /// written or erased meanwhile. Throws: what the loader throws; the old value then stays.
     template <class F>
     Lookup<loaded_t<F>> refresh(std::string_view key, F&& load,
                                 const EntryOptions& options = detail::default_entry_options());
@@ -157,6 +213,15 @@ class SmartCache {
 
     /// Whether a live value is stored. Promotes nothing and changes no statistics.
     [[nodiscard]] bool exists(std::string_view key) const;
+
+    /// Ends every value that was stored with this tag (`EntryOptions::tags`), in every tier, and those that are being
+    /// loaded or stored with it meanwhile. O(1), however many they are: each is dropped when it is next looked at.
+    /// Processes that share the Redis tier read none of them from there any more, nor, once they have heard of it
+    /// (`RedisOptions::coherence`), from their own memory and disks.
+    void erase_tag(std::string_view tag);
+
+    /// The same, but the values are only stale from now on: until the grace that they were stored with ends.
+    void expire_tag(std::string_view tag);
 
     /// Removes everything of this cache's namespace (`Config::key_prefix`) and resets the statistics.
     void clear();
@@ -290,69 +355,30 @@ class SmartCache {
     using Entry = detail::ValueEntry;
     using Ref = detail::ValueRef;
 
-    /// What a search found: an entry (in L1, or fresh from below), or nothing.
-    struct Found {
-        Ref entry;
-        TierId tier = TierId::none;
-        bool stale = false;
-    };
+    using Found = detail::Found;
+    using KeyIs = detail::KeyIs;
+    using FenceTerms = detail::FenceTerms;
+    using Unlocked = detail::Unlocked;
+    using LowerTier = detail::LowerTier;
+    using Demotion = detail::Demotion;
+    using DemotedRecord = detail::DemotedRecord;
+    using StartFailure = detail::StartFailure;
+    using LowerFound = detail::LowerFound;
+    using Wanted = detail::Wanted;
+    using PauseUntil = detail::PauseUntil;
 
-    /// Whether an entry is that of a key.
-    struct KeyIs {
-        std::string_view key;
-        [[nodiscard, gnu::always_inline]] bool operator()(const Entry& entry) const noexcept {
-            return equal_text(entry.key(), key);
+    struct Teller final : detail::EventScope::Teller {
+        explicit Teller(SmartCache& owner) : cache(&owner) {}
+        std::atomic<SmartCache*> cache;  // null: it has ended
+        void tell(const smartcache::Event& event) const noexcept override {
+            SmartCache* const told = cache.load(std::memory_order_acquire);
+            if (told == nullptr) return;
+            try {
+                told->config_.listener(event);
+            } catch (...) {
+                told->count(Event::listener_errors);
+            }
         }
-    };
-
-    /// Ties a change of L1 to the fills of its key: asked and told under the lock of the shard (R1).
-    struct FenceTerms {
-        detail::Fences& fences;
-        std::string_view key;
-        std::uint64_t hash;
-        const detail::Ticket* ticket;  // of the fill that this is; null: a caller's write
-        bool marks = true;             // promotions under way have read what was there before
-        [[nodiscard]] bool accept(const Entry* /*present*/) const {
-            return ticket == nullptr || !fences.marked(*ticket);
-        }
-        void done() const {
-            if (marks) fences.mark(key, hash);
-        }
-    };
-
-    struct LowerTier {
-        std::unique_ptr<Tier> tier;
-        TierId id;
-        Duration ttl;
-        bool on_evict = false;  // written to by demotion alone
-    };
-
-    /// An entry on its way out of L1.
-    struct Demotion {
-        std::unique_ptr<detail::FillTicket> ticket;
-        std::optional<std::size_t> weight;  // the writer's own
-    };
-    struct DemotedRecord {
-        RecordView record;
-        std::string key;
-        ByteSink encoded;
-        ByteSink packed;
-    };
-
-    struct StartFailure {
-        TierId id;
-        std::string reason;
-    };
-
-    /// What a search below L1 found, and what promoting it takes.
-    struct LowerFound {
-        Found found;
-        std::size_t index = 0;
-        bool promotable = false;
-        CopyOptions copies;
-        ByteSink record;  // the record itself, when lower tiers above want it
-        std::vector<WriteCondition>
-            seen;  // what each tier that was asked answered: a fill depends on it (R7)
     };
 
     struct ReadyTag {};
@@ -373,10 +399,34 @@ class SmartCache {
     void count(Event event, std::uint64_t amount = 1) const noexcept {
         if (config_.stats.enabled) counters_.add(event, amount);
     }
-    void count_hit(TierId tier, bool stale) const noexcept;
+    /// Ends a lookup.
+    void count_hit(std::string_view key, TierId tier, bool stale) const noexcept;
+    void count_miss(std::string_view key) const noexcept {
+        count(Event::misses);
+        tell({.kind = EventKind::miss, .key = key});
+    }
+    void tell_removed(const Entry& entry, RemovalCause cause) const noexcept {
+        tell({.kind = EventKind::removed, .key = entry.key(), .tier = TierId::memory, .cause = cause});
+    }
+    void tell(const smartcache::Event& event) const noexcept {
+        if (listener_) [[unlikely]]
+            detail::EventScope::tell(listener_, event);
+    }
     [[nodiscard]] Duration lifetime_in(TierId tier, Duration fallback,
                                        const EntryOptions& options) const noexcept;
-    static void check(const EntryOptions& options);
+    /// @throws ConfigError for options that are impossible or not in this version
+    static void check(const EntryOptions& options) {
+        if (!plain(options)) [[unlikely]]
+            check_all(options);
+    }
+    /// Whether options are possible without looking at all of them: cheap enough for every hit.
+    [[nodiscard]] static bool plain(const EntryOptions& options) noexcept {
+        return options.jitter.valid() && options.grace >= Duration::zero() && !options.idle &&
+               options.tags.empty() && options.refresh_ahead >= 0 && options.refresh_ahead < 1 &&
+               options.early_beta == 0 && !options.soft_timeout && !options.hard_timeout &&
+               options.retry_after >= Duration::zero();
+    }
+    [[gnu::noinline]] static void check_all(const EntryOptions& options);
     /// Whether an entry of L1 that is stored with these options has an idle time.
     [[nodiscard]] bool idles(const EntryOptions& options) const noexcept {
         return options.idle.has_value() || config_.memory.idle.has_value();
@@ -400,12 +450,21 @@ class SmartCache {
     template <class T>
     [[nodiscard]] LowerFound find_lower(std::string_view key, const ReadOptions& options, bool counted = true,
                                         bool idles = false) const;
+    [[nodiscard]] Wanted want(std::string_view key, std::uint64_t hash, std::size_t at) const {
+        Wanted wanted{physical_key(config_.key_prefix, key), key.size(), hash, at, {}};
+        wanted.result.tags.here = tags_.sequence();
+        return wanted;
+    }
+    template <class T>
+    void find_lower_many(std::vector<Wanted>& wanted, TierSet tiers, bool idles) const;
     template <class T>
     void accept(std::string_view key, const RecordView& record, std::size_t index, bool allow_stale,
                 bool idles, LowerFound& result) const;
     template <class T>
-    [[nodiscard]] Ref decode_record(std::string_view key, const RecordView& record, bool idles) const;
-    [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes, bool idles) const;
+    [[nodiscard]] Ref decode_record(std::string_view key, const RecordView& record,
+                                    detail::EntryExtras extras) const;
+    [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes,
+                                 detail::EntryExtras extras) const;
     void date_entry(Entry& entry, const RecordView& record, WallTime wall) const noexcept;
     void promote(std::string_view key, std::uint64_t hash, LowerFound& result, const detail::Ticket& ticket,
                  const CopyOptions& own = {}) const;
@@ -414,15 +473,34 @@ class SmartCache {
     [[nodiscard, gnu::noinline]] Ref convert(const Entry& entry) const;
     [[nodiscard, gnu::noinline]] Ref unpacked(const Entry& entry) const;
     template <class T>
+    [[nodiscard, gnu::always_inline]] Lookup<T> hit_in_place(std::string_view key, Ref& entry) const;
+    template <class T>
     [[nodiscard]] Lookup<T> present(Found found) const;
     template <class T>
-    [[nodiscard, gnu::noinline]] Lookup<T> answer(Found found) const;
+    [[nodiscard, gnu::noinline]] Lookup<T> answer(std::string_view key, Found found) const;
 
     // --- writing
     template <class T>
-    [[nodiscard]] detail::PreparedValue prepare(std::string_view key, T&& value, bool idles) const;
-    [[nodiscard]] detail::PreparedValue prepare_negative(std::string_view key, bool idles) const;
-    void finish_record(detail::PreparedValue& value) const;
+    [[nodiscard]] detail::PreparedValue prepare(std::string_view key, T&& value, const EntryOptions& options,
+                                                const detail::TagsSeen& seen) const;
+    [[nodiscard]] detail::PreparedValue prepare_negative(std::string_view key, const EntryOptions& options,
+                                                         const detail::TagsSeen& seen) const;
+    void finish_record(detail::PreparedValue& value, const EntryOptions& options,
+                       const detail::TagsSeen& seen) const;
+    [[nodiscard]] detail::EntryExtras extras(const EntryOptions& options) const noexcept {
+        return {idles(options), options.tags.size()};
+    }
+    /// What a value that begins to be made now has seen of the tags.
+    [[nodiscard]] detail::TagsSeen see_tags() const;
+    /// The same for a value that the caller has already.
+    [[nodiscard]] detail::TagsSeen see_tags(const EntryOptions& options) const {
+        if (options.tags.empty()) return {};
+        detail::TagsSeen seen = see_tags();
+        std::ranges::replace(seen.below, std::uint64_t{0}, RecordView::tags_of_now);
+        return seen;
+    }
+    [[nodiscard]] bool learnt_tags(const detail::TagsSeen& seen) const;
+    void change_tag(std::string_view tag, detail::TagChange how);
     /// Times in one tier. @return false when the tier is not to keep the value
     [[nodiscard]] bool date_record(const LowerTier& lower, detail::PreparedValue& value, WallTime now,
                                    const EntryOptions& options) const;
@@ -434,10 +512,6 @@ class SmartCache {
     /// @param weight  the caller's own, which counts instead
     bool insert_memory(std::string_view key, std::uint64_t hash, Ref entry, std::optional<std::size_t> weight,
                        const FenceTerms& terms) const;
-    /// The value alone: in place, and what it owns.
-    [[nodiscard]] static std::size_t value_bytes(const Entry& entry) noexcept {
-        return entry.bytes - (sizeof(Entry) + entry.key_size);
-    }
     [[nodiscard]] static std::uint32_t weight_of(const Entry& entry,
                                                  std::optional<std::size_t> weight) noexcept {
         constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
@@ -449,6 +523,7 @@ class SmartCache {
         return own ? std::optional<std::size_t>(entry.weight) : std::nullopt;
     }
     bool forget_memory(std::string_view key, std::uint64_t hash) const;
+    void drop_ended(std::string_view key, std::uint64_t hash) const;
     bool commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                 const EntryOptions& options);
     void commit_fill(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
@@ -456,44 +531,40 @@ class SmartCache {
                      const std::vector<WriteCondition>* seen);
     bool change_lifetime(std::string_view key, std::optional<Duration> ttl);
 
+    // --- what other processes change
+    void take_invalidation(const Invalidation& what);
+    void drop_copies(std::string_view key);
+    void drop_tagged(std::string_view tag, detail::TagChange how);
+    void drop_all_copies(bool cleared);
+    TierStatus write_below(const LowerTier& lower, const RecordView& record, std::uint64_t hash,
+                           WriteCondition condition = {}, const detail::Ticket* ticket = nullptr) const;
+    [[nodiscard]] bool trusts(const LowerTier& lower, const RecordView& record,
+                              std::span<const WriteCondition> seen, bool& goes_up) const;
+    /// Of a caller's write, where that can be overtaken by another process.
+    class WriteTicket {
+      public:
+        WriteTicket(const SmartCache& cache, std::string_view key, std::uint64_t hash) {
+            if (cache.own_copies_.on) ticket_.emplace(cache.fences_, key, hash);
+        }
+        [[nodiscard]] const detail::Ticket* get() noexcept { return ticket_ ? &**ticket_ : nullptr; }
+
+      private:
+        std::optional<detail::FillTicket> ticket_;
+    };
+
     // --- changes that depend on what is there
-    /// What such a change starts from, and what must be the same when it ends.
-    struct BaseState {
-        bool decided = false;               // a lower tier had something live: no other is asked
-        bool there = false;                 // a value, of whatever type
-        bool unreachable = false;           // the shared tier did not answer
-        const LowerTier* shared = nullptr;  // the shared tier, if it answered
-        WriteCondition condition;           // what it had
-        CopyOptions copies;
-    };
+    using BaseState = detail::ChangeBase;
     template <class T>
-    struct Base : BaseState {
-        std::conditional_t<std::is_void_v<T>, std::monostate, Lookup<T>> value{};
-    };
-    enum class Change {
-        done,
-        not_kept,  // nothing is stored, or nothing was to be done
-        conflict,  // somebody was faster
-        unknown,   // the shared tier did not say
-    };
-    /// How the new value is to be kept.
-    struct Plan {
-        EntryOptions options;
-        std::optional<std::int64_t> ends{};         // in ms of the monotonic clock, instead of a lifetime
-        Duration most_in_memory = Duration::max();  // with `ends`
-        std::optional<CopyOptions> copies{};        // of the old value's writer
-    };
-    [[nodiscard]] static Change failed_change(TierStatus status) noexcept {
-        return status == TierStatus::unavailable ? Change::unknown
-               : status == TierStatus::untouched ? Change::not_kept
-                                                 : Change::conflict;
-    }
+    using Base = detail::TypedChangeBase<T>;
+    using Change = detail::Change;
+    using Plan = detail::ChangePlan;
     [[nodiscard]] const LowerTier* shared_tier(const EntryOptions& options) const noexcept;
     template <class T>
     [[nodiscard]] Base<T> find_base(std::string_view key, std::uint64_t hash,
                                     const EntryOptions& options) const;
     template <class T>
     [[nodiscard]] Plan keeping_lifetime(const Base<T>& base, const EntryOptions& options) const;
+    [[nodiscard]] static Plan planned(Plan plan, const BaseState& base);
     [[nodiscard]] bool count_from_now(Plan& plan) const;
     [[nodiscard]] bool demoted_meanwhile(const BaseState& base, std::string_view key,
                                          std::string_view physical);
@@ -511,23 +582,69 @@ class SmartCache {
     void begin_demotion(Entry& entry) noexcept;
     void finish_demotion(Entry& entry);
     void copy_below(const Entry& entry, const Demotion& demotion);
-    bool demote(const Entry& entry, std::optional<std::size_t> weight);
+    bool demote(const Entry& entry, std::uint64_t hash, std::optional<std::size_t> weight,
+                const detail::Ticket* ticket);
     [[nodiscard]] const LowerTier* demotion_target() const noexcept;
     [[nodiscard]] bool make_demoted(const Entry& entry, std::optional<std::size_t> weight,
                                     const LowerTier& lower, DemotedRecord& out) const;
 
     // --- loading
+    [[nodiscard]] static bool refreshes_early(const EntryOptions& options) noexcept {
+        return options.refresh_ahead > 0 || options.early_beta > 0;
+    }
+    [[nodiscard]] static Ref share(const Ref& entry) noexcept {
+        return entry ? Ref::share(entry.get()) : Ref();
+    }
     template <class T, class F>
-    Lookup<T> load_shared(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options);
+    [[nodiscard, gnu::noinline]] Lookup<T> refresh_early(std::string_view key, std::uint64_t hash, F& load,
+                                                         const EntryOptions& options, Lookup<T> hit,
+                                                         const detail::EarlyRefresh& early);
+    template <class T, class F>
+    void refresh_later(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options,
+                       const std::optional<detail::EarlyRefresh>& early, PauseUntil pause);
+    template <class T, class F>
+    [[nodiscard, gnu::noinline]] Lookup<T> use_or_load(std::string_view key, std::uint64_t hash, F& load,
+                                                       const EntryOptions& options, Ref entry);
+    template <class T, class F>
+    [[nodiscard, gnu::noinline]] Lookup<T> load_shared(std::string_view key, std::uint64_t hash, F& load,
+                                                       const EntryOptions& options);
     template <class T, class F>
     Lookup<T> load_alone(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options);
     template <class T, class F>
+    Lookup<T> lead_flight(detail::Flight& flight, F& load, const EntryOptions& options);
+    template <class T, class F>
+    [[nodiscard]] detail::Workers::Turn fly_elsewhere(const std::shared_ptr<detail::Flight>& flight, F& load,
+                                                      const EntryOptions& options);
+    template <class T, class F>
+    Found fly(detail::Flight& flight, F& load, const EntryOptions& options,
+              const detail::EarlyRefresh* early);
+    void end_flight(detail::Flight& flight, detail::Flight::Outcome outcome);
+    template <class T>
+    Lookup<T> answer_loaded(std::string_view key, Found found) const;
+    template <class T>
+    [[nodiscard]] Found find_servable(std::string_view key, std::uint64_t hash,
+                                      const EntryOptions& options) const;
+    template <class T>
+    [[nodiscard]] detail::OldValue find_old_value(std::string_view key, std::uint64_t hash,
+                                                  const EntryOptions& options) const;
+    template <class T, class F>
     [[nodiscard]] Found lead(std::string_view key, std::uint64_t hash, F& load, const EntryOptions& options,
-                             const detail::Ticket& ticket);
+                             const detail::Ticket& ticket, const detail::EarlyRefresh* early);
     template <class F>
     [[nodiscard]] Ref load_and_store(std::string_view key, std::uint64_t hash, F& load,
                                      const EntryOptions& options, const detail::Ticket& ticket,
                                      const std::vector<WriteCondition>* seen);
+    [[nodiscard]] Ref store_loaded(std::string_view key, std::uint64_t hash, detail::PreparedValue& prepared,
+                                   std::chrono::microseconds cost, const EntryOptions& options,
+                                   const detail::Ticket& ticket, const std::vector<WriteCondition>* seen);
+    [[nodiscard]] static Duration lock_length(const EntryOptions& options) noexcept;
+    template <class T, class Good>
+    [[nodiscard]] Found lock_load(detail::LoadLock& lock, std::string_view key, std::uint64_t hash,
+                                  const EntryOptions& options, const detail::Ticket& ticket,
+                                  bool in_background, std::vector<WriteCondition>& seen, Good good);
+    void see_unasked(std::string_view key, TierSet asked, std::vector<WriteCondition>& seen) const;
+    template <class T, class F>
+    class BulkLoad;
     void end_older(std::string_view key, std::uint64_t hash, const detail::Ticket& ticket,
                    const std::vector<WriteCondition>& seen);
     void end_older_below(std::size_t index, std::string_view physical, WallTime now,
@@ -539,6 +656,7 @@ class SmartCache {
     KeyHash key_hash_;
     mutable detail::RateLimitedLog log_;
     std::vector<StartFailure> start_failures_;
+    std::shared_ptr<Teller> listener_;  // nobody listens, most often
     std::unique_ptr<detail::Store<Entry>> memory_;
     detail::Arena* arena_ = nullptr;  // memory_'s, or one of its own reference
     bool owns_arena_ = false;
@@ -546,6 +664,11 @@ class SmartCache {
     bool writes_below_ = false;  // a lower tier takes what is set
     bool evicts_below_ = false;  // one takes what L1 evicts
     mutable detail::Fences fences_;
+    mutable detail::TagTable tags_;
+    mutable detail::OwnCopies own_copies_;
+    std::mutex tag_changes_;    // one at a time
+    detail::Pauses refreshes_;  // of live values, running or tried not long ago
+    detail::Pauses failures_;   // of loads
     std::mutex demotions_mutex_;
     std::unordered_map<const Entry*, Demotion> demotions_;  // begun, not finished
     mutable Counters<Event> counters_;
@@ -567,6 +690,7 @@ class SmartCache {
         std::thread thread;
     };
     detail::ProcessOwned<Maintenance> maintenance_;
+    detail::Workers workers_;
 };
 
 }  // namespace smartcache::inline v0

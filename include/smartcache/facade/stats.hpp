@@ -22,6 +22,7 @@ struct Stats {
     std::uint64_t evictions = 0;        ///< L1 entries removed for capacity
     std::uint64_t expirations = 0;      ///< L1 entries removed because their time was over
     std::uint64_t invalidations = 0;    ///< keys erased by request
+    std::uint64_t foreign_changes = 0;  ///< what other processes have told of and is dropped here
     std::uint64_t rejected = 0;         ///< keys or values refused because of a limit
     std::uint64_t loads = 0;            ///< loaders run, failed ones included
     std::uint64_t load_failures = 0;    ///< loaders that threw
@@ -38,6 +39,7 @@ struct Stats {
     double ops_per_second = 0;     ///< requests per second over the last `stats.interval`, or since the start
     double compression_ratio = 1;  ///< bytes before / after compression of what was written below L1
     Duration uptime{0};
+    std::uint64_t listener_errors = 0;  ///< exceptions of `Config::listener`
 
     TierStats memory;
     TierStats redis;

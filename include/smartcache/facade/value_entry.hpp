@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <span>
 #include <string_view>
 #include <type_traits>
 #include <typeinfo>
@@ -16,6 +17,7 @@
 #include <smartcache/core/bytes.hpp>
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/owned_bytes.hpp>
+#include <smartcache/facade/detail/tags.hpp>
 #include <smartcache/facade/value_traits.hpp>
 #include <smartcache/memory/entry.hpp>
 #include <smartcache/record/record.hpp>
@@ -63,8 +65,16 @@ class ShortLength {
     static constexpr std::uint32_t in_seconds = std::uint32_t{1} << 31U;
 };
 
-/// An entry of the facade's L1: header of one cache line, then the key's characters, then the value in place, in
-/// one allocation.
+/// What an entry has besides key and value.
+struct EntryExtras {
+    EntryExtras(bool has_idle_time = false, std::size_t tag_count = 0)  // implicit: most have no tags
+        : idles(has_idle_time), tags(static_cast<std::uint16_t>(tag_count)) {}
+    bool idles;
+    std::uint16_t tags;
+};
+
+/// An entry of the facade's L1: header of one cache line, then the key's characters, then the value in place, then its
+/// tags, in one allocation.
 ///
 /// The value is either an object of any type (`ops` says which), or flat text or bytes, or a remembered
 /// absence.
@@ -80,7 +90,9 @@ struct ValueEntry : EntryBase {
     };
 
     Form form = Form::negative;
-    std::uint8_t alignment_log2 = default_alignment_log2;  // of the block, and of the value unless it is flat
+    std::uint8_t alignment_log2 : 6 =
+        default_alignment_log2;  // of the block, and of the value unless it is flat
+    bool tagged : 1 = false;     // has a `Tail`
     std::uint32_t key_size = 0;
     std::uint32_t value_size = 0;   // bytes in place
     const ValueOps* ops = nullptr;  // of an object
@@ -135,11 +147,63 @@ struct ValueEntry : EntryBase {
         std::memcpy(&size, value(), sizeof(size));
         return size;
     }
+    /// The value alone: in place, and what it owns elsewhere.
+    [[nodiscard]] std::size_t value_bytes() const noexcept {
+        const std::size_t block = block_bytes(size(), std::size_t{1} << alignment_log2, idles);
+        return value_size + (bytes - block - (tagged ? tail().shares : 0));
+    }
     template <class T>
     [[nodiscard]] const T* as() const noexcept {
         // Types are compared by address first; two shared libraries may hold two objects for one type (R29).
         if (ops == nullptr || (ops->type != &typeid(T) && *ops->type != typeid(T))) return nullptr;
         return std::launder(static_cast<const T*>(value()));
+    }
+
+    /// What changes of its tags have made of it (tags.hpp).
+    enum class TagState : std::uint8_t { fresh, stale, ended };
+    [[nodiscard, gnu::noinline]] TagState tag_state() const noexcept {
+        const Tail& seen = tail();
+        TagState state = TagState::fresh;
+        for (const Tag* const each : seen.tags()) {
+            const Tag& tag = *each;
+            // acquire: see tags.hpp.
+            if (tag.erased.load(std::memory_order_acquire) > seen.sequence) return TagState::ended;
+            if (tag.expired.load(std::memory_order_acquire) > seen.sequence) state = TagState::stale;
+        }
+        return state;
+    }
+    [[nodiscard]] bool tags_changed() const noexcept { return tagged && tag_state() != TagState::fresh; }
+    [[nodiscard]] bool ended_by_tag() const noexcept { return tagged && tag_state() == TagState::ended; }
+    /// Of an entry with tags: the sequence that was seen before it began to be made.
+    [[nodiscard]] std::uint64_t tag_sequence() const noexcept { return tail().sequence; }
+    [[nodiscard]] std::span<Tag* const> tags() const noexcept {
+        return tagged ? tail().tags() : std::span<Tag* const>();
+    }
+    /// Sets the tags of an entry that nobody else knows yet. @param names  as many as it was made for
+    template <class Names>
+    void set_tags(TagTable& table, std::uint64_t sequence, const Names& names) {
+        if (!tagged) return;
+        Tail& own = tail();
+        own.sequence = sequence;
+        std::size_t i = 0;
+        for (const auto& name : names) {
+            if (i == own.count) break;
+            Tag* const tag = own.tags()[i++] = table.get(name);
+            own.shares += static_cast<std::uint32_t>(tag->share());
+        }
+        add_bytes(own.shares);
+    }
+    /// The same tags, of another entry.
+    void copy_tags(const ValueEntry& from) noexcept {
+        if (!tagged) return;
+        Tail& own = tail();
+        own.sequence = from.tag_sequence();
+        for (std::size_t i = 0; i < own.count; ++i) {
+            own.tags()[i] = from.tags()[i];
+            own.tags()[i]->add_reference();
+        }
+        own.shares = from.tail().shares;
+        add_bytes(own.shares);
     }
 
     /// All in ms on the monotonic clock. `fresh_until` is `never` for a value that does not expire.
@@ -179,8 +243,8 @@ struct ValueEntry : EntryBase {
 
     /// Flat text or bytes; the caller fills `value_size` bytes at `value()`.
     [[nodiscard]] static EntryRef<ValueEntry> create_flat(Arena& arena, std::string_view key, ValueKind kind,
-                                                          std::size_t size, bool idles) {
-        EntryRef<ValueEntry> entry = allocate(arena, key, size, 0, idles);
+                                                          std::size_t size, EntryExtras extras) {
+        EntryRef<ValueEntry> entry = allocate(arena, key, size, 0, extras);
         entry->form = kind == ValueKind::text ? Form::text : Form::bytes;
         return entry;
     }
@@ -188,8 +252,8 @@ struct ValueEntry : EntryBase {
     /// The same packed: `block` is the LZ4 block of a value of `raw_size` bytes.
     [[nodiscard]] static EntryRef<ValueEntry> create_packed(Arena& arena, std::string_view key,
                                                             ValueKind kind, std::uint32_t raw_size,
-                                                            ByteView block, bool idles) {
-        EntryRef<ValueEntry> entry = allocate(arena, key, sizeof(raw_size) + block.size(), 0, idles);
+                                                            ByteView block, EntryExtras extras) {
+        EntryRef<ValueEntry> entry = allocate(arena, key, sizeof(raw_size) + block.size(), 0, extras);
         entry->form = kind == ValueKind::text ? Form::packed_text : Form::packed_bytes;
         auto* const at = static_cast<std::byte*>(entry->value());
         std::memcpy(at, &raw_size, sizeof(raw_size));
@@ -199,20 +263,20 @@ struct ValueEntry : EntryBase {
 
     /// A remembered absence.
     [[nodiscard]] static EntryRef<ValueEntry> create_negative(Arena& arena, std::string_view key,
-                                                              bool idles) {
-        return allocate(arena, key, 0, 0, idles);
+                                                              EntryExtras extras) {
+        return allocate(arena, key, 0, 0, extras);
     }
 
     /// An object, built in place from `value`.
     template <class Codec, class T, bool Encodable, class V>
     [[nodiscard]] static EntryRef<ValueEntry> create_object(Arena& arena, std::string_view key, V&& value,
-                                                            bool idles) {
-        EntryRef<ValueEntry> entry = allocate(arena, key, sizeof(T), alignof(T), idles);
+                                                            EntryExtras extras) {
+        EntryRef<ValueEntry> entry = allocate(arena, key, sizeof(T), alignof(T), extras);
         const std::size_t offset = offset_of(key.size(), true, std::size_t{1} << entry->alignment_log2);
         try {
             ::new (reinterpret_cast<std::byte*>(entry.get()) + offset) T(std::forward<V>(value));
         } catch (...) {
-            release(entry.release(), offset + sizeof(T));
+            release(entry.release(), end_of(offset + sizeof(T), extras.tags));
             throw;
         }
         entry->form = Form::object;
@@ -222,7 +286,9 @@ struct ValueEntry : EntryBase {
     }
 
     static void destroy(ValueEntry* entry) noexcept {
-        const std::size_t size = entry->value_offset() + entry->value_size;
+        const std::size_t size = entry->size();
+        for (Tag* const tag : entry->tags())
+            if (tag != nullptr) Tag::drop_reference(tag);
         if (entry->ops != nullptr) entry->ops->destroy(entry->value());
         release(entry, size);
     }
@@ -248,19 +314,51 @@ struct ValueEntry : EntryBase {
         return offset_of(key_size, form == Form::object, std::size_t{1} << alignment_log2);
     }
 
+    /// Behind the value of an entry with tags: then the pointers.
+    struct Tail {
+        std::uint64_t sequence;
+        std::uint32_t count;
+        std::uint32_t shares;  // of the tags' bytes
+        [[nodiscard]] std::span<Tag*> tags() noexcept { return {reinterpret_cast<Tag**>(this + 1), count}; }
+        [[nodiscard]] std::span<Tag* const> tags() const noexcept {
+            return {reinterpret_cast<Tag* const*>(this + 1), count};
+        }
+    };
+    [[nodiscard]] static std::size_t tail_offset(std::size_t value_end) noexcept {
+        return (value_end + alignof(Tail) - 1) / alignof(Tail) * alignof(Tail);
+    }
+    [[nodiscard]] static std::size_t end_of(std::size_t value_end, std::size_t tags) noexcept {
+        return tags == 0 ? value_end : tail_offset(value_end) + sizeof(Tail) + tags * sizeof(Tag*);
+    }
+    [[nodiscard]] std::size_t size() const noexcept {
+        return end_of(value_offset() + value_size, tags().size());
+    }
+    [[nodiscard]] Tail& tail() noexcept {
+        return *std::launder(reinterpret_cast<Tail*>(reinterpret_cast<std::byte*>(this) +
+                                                     tail_offset(value_offset() + value_size)));
+    }
+    [[nodiscard]] const Tail& tail() const noexcept { return const_cast<ValueEntry*>(this)->tail(); }
+
     /// @param object  the value's alignment, or 0 for flat values
     [[nodiscard]] static EntryRef<ValueEntry> allocate(Arena& arena, std::string_view key,
                                                        std::size_t value_bytes, std::size_t object,
-                                                       bool idles) {
+                                                       EntryExtras extras) {
         const std::size_t align = object > alignment ? object : alignment;
-        const std::size_t size = offset_of(key.size(), object != 0, align) + value_bytes;
+        const std::size_t value_end = offset_of(key.size(), object != 0, align) + value_bytes;
+        const std::size_t size = end_of(value_end, extras.tags);
         if (size > 0xFFFFFFFFU) throw std::bad_alloc();
-        auto* const entry = ::new (allocate_block(arena, size, align, idles)) ValueEntry();
-        entry->settle(arena, size, align, idles);
-        entry->alignment_log2 = static_cast<std::uint8_t>(std::countr_zero(align));
+        auto* const entry = ::new (allocate_block(arena, size, align, extras.idles)) ValueEntry();
+        entry->settle(arena, size, align, extras.idles);
+        entry->alignment_log2 = static_cast<std::uint8_t>(std::countr_zero(align)) & 63U;
         entry->value_size = static_cast<std::uint32_t>(value_bytes);
         entry->key_size = static_cast<std::uint32_t>(key.size());
         if (!key.empty()) std::memcpy(static_cast<void*>(entry + 1), key.data(), key.size());
+        if (extras.tags != 0) {
+            entry->tagged = true;
+            auto* const own =
+                ::new (reinterpret_cast<std::byte*>(entry) + tail_offset(value_end)) Tail{0, extras.tags, 0};
+            std::ranges::fill(own->tags(), nullptr);
+        }
         return EntryRef<ValueEntry>::adopt(entry);
     }
 };

@@ -92,6 +92,12 @@ class Flights {
             return true;
         }
 
+        /// Whether the resource was not invalidated since this ticket was taken.
+        [[nodiscard]] bool valid() const {
+            const std::lock_guard lock(flight_->mutex);
+            return flight_->generation == generation_;
+        }
+
         /// Ends the lead, if this is the leader, and wakes those who wait.
         void end(Ending ending) noexcept {
             if (!leads_) return;
@@ -167,29 +173,35 @@ class Flights {
         return Role::leader;
     }
 
-    /// Moves the fence of `key` and calls `erase()` behind it. `own`: the ticket of whoever invalidates,
-    /// which stays valid if it was; what it stores is newer than what it erased.
+    /// Moves the fence of `key` and calls `erase()` behind it, while nobody else in this process changes the resource's
+    /// records. `own`: the ticket of whoever invalidates, which stays valid if it was; what it stores is newer than what
+    /// it erased.
     template <class Erase>
     void invalidate(std::string_view key, Erase&& erase, Ticket* own = nullptr) {
-        std::shared_ptr<Flight> flight;
-        {
-            Shard& shard = shard_of(key);
-            const std::lock_guard lock(shard.mutex);
-            const auto found = shard.flights.find(key);
-            if (found != shard.flights.end()) flight = found->second;
-        }
+        const Ticket here = join(key);
+        Flight& flight = *here.flight_;
         std::vector<Lead> leads;
-        if (flight != nullptr) {
-            const std::lock_guard lock(flight->mutex);
+        {
+            const std::lock_guard lock(flight.mutex);
             const bool keep =
-                own != nullptr && own->flight_ == flight && own->generation_ == flight->generation;
-            ++flight->generation;
-            if (keep) own->generation_ = flight->generation;
-            leads.swap(flight->leads);  // R2: nobody joins them any more
+                own != nullptr && own->flight_ == here.flight_ && own->generation_ == flight.generation;
+            ++flight.generation;
+            if (keep) own->generation_ = flight.generation;
+            leads.swap(flight.leads);  // R2: nobody joins them any more
+            erase();
         }
-        erase();
         for (const Lead& lead : leads)
             for (const Wake& wake : lead.waiters) wake(Ending::abandoned);
+    }
+
+    /// Returns when every change of records that was under way at the call has ended.
+    void settle() {
+        std::vector<std::shared_ptr<Flight>> all;
+        for (Shard& shard : shards_) {
+            const std::lock_guard lock(shard.mutex);
+            for (const auto& [key, flight] : shard.flights) all.push_back(flight);
+        }
+        for (const std::shared_ptr<Flight>& flight : all) const std::lock_guard lock(flight->mutex);
     }
 
     /// The same for every key there is.

@@ -22,6 +22,8 @@
 #include <smartcache/facade/entry_options.hpp>
 #include <smartcache/facade/smart_cache.hpp>
 #include <smartcache/http/detail/middleware_helpers.hpp>
+#include <smartcache/http/detail/middleware_tag_fences.hpp>
+#include <smartcache/http/detail/middleware_waits.hpp>
 #include <smartcache/http/flights.hpp>
 #include <smartcache/http/key_generator.hpp>
 #include <smartcache/http/message.hpp>
@@ -34,6 +36,7 @@
 #include <smartcache/http/semantics/range.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 #include <smartcache/http/semantics/storability.hpp>
+#include <smartcache/http/semantics/tags.hpp>
 #include <smartcache/http/semantics/targeted.hpp>
 #include <smartcache/http/semantics/vary.hpp>
 #include <smartcache/http/stored_response.hpp>
@@ -59,10 +62,27 @@ concept ResponseCache = requires(C& cache, std::string_view text, const EntryOpt
 
 namespace detail {
 
-/// Tags need a cache that knows them; with any other, rules that give some are refused at construction.
+/// Tags need a cache that knows them; with any other, rules that give some are refused at construction, and those of
+/// responses are not looked at.
 template <class C>
 concept HasTags = requires(C& cache, std::string_view tag) {
     cache.erase_tag(tag);
+};
+
+/// Soft purges need a cache that can make what it holds stale, and gives it out then; any other erases.
+template <class C>
+concept HasStale = requires(C& cache, std::string_view text, const ReadOptions& options) {
+    { cache.template get<std::string_view>(text, options).stale() } -> std::convertible_to<bool>;
+    { cache.expire(text) } -> std::convertible_to<bool>;
+    cache.expire_tag(text);
+};
+
+/// A cache with tiers below memory says what memory alone has, without blocking.
+template <class C>
+concept HasTryGet = requires(C& cache, std::string_view key) {
+    {
+        cache.template try_get<std::string_view>(key)
+        } -> std::same_as<decltype(cache.template get<std::string_view>(key))>;
 };
 
 }  // namespace detail
@@ -71,6 +91,16 @@ concept HasTags = requires(C& cache, std::string_view tag) {
 enum class Refresh {
     before_answer,  ///< only while the client waits
     after_answer,   ///< also once the client has its answer: stale-while-revalidate works
+};
+
+/// How a purge ends what is stored.
+enum class Purge {
+    hard,  ///< it is forgotten
+    /// It is stale from now on: the origin is asked first, or in the background where the response may be served so
+    /// (stale-while-revalidate), and it still stands in for an origin that fails, where that is allowed. What can be
+    /// neither validated nor served stale is forgotten, and so is a resource while a tier of the cache does not answer.
+    /// With a cache that cannot make its entries stale: `hard`.
+    soft,
 };
 
 /// An HTTP cache in front of an application or an origin (RFC 9111), over any `ResponseCache`.
@@ -120,22 +150,32 @@ class Middleware final : private detail::TransactionOwner {
 
     /// Starts a transaction. `request` is copied when it must be forwarded.
     [[nodiscard]] Transaction begin(const Request& request, Refresh refresh = Refresh::before_answer);
-    /// The same without waiting for other requests: `done(Transaction)` is called at once, or by a task
-    /// submitted to `executor` when the request that this one waited for has ended. The executor must outlive
-    /// the middleware's transactions; where it refuses a task, `done` runs in the thread that ended the other
-    /// request.
+    /// The same for threads that must not block. `done(Transaction)` is called once: before this returns where
+    /// no look into the store is needed or memory holds a fresh answer; else by a task of `executor`, which asks
+    /// the tiers below, or when the wait for another request has ended. A cache that cannot say what
+    /// memory alone has (one without `try_get`) is looked into here.
+    ///
+    /// Where the executor refuses a task it is done at once, in the thread that submits it: this one, or the one
+    /// that ended the other request. Where it drops one, or what a look into the store throws (memory ran out)
+    /// ends one, `done` is destroyed uncalled. The executor must outlive the middleware's transactions; one
+    /// without `submit_after` waits for as long as the other request takes, whatever `collapse_timeout` says.
     template <class Done>
     requires std::is_invocable_v<Done&, Transaction>
     void begin(Request request, Executor& executor, Done done, Refresh refresh = Refresh::before_answer);
 
-    /// Forgets every stored response of a resource. `url`: "https://host/path?query", or "/path?query" where
+    /// Ends every stored response of a resource. `url`: "https://host/path?query", or "/path?query" where
     /// requests carry no host. @return false when nothing was stored, or `url` is none
-    bool purge(std::string_view url);
-    /// Forgets every response that a rule stored with this tag.
-    void purge_tag(std::string_view tag) requires detail::HasTags<Cache> {
-        flights_.invalidate_all([&] { cache_->erase_tag(tag); });
-        events_.add(Event::purge);
-    }
+    ///
+    /// Of this and the other purges: what this middleware was fetching at the call is not stored. Processes that share
+    /// the Redis tier find the response purged there, and in their own memory and on their disks once they have heard of it
+    /// (`RedisOptions::coherence`).
+    bool purge(std::string_view url, Purge how = Purge::hard);
+    /// Ends every response that was stored with this tag, by the origin (`tag_fields`) or by a rule. O(1).
+    void purge_tag(std::string_view tag, Purge how = Purge::hard) requires detail::HasTags<Cache>;
+    /// Ends every response at or below a path: "https://host/a/b/" is that of /a/b, whatever the query, of /a/b/c and so
+    /// on, not that of /a/bc. A URL without a host as in `purge`. O(1).
+    /// @return false when `url` is none, or lies deeper than `purge_depth`: then nothing was purged
+    bool purge_prefix(std::string_view url, Purge how = Purge::hard) requires detail::HasTags<Cache>;
     /// Erases the cache, everything else in it included, and zeroes the counters.
     void clear_cache();
     /// Fetches each URL through the cache with `origin(const Request&)`. @return how many are now in the
@@ -194,8 +234,10 @@ class Middleware final : private detail::TransactionOwner {
         Flights::Ticket ticket;
         std::optional<Flights::Ending> woken;  ///< how the request that was waited for ended
         bool timed_out = false;
+        std::uint64_t tags_seen = 0;
     };
     using MakeWake = std::function<Flights::Wake()>;
+    enum class Tiers : std::uint8_t { all, memory };
 
     Middleware(std::unique_ptr<Cache> own, Cache* cache, MiddlewareOptions options);
 
@@ -208,6 +250,8 @@ class Middleware final : private detail::TransactionOwner {
     [[nodiscard]] std::optional<Transaction> serve(Attempt& state, const Match& match, Reuse reuse,
                                                    WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant);
+    [[nodiscard]] std::optional<Transaction> from_memory(Attempt& state);
+    [[nodiscard]] std::optional<Transaction> from_store(Attempt& state, Match& match, WallTime now);
     [[nodiscard]] Transaction forward_untouched(const Request& request, Gate gate);
     static void ask_for_the_rest(Pending& pending, WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> as_get(const Request& post);
@@ -216,8 +260,10 @@ class Middleware final : private detail::TransactionOwner {
                 std::shared_ptr<Done> done);
 
     // impl/middleware_store.hpp
-    [[nodiscard]] Match look_up(const Request& request, const std::string& primary, const Rule* rule);
-    [[nodiscard]] std::optional<Found> read(std::string key);
+    [[nodiscard]] Match look_up(const Request& request, const std::string& primary, const Rule* rule,
+                                Tiers tiers = Tiers::all);
+    [[nodiscard]] auto ask(std::string_view key, Tiers tiers);
+    [[nodiscard]] std::optional<Found> read(std::string key, Tiers tiers = Tiers::all);
     [[nodiscard]] FieldNames selecting_names(const Rule* rule) const;
     [[nodiscard]] StorePolicy policy_for(const Pending& pending, int status, const CacheControl& control,
                                          const FieldNames& names) const;
@@ -230,9 +276,21 @@ class Middleware final : private detail::TransactionOwner {
                                const EntryOptions& entry);
     [[nodiscard]] bool set_record(const std::string& key, const std::string& record,
                                   const EntryOptions& entry);
-    [[nodiscard]] Duration retention(const StoredMeta& meta, WallTime now) const;
+    [[nodiscard]] EntryOptions entry_for(const StoredMeta& meta, WallTime now,
+                                         std::vector<std::string> tags) const;
+    [[nodiscard]] EntryOptions index_entry(Duration at_least) const;
+    [[nodiscard]] std::vector<std::string> tags_of(const Pending& pending, const Headers& headers) const;
+    [[nodiscard]] bool may_stand_in(const Pending& pending, WallTime now);
+    [[nodiscard]] bool tags_purged(const Pending& pending, std::vector<std::string> tags);
     [[nodiscard]] std::string primary_of(const Url& url) const noexcept;
-    bool erase_resource(const std::string& primary, Flights::Ticket* own = nullptr);
+
+    // impl/middleware_purge.hpp
+    [[nodiscard]] Response answer_purge(const Request& request);
+    [[nodiscard]] Response answer_purge_many(const Request& request, Purge how);
+    bool purge_below(const Url& url, Purge how) requires detail::HasTags<Cache>;
+    bool purge_resource(const std::string& primary, Purge how, Flights::Ticket* own = nullptr);
+    [[nodiscard]] bool soften(const std::string& primary);
+    [[nodiscard]] bool nowhere_fresh(const std::string& key) const;
 
     // impl/middleware_finish.hpp
     Response finish(Pending& pending, Response response) override;
@@ -264,6 +322,8 @@ class Middleware final : private detail::TransactionOwner {
     const MiddlewareOptions options_;
     const KeyGenerator keys_;
     Flights flights_;
+    detail::Waits waits_;
+    detail::TagFences tag_fences_;
     detail::UncacheableMemory uncacheable_;
     Counters<Event> events_;
     Counters<Reason> reasons_;
@@ -280,4 +340,5 @@ Middleware(Config)->Middleware<SmartCache<BytesCodec>>;
 
 #include <smartcache/http/impl/middleware_begin.hpp>   // IWYU pragma: export
 #include <smartcache/http/impl/middleware_finish.hpp>  // IWYU pragma: export
+#include <smartcache/http/impl/middleware_purge.hpp>   // IWYU pragma: export
 #include <smartcache/http/impl/middleware_store.hpp>   // IWYU pragma: export

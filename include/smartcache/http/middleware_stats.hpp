@@ -24,7 +24,7 @@ struct MiddlewareStats {
     std::uint64_t collapsed = 0;      ///< hits that waited for another request's response
     std::uint64_t not_modified = 0;   ///< answers to a client's condition with 304
     std::uint64_t invalidations = 0;  ///< resources invalidated by unsafe methods
-    std::uint64_t purges = 0;         ///< resources purged
+    std::uint64_t purges = 0;         ///< resources, tags and prefixes purged
 
     /// Why requests were skipped and responses not stored, by `Reason`.
     std::array<std::uint64_t, static_cast<std::size_t>(Reason::count_)> reasons{};

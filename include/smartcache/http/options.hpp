@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
@@ -110,8 +111,12 @@ struct MiddlewareOptions {
     bool debug_headers = true;
     /// The name in Cache-Status; empty: that field is not sent.
     std::string cache_name = "SmartCache";
-    /// Who may send PURGE requests; without it they are forwarded like any other method.
+    /// Who may send PURGE requests; without it they are forwarded like any other method. With a field "Soft-Purge: 1"
+    /// or "Fastly-Soft-Purge: 1" what is stored turns stale instead of being forgotten.
     std::function<bool(const Request&)> purge{};
+    /// Who may send PURGE requests that end more than the resource they are sent to: by the tags in one of
+    /// `tag_fields`, whatever host they belong to, or by a path that ends in "/*". Absent: nobody (403).
+    std::function<bool(const Request&)> purge_many{};
     std::function<RequestVerdict(const Request&)> on_request{};
     ResponseHook on_response{};
     /// One line per request.
@@ -130,6 +135,14 @@ struct MiddlewareOptions {
     /// calls what requests say advice. Turn it off where reloading clients are more than the origin can bear;
     /// what is stored then answers them as long as it is fresh.
     bool obey_client_reload = true;
+    /// Response fields in which the origin names tags of a response, for `purge_tag`; see `for_each_tag`. Needs a cache
+    /// that has tags. A response with more than `max_tags` is not stored, lest a purge miss it.
+    std::vector<std::string> tag_fields{"Cache-Tag", "Surrogate-Key", "xkey"};
+    /// Keep those fields from clients. Not where a cache farther out, such as a CDN, takes its tags from them.
+    bool hide_tags = false;
+    /// For `purge_prefix`: as many folders of a path, from the host down (0), have a tag of their own in every response
+    /// below them. Each costs a reference in memory and its text in the tiers below. At most 16.
+    std::optional<std::size_t> purge_depth{};
     /// How long a stale response is kept for validation, when it has an ETag or Last-Modified.
     Duration keep_stale = std::chrono::hours(24);
 
@@ -234,6 +247,9 @@ class OptionsChecker {
         if (!pattern.starts_with('/') && !pattern.starts_with('*'))
             problems_.push_back({field, '"' + pattern + '"', "a path or glob that starts with / or *"});
     }
+    void wrong(std::string field, std::string value, std::string allowed) {
+        problems_.push_back({std::move(field), std::move(value), std::move(allowed)});
+    }
     void finish() {
         if (!problems_.empty()) throw ConfigError(std::move(problems_));
     }
@@ -268,7 +284,10 @@ inline void MiddlewareOptions::validate() const {
     check.names("cache_cookies", cache_cookies, "names of cookies");
     check.length("collapse_timeout", collapse_timeout);
     check.names("targeted_fields", targeted_fields, "names of header fields");
+    check.names("tag_fields", tag_fields, "names of header fields");
     check.length("keep_stale", keep_stale);
+    if (purge_depth && *purge_depth > 16) check.wrong("purge_depth", std::to_string(*purge_depth), "0 to 16");
+    if (purge_many && !purge) check.wrong("purge_many", "given", "absent, as long as purge is");
     check.finish();
 }
 

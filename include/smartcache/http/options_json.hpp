@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -50,6 +51,11 @@ class JsonFields {
     void read(const char* name, std::string& field) {
         if (const auto* value = find(name))
             value->is_string() ? void(field = value->get<std::string>()) : refuse(name, *value, "text");
+    }
+    void read(const char* name, std::size_t& field) {
+        if (const auto* value = find(name))
+            value->is_number_unsigned() ? void(field = value->get<std::size_t>())
+                                        : refuse(name, *value, "a whole number, 0 or more");
     }
     void read(const char* name, Duration& field) {
         const auto* value = find(name);
@@ -173,6 +179,9 @@ inline MiddlewareOptions options_from_json(std::string_view text, MiddlewareOpti
         in.read("collapse_timeout", base.collapse_timeout);
         in.read("targeted_fields", base.targeted_fields);
         in.read("obey_client_reload", base.obey_client_reload);
+        in.read("tag_fields", base.tag_fields);
+        in.read("hide_tags", base.hide_tags);
+        in.read("purge_depth", base.purge_depth);
         in.read("keep_stale", base.keep_stale);
     }
     if (!problems.empty()) throw ConfigError(std::move(problems));

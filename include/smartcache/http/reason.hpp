@@ -18,7 +18,7 @@ enum class Reason : std::uint8_t {
                        ///< section 3.5)
     request_no_store,  ///< request directive no-store (RFC 9111 section 5.2.1.5)
     request_body,      ///< a GET with content: its meaning is not the target's alone (RFC 9110 section 9.3.1)
-    key,               ///< the custom key generator gave no key, or threw
+    key,               ///< the custom key generator gave no key, threw, or may look at what Connection hides
     // The response may not be stored, or there is no use in it.
     status,        ///< not one the rule allows, or not one this cache understands
     partial,       ///< a 206 of no use to others, a 304 that belongs to the client's own condition, or the
@@ -26,11 +26,12 @@ enum class Reason : std::uint8_t {
     no_store,      ///< response directive no-store
     no_cache,      ///< no-cache without a validator: it could never be reused
     private_,      ///< private, and `cache_private` is off
-    vary,          ///< Vary contains "*", or names too many fields
+    vary,          ///< Vary contains "*", or names too many fields or one that Connection hides
     set_cookie,    ///< Set-Cookie without public, see `SetCookie`
     cookie,        ///< Cookie in the request, and the origin says nothing about who may have the response
     no_freshness,  ///< the origin says nothing, and neither `default_ttl` nor a rule applies to this status
     expired,       ///< stale on arrival, without a validator
+    tags,          ///< more or longer tags than can be stored, or tags that may not be: a purge would miss it
     streamed,      ///< its content went past the cache
     incomplete,    ///< the content is not as long as Content-Length says
     conditional,   ///< a refusal of the request's own condition or range (412, 416)
@@ -80,6 +81,8 @@ enum class Reason : std::uint8_t {
             return "no_freshness";
         case Reason::expired:
             return "expired";
+        case Reason::tags:
+            return "tags";
         case Reason::streamed:
             return "streamed";
         case Reason::incomplete:

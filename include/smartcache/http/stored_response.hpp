@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -22,6 +23,7 @@
 //   response := stamp(8) response_time(8) date(8) initial_age(8) lifetime(8) stale_while_revalidate(8)
 //               stale_if_error(8) flags(2) status(2) head_size(4) body_size(8) head body
 //   index    := count(2) { size(2) name{","name} }           one list of field names per entry, newest first
+//               { stale_token(8) }                           of variants that a soft purge made stale, newest first
 //
 // Integers are little-endian; times are milliseconds since 1970. head: "Name: value" lines, each ended by
 // CRLF.
@@ -29,7 +31,8 @@
 // A resource without Vary has its response directly under the primary key. One that varies has an index
 // there, and its responses under variant keys; index and variants carry the same random token, and a variant
 // is valid only while the tokens are equal (R24). So replacing or erasing the primary record invalidates all
-// variants at once.
+// variants at once. A soft purge gives the index a new token and keeps the old one as one of those whose variants are
+// stale; what is stored or validated afterwards has the new one.
 namespace smartcache::inline v0::http {
 
 /// A stored response as it lies in the record: views of the bytes it was read from.
@@ -45,6 +48,13 @@ struct StoredResponse {
 struct VariantIndex {
     std::uint64_t token = 0;
     std::vector<FieldNames> entries;  ///< newest first; the empty list is the response without Vary
+    std::vector<std::uint64_t> stale_tokens{};
+
+    /// Gives the index another token; what is valid now is stale from then on.
+    void soften(std::uint64_t new_token);
+    [[nodiscard]] bool stale(std::uint64_t variants_token) const noexcept {
+        return std::find(stale_tokens.begin(), stale_tokens.end(), variants_token) != stale_tokens.end();
+    }
 };
 
 /// The record of a response; the only copy of the body on its way into the cache.
@@ -68,6 +78,7 @@ enum class RecordKind : std::uint8_t { response = 1, index = 2, part = 3 };
 inline constexpr std::size_t record_prefix = 16;
 inline constexpr std::size_t response_prefix = record_prefix + 7 * 8 + 2 + 2 + 4 + 8;
 inline constexpr std::size_t max_index_entries = 16;
+inline constexpr std::size_t max_stale_tokens = 8;  // older ones are forgotten: their variants are misses
 inline constexpr std::size_t max_selecting_fields = 32;
 
 template <class Integer>
@@ -122,6 +133,12 @@ class RecordReader {
 
 }  // namespace detail
 
+inline void VariantIndex::soften(std::uint64_t new_token) {
+    stale_tokens.insert(stale_tokens.begin(), token);
+    if (stale_tokens.size() > detail::max_stale_tokens) stale_tokens.pop_back();
+    token = new_token;
+}
+
 inline std::string write_record(const StoredResponse& response) {
     std::string out;
     out.reserve(detail::response_prefix + response.head.size() + response.body.size());
@@ -153,6 +170,7 @@ inline std::string write_record(const VariantIndex& index) {
         detail::put_integer(out, static_cast<std::uint16_t>(list.size()));
         out += list;
     }
+    for (const std::uint64_t token : index.stale_tokens) detail::put_integer(out, token);
     return out;
 }
 
@@ -188,7 +206,7 @@ inline ParsedStored parse_stored(std::string_view bytes) {
                           detail::plausible(r.meta.stale_if_error);
         if (sane) parsed.response = r;
     } else if (kind == static_cast<std::uint8_t>(detail::RecordKind::index)) {
-        VariantIndex index{token, {}};
+        VariantIndex index{token, {}, {}};
         const auto count = in.integer<std::uint16_t>();
         for (std::size_t i = 0; i < count && in.ok(); ++i) {
             FieldNames names;
@@ -196,7 +214,10 @@ inline ParsedStored parse_stored(std::string_view bytes) {
                                     [&](std::string_view name) { names.emplace_back(name); });
             index.entries.push_back(std::move(names));
         }
-        if (in.done() && count <= detail::max_index_entries && token != 0) parsed.index = std::move(index);
+        while (in.ok() && !in.done() && index.stale_tokens.size() < detail::max_stale_tokens)
+            index.stale_tokens.push_back(in.integer<std::uint64_t>());
+        if (in.done() && count <= detail::max_index_entries && token != 0 && !index.stale(0))
+            parsed.index = std::move(index);
     }
     return parsed;
 }

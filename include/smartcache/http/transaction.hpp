@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cassert>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,12 +41,14 @@ struct Pending {
     std::string primary;
     std::string variant;  ///< what its flight is about
     Flights::Ticket ticket;
+    std::uint64_t tags_seen = 0;  ///< of `TagFences`, before the store was asked
     std::optional<Found> found;
     std::optional<Found> part;  ///< cannot answer the request, but may be combined with what comes
     bool completing = false;    ///< `forward` asks for what `part` lacks
     bool validating = false;    ///< `forward` carries the stored validators, not the client's conditions
     bool background = false;    ///< the client has its answer
     bool streamed = false;      ///< the response's content is not in it
+    bool replaced = false;      ///< what the client gets is not what the origin sent
     bool done = false;
     CacheStatus::Forward why = CacheStatus::Forward::uri_miss;
     WallTime request_time{};
@@ -135,13 +138,18 @@ class Transaction {
     }
 
     /// The same for a response whose content goes past the cache, because it is streamed or too large to
-    /// keep: everything but storing. @return the head to send; where its status is 304 or an earlier response
-    /// is served instead (it has a body then), the stream is not wanted any more
+    /// keep: everything but storing. @return the head to send; where it `replaced()` the origin's, or its status is
+    /// 304, the stream is not wanted any more
     Response finish_streamed(Response head) {
         assert(pending_ != nullptr && !pending_->done);
         pending_->streamed = true;
         return finish(std::move(head));
     }
+
+    /// Whether what `finish` or `finish_streamed` returned is not what the origin sent: a stored response that is served
+    /// in its place, a part of it or a 304, which answer the client's own fields, or an error of the cache's. Its body,
+    /// which may be empty, is all there is to send then.
+    [[nodiscard]] bool replaced() const noexcept { return pending_ != nullptr && pending_->replaced; }
 
     /// The origin did not answer. @return a stored response that may be served instead (RFC 9111
     /// section 4.2.4)

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -32,6 +34,19 @@ struct IdleTime {
     std::int64_t length = 0;                   ///< ms; 0: no idle time after all
 };
 
+/// How long it took to make a value, in six bits: within a fifth, from 1 us to half an hour. 0: not known.
+struct ShortCost {
+    [[nodiscard]] static std::uint8_t pack(std::chrono::microseconds cost) noexcept {
+        if (cost.count() <= 0) return 0;
+        const double steps = 2 * std::log2(static_cast<double>(cost.count()));
+        return static_cast<std::uint8_t>(std::min(1 + std::lround(steps), 63L)) & 63U;
+    }
+    [[nodiscard]] static std::chrono::microseconds unpack(std::uint8_t packed) noexcept {
+        if (packed == 0) return {};
+        return std::chrono::microseconds(std::llround(std::exp2((packed - 1) / 2.0)));
+    }
+};
+
 /// What every entry of L1 has in common; key and value stand behind it in the same allocation.
 ///
 /// Immutable once published (R6), but for the atomics and what the shard's lock protects (`Node`, `cause`).
@@ -43,9 +58,10 @@ struct EntryBase : policy::Node {
     RemovalCause cause = RemovalCause::erased;
     bool idles : 1 = false;                    ///< an `IdleTime` lies before this entry
     bool demotes : 1 = false;                  ///< goes to a lower tier when it is evicted
+    std::uint8_t load_cost : 6 = 0;            ///< of making the value, as `ShortCost`
     std::atomic<std::uint32_t> references{1};  ///< one for the table, one for each counted reference
     std::atomic<std::int64_t> dead_at{never};  ///< ms on the monotonic clock: not to be served from then on
-    std::uint32_t bytes = 0;                   ///< of the allocation, and what its value owns elsewhere
+    std::uint32_t bytes = 0;                   ///< of the allocation, and what it owns elsewhere
     std::uint16_t arena = 0;                   ///< `Arena::number()` of the block's
 
     /// Memory for an entry of `size` bytes, with room for an `IdleTime` before it if it is to have one.
@@ -67,7 +83,12 @@ struct EntryBase : policy::Node {
     void settle(Arena& home, std::size_t size, std::size_t alignment, bool has_idle_time) noexcept {
         arena = home.number();
         idles = has_idle_time;
-        add_bytes(prefix(alignment, has_idle_time) + size);
+        add_bytes(block_bytes(size, alignment, has_idle_time));
+    }
+    /// Of the block of an entry of `size` bytes.
+    [[nodiscard]] static constexpr std::size_t block_bytes(std::size_t size, std::size_t alignment,
+                                                           bool idles) noexcept {
+        return prefix(alignment, idles) + size;
     }
     [[nodiscard]] Arena& home() const noexcept { return Arena::by_number(arena); }
 
@@ -89,7 +110,7 @@ struct EntryBase : policy::Node {
         return end < out_of_reach ? end : never;
     }
 
-    /// Counts what the value owns outside the allocation. Beyond 4 GiB all is one.
+    /// Counts what the entry owns outside the allocation. Beyond 4 GiB all is one.
     void add_bytes(std::size_t more) noexcept {
         constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
         bytes = static_cast<std::uint32_t>(bytes + std::min(more, most - bytes));

@@ -43,4 +43,12 @@ struct PhysicalKeyParts {
     return PhysicalKeyParts{rest.substr(0, size), rest.substr(size + 1)};
 }
 
+namespace detail {
+/// The namespace of a physical key; the empty one for anything else.
+[[nodiscard]] inline std::string_view namespace_of(std::string_view physical) noexcept {
+    const auto parts = split_physical_key(physical);
+    return parts ? parts->name_space : std::string_view();
+}
+}  // namespace detail
+
 }  // namespace smartcache::inline v0

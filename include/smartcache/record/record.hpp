@@ -6,7 +6,7 @@
 // set):
 //
 //     record   = magic version flags codec stamp created [schema] [seq] [lifetime] [grace] [cost] [copies]
-//                [tags] key-size key raw-size [stored-size] payload checksum
+//                [tags] [tag-seq] key-size key raw-size [stored-size] payload checksum
 //     magic    = 'S' 'C'
 //     version  = u8, 1
 //     flags    = u16, see RecordFlag; unknown bits are an error
@@ -20,6 +20,7 @@
 //     cost     = varint, microseconds that the load took
 //     copies   = memory-ttl redis-ttl idle weight: varints, the value + 1, or 0 where absent; not all absent
 //     tags     = varint count, then count * (varint size, bytes)
+//     tag-seq  = varint, only with tags: what the writer had seen of the tier's tags (R18)
 //     key      = the full physical key, namespace included (R25)
 //     raw-size = varint, size of the value before compression
 //     stored-size = varint, size of the payload when compressed
@@ -174,6 +175,10 @@ struct RecordView {
     std::chrono::microseconds load_cost{0};
     CopyOptions copies;
     TagList tags;
+    /// As `tag_seq` of a record that is to be written: whatever it is by then. For values that are not made before.
+    static constexpr std::uint64_t tags_of_now = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t tag_seq =
+        0;  ///< with `tags`: what the tier's `tag_seq` was when the value began to be made (R18)
 
     /// May neither be served fresh nor stale any more. A time before `created` means that a clock was wrong:
     /// dead (R26).
@@ -181,6 +186,11 @@ struct RecordView {
         return now >= std::max(expires, stale_until) || now < created;
     }
     [[nodiscard]] bool fresh_at(WallTime now) const noexcept { return now < expires && now >= created; }
+    /// From now on only of use as a stale value, if it has a grace: until that ends.
+    void make_stale() noexcept {
+        if (stale_until <= expires) stale_until = created;
+        expires = std::min(expires, created);
+    }
 };
 
 /// What parsing gives: a record, or the reason why there is none.
@@ -190,10 +200,14 @@ struct ParsedRecord {
     [[nodiscard]] explicit operator bool() const noexcept { return error == RecordError::none; }
 };
 
+/// As many tags as a value may have.
+inline constexpr std::size_t max_tags = 1024;
+
 /// Bounds on what a parser accepts.
 struct RecordLimits {
     std::uint64_t max_key_size = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t max_value_size = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t max_tags = smartcache::max_tags;
 };
 
 namespace detail {
@@ -217,7 +231,8 @@ struct RecordFlag {
     static constexpr std::uint16_t cost = 1U << 9U;
     static constexpr std::uint16_t tags = 1U << 10U;
     static constexpr std::uint16_t copies = 1U << 11U;
-    static constexpr std::uint16_t known = (1U << 12U) - 1U;
+    static constexpr std::uint16_t tag_seq = 1U << 12U;
+    static constexpr std::uint16_t known = (1U << 13U) - 1U;
 };
 
 /// An optional length or size of a record's `copies`: its value + 1, or 0.
@@ -277,6 +292,7 @@ inline void encode_record(const RecordView& record, ByteSink& out, std::uint64_t
     set_flag(record.load_cost.count() > 0, RecordFlag::cost);
     set_flag(record.copies != CopyOptions{}, RecordFlag::copies);
     set_flag(!record.tags.empty(), RecordFlag::tags);
+    set_flag(!record.tags.empty() && record.tag_seq != 0, RecordFlag::tag_seq);
 
     out.reserve(start + 64 + record.key.size() + record.payload.size() + record.tags.encoded().size());
     out.append("SC");
@@ -301,6 +317,7 @@ inline void encode_record(const RecordView& record, ByteSink& out, std::uint64_t
     if (!record.tags.empty()) {
         detail::put_varint(out, record.tags.size());
         out.append(record.tags.encoded());
+        if (record.tag_seq != 0) detail::put_varint(out, record.tag_seq);
     }
     detail::put_varint(out, record.key.size());
     out.append(record.key);
@@ -383,10 +400,15 @@ inline void encode_record(const RecordView& record, ByteSink& out, std::uint64_t
     if (has(RecordFlag::tags)) {
         const std::uint64_t count = reader.varint();
         const std::size_t before = reader.remaining();
+        if (reader.ok() && count > limits.max_tags) return fail(RecordError::too_large);
         if (count > before) return fail(RecordError::truncated);  // each tag takes at least its size byte
         const std::size_t start = bytes.size() - detail::record_checksum_size - before;
         for (std::uint64_t i = 0; i < count && reader.ok(); ++i) (void)reader.bytes(reader.varint());
         record.tags = TagList(count, bytes.subspan(start, before - reader.remaining()));
+    }
+    if (has(RecordFlag::tag_seq)) {
+        record.tag_seq = reader.varint();
+        if (reader.ok() && (record.tag_seq == 0 || record.tags.empty())) return fail(RecordError::bad_field);
     }
 
     const std::uint64_t key_size = reader.varint();

@@ -36,13 +36,19 @@ struct WriteCondition {
     enum class Kind : std::uint8_t { always, if_absent, if_stamp };
     Kind kind = Kind::always;
     std::uint64_t stamp = 0;  ///< for `if_stamp`: the record version that must be there
-    std::uint64_t seq =
-        0;  ///< for `if_stamp`: its `created_seq`; after another clear it is not there any more
+    std::uint64_t seq = 0;    ///< not 0: its `created_seq`; after another clear it is not there any more
+    bool remade = false;      ///< of what was seen: the tier had lost its epochs
 
     [[nodiscard]] static WriteCondition always() noexcept { return {}; }
-    [[nodiscard]] static WriteCondition if_absent() noexcept { return {Kind::if_absent}; }
+    [[nodiscard]] static WriteCondition if_absent() noexcept { return {Kind::if_absent, 0, 0, false}; }
     [[nodiscard]] static WriteCondition if_stamp(std::uint64_t stamp, std::uint64_t seq = 0) noexcept {
-        return {Kind::if_stamp, stamp, seq};
+        return {Kind::if_stamp, stamp, seq, false};
+    }
+    /// What a fill depends on that has seen `record`, or a trace (R7).
+    [[nodiscard]] static WriteCondition of(const RecordView& record) noexcept {
+        const bool nothing = record.tombstone && record.stamp == 0;
+        return {nothing ? Kind::if_absent : Kind::if_stamp, record.stamp, record.created_seq,
+                nothing && record.negative};
     }
 };
 
@@ -56,6 +62,8 @@ struct WriteCondition {
 ///    expired ones within their grace are given out, the caller decides;
 ///  - show its own pending writes to reads at once; after `remove` returns `ok` or `miss`, never give the
 ///  value again;
+///  - if it `keeps_tags`: give out no record after `erase_tag` of one of its tags has returned, and none as fresh after
+///  `expire_tag`, if its `tag_seq` is from before;
 ///  - when a `write` (unconditional) does not end in `ok`, never again give out the value that was there
 ///  before (R3).
 ///    Where it cannot reach its storage it remembers that on its side (R11) and answers `miss`.
@@ -66,6 +74,10 @@ class Tier {
   public:
     /// Receives a found record. Its views are valid during the call only (R22). Must not call back into the
     /// tier.
+    ///
+    /// Of a miss it may receive a trace: a record that is marked as a tombstone and is nobody's to have. It tells what a fill
+    /// depends on (`WriteCondition::of`): what was written or erased under the key not long ago, or with a stamp of 0 that nothing
+    /// was there; then `negative` says that the tier had lost its epochs, and with them what it held, without any clear.
     using Found = detail::FunctionRef<void(const RecordView&)>;
     using FoundAt = detail::FunctionRef<void(std::size_t, const RecordView&)>;
 
@@ -74,7 +86,7 @@ class Tier {
     [[nodiscard]] virtual TierId id() const noexcept { return TierId::other; }
 
     /// Looks `key` up and passes the record to `found`.
-    /// @return ok (found was called once), miss, unavailable
+    /// @return ok (found was called once), miss (at most with a trace), unavailable
     virtual TierStatus read(std::string_view key, Found found) = 0;
 
     /// As `read`, but changes no statistics of hits and misses, and says `unavailable` where the tier only remembers that
@@ -130,6 +142,39 @@ class Tier {
     /// Forgets everything under `name_space` and nothing else. O(1) in records.
     /// @return ok, unavailable
     virtual TierStatus clear(std::string_view name_space) = 0;
+
+    /// Whether the tier knows tags. To one that does not, values with tags are never written.
+    [[nodiscard]] virtual bool keeps_tags() const noexcept { return false; }
+    /// How far the tier's tags have got, for `RecordView::tag_seq` of a value that is being made from now on (R18). Without
+    /// I/O; 0: not known yet.
+    [[nodiscard]] virtual std::uint64_t tag_seq(std::string_view /*name_space*/) noexcept { return 0; }
+    /// Ends every record of the namespace that has the tag and a `tag_seq` from before. O(1) in records.
+    /// @return ok, unavailable
+    virtual TierStatus erase_tag(std::string_view /*name_space*/, std::string_view /*tag*/) {
+        return TierStatus::ok;
+    }
+    /// The same, but they are only stale from now on: they end with the grace that they were stored with.
+    virtual TierStatus expire_tag(std::string_view /*name_space*/, std::string_view /*tag*/) {
+        return TierStatus::ok;
+    }
+
+    /// Takes the right to load `key` among all who share the tier, for at most `length`.
+    /// @return ok; refused: somebody else has it; unavailable: nobody can tell
+    [[nodiscard]] virtual TierStatus try_lock(std::string_view /*key*/, std::uint64_t /*token*/,
+                                              Duration /*length*/) {
+        return TierStatus::ok;
+    }
+    /// Gives it back, if it is still held with this token.
+    virtual void unlock(std::string_view /*key*/, std::uint64_t /*token*/) {}
+
+    /// Whether the tier tells its owner what others change in it (`TierContext::on_invalidation`).
+    [[nodiscard]] virtual bool tells_changes() const noexcept { return false; }
+    /// The epoch in which what is written now under `key` would be, without I/O; 0: none, or not known yet.
+    [[nodiscard]] virtual std::uint64_t epoch(std::string_view /*key*/) noexcept { return 0; }
+    /// Whose trace it is: of somebody else; of an erase that was asked for through this very tier object; or of one by which that
+    /// has made up for a change whose outcome it did not know (R11), and which may have ended what others had written since.
+    enum class Trace : std::uint8_t { foreign, own, made_up };
+    [[nodiscard]] virtual Trace trace(std::uint64_t /*stamp*/) const noexcept { return Trace::foreign; }
 
     /// Waits until pending writes have left the tier's queue. @return false when `timeout` passed first
     virtual bool flush(Duration /*timeout*/) { return true; }
@@ -192,7 +237,7 @@ inline bool Tier::set(std::string_view key, ByteView value, Duration ttl) {
 inline std::optional<std::vector<std::byte>> Tier::get(std::string_view key) {
     std::optional<std::vector<std::byte>> result;
     (void)read(physical_key({}, key), [&](const RecordView& record) {
-        if (!record.fresh_at(wall()) || record.negative || !unpackable(record)) return;
+        if (record.tombstone || !record.fresh_at(wall()) || record.negative || !unpackable(record)) return;
         std::vector<std::byte> value(static_cast<std::size_t>(record.raw_size));
         if (unpack_payload(record, value.data())) result = std::move(value);
     });

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <string>
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/log.hpp>
 #include <smartcache/record/compression.hpp>
+#include <smartcache/record/invalidation.hpp>
 #include <smartcache/record/record.hpp>
 
 namespace smartcache::inline v0 {
@@ -17,6 +20,14 @@ struct TierContext {
     CompressionOptions compression{};
     /// Whether the tier may start threads of its own; without them `run_maintenance` and `flush` do the work.
     bool background = true;
+    /// Told when the tier (or a node of it) is no longer asked because it failed too often, and when it is asked again. From any
+    /// thread, also while its owner waits for an answer; must not throw.
+    std::function<void(bool up)> on_state{};
+    /// The namespace whose changes by others the owner wants to hear.
+    std::string name_space{};
+    /// Told of them, if set and the tier can know; one call at a time, from a thread of the tier's or, before there is one, in its constructor.
+    /// What it throws makes the tier begin to listen anew.
+    std::function<void(const Invalidation&)> on_invalidation{};
 };
 
 }  // namespace smartcache::inline v0

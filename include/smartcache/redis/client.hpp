@@ -4,27 +4,33 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <smartcache/core/log.hpp>
 #include <smartcache/core/stats.hpp>
+#include <smartcache/record/record.hpp>
 #include <smartcache/record/tier_context.hpp>
-#include <smartcache/redis/breaker.hpp>
+#include <smartcache/redis/cluster.hpp>
+#include <smartcache/redis/common.hpp>
 #include <smartcache/redis/connection.hpp>
 #include <smartcache/redis/epochs.hpp>
 #include <smartcache/redis/options.hpp>
-#include <smartcache/redis/pool.hpp>
+#include <smartcache/redis/partition.hpp>
 #include <smartcache/redis/scripts.hpp>
-#include <smartcache/redis/server_clock.hpp>
-#include <smartcache/redis/unacknowledged.hpp>
+#include <smartcache/redis/servers.hpp>
+#include <smartcache/redis/slots.hpp>
 
 namespace smartcache::inline v0::detail {
 
-/// One Redis server as the tier sees it: round trips that go through breaker and pool, and that first settle
-/// what is still unacknowledged. Knows nothing of records.
+/// Redis as the tier sees it: partitions of keys, round trips to where they are, which first settle what is still
+/// unacknowledged, and the namespaces' epochs. Knows nothing of records.
 ///
 /// Thread safety: any thread.
 class RedisClient {
@@ -34,112 +40,140 @@ class RedisClient {
     /// @throws ConfigError when a file of `options.tls` is of no use
     RedisClient(const RedisOptions& options, const TierContext& context, RedisUrl url, std::size_t max_reply);
 
-    /// How a round trip ended.
-    struct Trip {
-        Failure failure;
-        bool sent = false;              ///< the server may have seen commands that it has not answered
-        ConnectionIdentity connection;  ///< over which they went
-    };
+    /// How a connection that listens gets to the server.
+    [[nodiscard]] const ConnectionSettings& settings() const noexcept { return settings_; }
 
     /// Connects, for a constructor that wants to know.
-    [[nodiscard]] Failure connect();
+    [[nodiscard]] Failure connect() { return servers_->connect(Deadline::in(connect_timeout_)); }
 
-    /// Sends the commands and takes their answers in one round trip. Never waits past `deadline`, opening a
-    /// connection included. Answers that say that the server cannot serve now make the whole trip fail.
-    /// Throws: what `on_reply` throws, `std::bad_alloc`.
-    Trip ask(const Pipeline& commands, Deadline deadline, OnReply on_reply);
-
-    /// Runs a script on one key.
-    Trip eval(const RedisScript& script, std::string_view key,
-              std::initializer_list<std::string_view> arguments, Deadline deadline, Reply& answer);
-    /// The same as a part of a pipeline. @param by_name  false after the answer NOSCRIPT
-    static void add_script(Pipeline& commands, const RedisScript& script, bool by_name, std::string_view key,
-                           std::initializer_list<std::string_view> arguments);
-
-    /// Tries to have the server acknowledge what is unacknowledged. Every trip does that; this one does
-    /// nothing else.
-    void settle_now(Deadline deadline) {
-        (void)ask({}, deadline, [](std::size_t, Reply&) {});
+    /// The partition of a physical key: the only one, unless there is a cluster.
+    [[nodiscard]] Partition& partition(std::string_view key) const noexcept {
+        return *partitions_[partitions_.size() == 1 ? 0 : partition_of(key)];
     }
-    [[nodiscard]] Unacknowledged& unacknowledged() noexcept { return unacknowledged_; }
-    [[nodiscard]] const Unacknowledged& unacknowledged() const noexcept { return unacknowledged_; }
-    /// Notes that `key` may hold anything after a trip that failed (R3, R11).
+    [[nodiscard]] std::size_t partitions() const noexcept { return partitions_.size(); }
+
+    /// Sends the commands and takes their answers, each leg's in one round trip unless it is redirected. Never waits past
+    /// `deadline`, opening a connection included. Answers that say that a server cannot serve now make the whole trip fail.
+    /// Throws: what `on_reply` throws, `std::bad_alloc`.
+    void ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_reply) {
+        servers_->ask(legs, deadline, on_reply);
+    }
+    /// The same for one.
+    Trip ask(Partition& partition, const Pipeline& commands, Deadline deadline, OnReply on_reply);
+
+    /// One run of a script.
+    struct Call {
+        Partition* partition = nullptr;
+        std::string key{};
+        std::vector<std::string> arguments{};
+        Trip trip{};
+        Reply answer{};
+    };
+    /// Runs a script, each time on one key of another partition.
+    void eval(const RedisScript& script, std::span<Call> calls, Deadline deadline);
+    /// The same once.
+    Trip eval(const RedisScript& script, Partition& partition, std::string_view key,
+              std::initializer_list<std::string_view> arguments, Deadline deadline, Reply& answer);
+
+    /// Tries to have servers acknowledge what is unacknowledged. Every trip does that for its partitions; this one does
+    /// nothing else.
+    void settle_now(Deadline deadline);
+    /// The same for the partitions of those of the keys that are distrusted, with time left to ask for the others.
+    void settle_for(std::span<const std::string_view> keys, Deadline deadline);
+    /// Whether nothing is unacknowledged.
+    [[nodiscard]] bool settled() const noexcept;
+    /// Whether what Redis says about `key` may not be believed (R11).
+    [[nodiscard]] bool distrusts(std::string_view key) const {
+        return partition(key).unacknowledged.distrusts(key);
+    }
+    /// Notes that a trip has changed `key`.
+    void changed(std::string_view key, const Trip& trip) noexcept {
+        partition(key).changes.note(key, trip.server);
+    }
+    /// Notes that `key` may hold anything after a trip that failed, or was refused (R3, R11).
     void distrust(std::string_view key, const Trip& trip) noexcept {
-        if (trip.sent)
-            unacknowledged_.add(key, trip.connection);
+        if (trip.unanswered)
+            partition(key).unacknowledged.add(key, trip.connection);
         else
-            unacknowledged_.add(key);
+            partition(key).unacknowledged.add(key);
+    }
+    void distrust(std::string_view key) noexcept { partition(key).unacknowledged.add(key); }
+    void distrust_namespace(std::string_view name_space) noexcept {
+        for (const auto& each : partitions_) each->unacknowledged.add_namespace(name_space);
     }
 
     // Epochs, see epochs.hpp.
 
     /// Adds the question for a namespace's epoch; `take_epoch` reads the answer.
-    static void add_epoch(Pipeline& commands, const std::string& epoch_key) {
-        commands.command({"HMGET", epoch_key, "clear", "token"});
+    static void add_epoch(Pipeline& commands, const std::string& epoch_name) {
+        commands.command({"HMGET", epoch_name, "clear", "token", "tags", "floor"});
     }
-    [[nodiscard]] static std::optional<EpochFields> take_epoch(Reply& reply);
-    /// What an answer means, with another round trip when the hash turns out to be lost. @return nullopt: no
-    /// answer
-    [[nodiscard]] std::optional<std::uint64_t> epoch_after(std::string_view name_space,
-                                                           const std::optional<EpochFields>& answer,
-                                                           Deadline deadline);
-    /// The epoch to write into records; asks the server when this process has not seen one.
-    [[nodiscard]] std::optional<std::uint64_t> epoch_for_writing(std::string_view name_space,
-                                                                 Deadline deadline, Failure& failure);
-    /// Gives the namespace a new epoch. @return whether the server has acknowledged it
+    /// A namespace's part in a partition.
+    struct Space {
+        Partition* partition = nullptr;
+        std::string_view name{};
+        std::string epoch_name{};
+        std::optional<EpochFields> answer{};   ///< to `add_epoch`
+        bool untold = false;                   ///< it was not run: what was known stays
+        bool remade = false;                   ///< the hash was lost, and made anew just now
+        std::optional<std::uint64_t> epoch{};  ///< nullopt: no answer
+        Failure failure{};                     ///< why
+    };
+    /// What answers mean, with another round trip for those whose hash turns out to be lost.
+    void understand(std::span<Space* const> spaces, Deadline deadline);
+    /// The epochs to write into records; asks for those that this process has not seen.
+    void epochs_for_writing(std::span<Space* const> spaces, Deadline deadline);
+
+    /// For `Tier::tag_seq`: the count of changes, or in a cluster, where each partition counts for itself, the number of what
+    /// this process has learnt of all of them; 0 before it has heard of each.
+    [[nodiscard]] std::uint64_t tag_seq(std::string_view name_space) const;
+    /// What that number says of the count in the key's partition.
+    [[nodiscard]] std::uint64_t tags_seen(std::string_view key, std::uint64_t tag_seq) const;
+    /// Sees to it that `tag_seq` has something to say. One round trip for each namespace, and none without a cluster.
+    void learn(std::string_view name_space, Deadline deadline);
+    /// Notes a change of a tag. @param field  of the hash @return whether all have acknowledged it
+    bool change_tag(std::string_view name_space, const std::string& field, Deadline deadline);
+    /// Gives the namespace a new epoch. @return whether all have acknowledged it
     bool clear(std::string_view name_space, Deadline deadline);
 
-    [[nodiscard]] ServerClock& server_clock() noexcept { return server_clock_; }
-    /// The command that deletes keys: UNLINK, or DEL where the server does not know that.
-    [[nodiscard]] std::string_view erase_command() const noexcept {
-        return no_unlink_.load(std::memory_order_relaxed) ? "DEL" : "UNLINK";
-    }
-    /// @return whether an erase has to be tried again with the other command
-    bool learn_erase_command(const Reply& reply) noexcept {
-        if (!reply.is_error("ERR unknown command")) return false;
-        return !no_unlink_.exchange(true, std::memory_order_relaxed);
-    }
+    /// See `RedisCommon`.
+    [[nodiscard]] RedisCommon& common() noexcept { return common_; }
+    void report(const std::string& problem) noexcept { common_.report(problem); }
 
     [[nodiscard]] TierHealth probe(Deadline deadline);
-    void maintain(Deadline deadline);
-
-    [[nodiscard]] BreakerState breaker() const noexcept { return breaker_.state(); }
-    [[nodiscard]] std::uint64_t bytes_sent() const noexcept {
-        return bytes_sent_.load(std::memory_order_relaxed);
+    void maintain(Deadline deadline) {
+        servers_->maintain(deadline);
+        if (!settled()) settle_now(deadline);
     }
-    void forget_bytes_sent() noexcept { bytes_sent_.store(0, std::memory_order_relaxed); }
-    [[nodiscard]] std::size_t open_connections() const { return pool_.open_connections(); }
-    /// At most one a second.
-    void report(const std::string& problem) noexcept { log_(LogLevel::warning, "smartcache: " + problem); }
+    [[nodiscard]] BreakerState breaker() const { return servers_->breaker(); }
+    [[nodiscard]] std::uint64_t bytes_sent() const noexcept {
+        return common_.bytes_sent.load(std::memory_order_relaxed);
+    }
+    void forget_bytes_sent() noexcept { common_.bytes_sent.store(0, std::memory_order_relaxed); }
+    [[nodiscard]] std::size_t open_connections() const { return servers_->open_connections(); }
 
   private:
-    class Passage;
-
-    [[nodiscard]] Failure execute(Connection& connection, const Pipeline& commands, Deadline deadline,
-                                  OnReply on_reply, std::size_t& sent);
-    [[nodiscard]] Failure settle(Connection& connection, Deadline deadline);
-    [[nodiscard]] Failure settle_batch(Connection& connection, const Unacknowledged::Batch& batch,
-                                       Deadline deadline, bool& stuck);
-    template <class Ask>
-    static Failure eval_with(Ask ask, const RedisScript& script, std::string_view key,
-                             std::initializer_list<std::string_view> arguments, Reply& answer);
-    /// Understands what the epoch script answered.
-    std::optional<std::uint64_t> take_new_epoch(std::string_view name_space, Reply& answer);
     static ConnectionSettings settings_of(const RedisOptions& options, const TierContext& context,
                                           RedisUrl url, std::size_t max_reply);
-    static bool cannot_serve(const Reply& reply) noexcept;
+    void settle(std::span<Partition* const> partitions, Deadline deadline);
+    /// For what others wait for: a node that is silent must not take all the time from those that are not.
+    [[nodiscard]] Deadline leaving_time(Deadline deadline) const noexcept {
+        const auto now = Deadline::Clock::now();
+        return partitions_.size() == 1 ? deadline : Deadline(now + (deadline.at() - now) / 2);
+    }
+    /// A run of the epoch script.
+    [[nodiscard]] Call epoch_call(Partition& partition, std::string_view name_space, std::string_view what,
+                                  const Epochs::Seen& seen, std::string_view field) const;
 
+    const Duration connect_timeout_;
     const ConnectionSettings settings_;
-    RateLimitedLog log_;
-    Breaker breaker_;
-    Pool pool_;
-    Unacknowledged unacknowledged_;
-    Epochs epochs_;
-    ServerClock server_clock_;
-    std::mutex settling_;
-    Deadline::Clock::time_point settle_again_{};  // under settling_
-    std::atomic<bool> no_unlink_{false};
-    std::atomic<std::uint64_t> bytes_sent_{0};
+    RedisCommon common_;
+    std::atomic<std::uint64_t> learnt_tags_{0};
+    std::vector<std::unique_ptr<Partition>> partitions_;
+    std::unique_ptr<Servers> servers_;
+    mutable std::mutex learning_;
+    std::set<std::string, std::less<>> known_everywhere_;  // namespaces; under learning_
+    Deadline::Clock::time_point learn_again_{};            // under learning_
 };
 
 }  // namespace smartcache::inline v0::detail

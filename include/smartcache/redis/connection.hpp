@@ -1,7 +1,10 @@
 #pragma once
 
+#include <poll.h>
+
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cstddef>
@@ -28,6 +31,36 @@
 
 namespace smartcache::inline v0::detail {
 
+/// Finds the server that connections go to, where the URL does not say it. Thread safety: any thread.
+class ServerFinder {
+  public:
+    ServerFinder() = default;
+    ServerFinder(const ServerFinder&) = delete;
+    ServerFinder& operator=(const ServerFinder&) = delete;
+    virtual ~ServerFinder() = default;
+
+    /// The search for one connection: a list of those who may know. Used by one thread at a time.
+    class Search {
+      public:
+        Search() = default;
+        Search(const Search&) = delete;
+        Search& operator=(const Search&) = delete;
+        virtual ~Search() = default;
+
+        /// Asks the one whose turn it is, or goes on with that.
+        /// @return `Failure::connecting` when `deadline` passed first: call again
+        [[nodiscard]] virtual Failure ask(Deadline deadline, RedisUrl::Host& server) = 0;
+        /// How many may still be asked, the one whose turn it is included.
+        [[nodiscard]] virtual std::size_t left() const noexcept = 0;
+        /// Neither the one whose turn it was nor what it named was of use: it is the next one's turn.
+        virtual void skip() = 0;
+        /// The server that was named is the right one.
+        virtual void succeeded() noexcept = 0;
+    };
+    /// @return a search that this must outlive
+    [[nodiscard]] virtual std::unique_ptr<Search> search() const = 0;
+};
+
 /// What all connections of a tier have in common.
 struct ConnectionSettings {
     RedisUrl url;
@@ -35,6 +68,13 @@ struct ConnectionSettings {
     std::size_t max_reply = 0;                ///< bytes that one answer may take
     bool threads = true;                      ///< whether a thread may be started to look up a name
     std::shared_ptr<const TlsContext> tls{};  ///< nullptr: bytes go as they are
+    /// Where the server is; what it names is believed only if it calls itself a master. nullptr: at the URL's
+    /// host
+    std::shared_ptr<const ServerFinder> finder{};
+    std::size_t max_elements = 64;  ///< that an answer may have
+    std::size_t max_nested = 64;    ///< that an array in an answer may have
+    /// Numbers the servers that are found, a restarted one anew. nullptr: a finder's are counted by its pool, others not
+    std::shared_ptr<std::atomic<std::uint64_t>> numbers{};
 };
 
 /// Reads the answer to TIME.
@@ -62,7 +102,10 @@ class Connection {
     explicit Connection(const ConnectionSettings& settings)
         : settings_(settings),
           budget_(std::min<Duration>(settings.connect_timeout, std::chrono::hours(24))),
-          buffer_(std::make_unique<char[]>(buffer_size)) {}
+          buffer_(std::make_unique<char[]>(buffer_size)) {
+        if (!settings_.url.hosts.empty()) server_ = settings_.url.hosts.front();
+        reader_->expect_arrays_of(settings_.max_elements, settings_.max_nested);
+    }
 
     /// Connects and logs in, or goes on with that.
     ///
@@ -91,21 +134,39 @@ class Connection {
         if (commands.empty()) return {};
         Failure failure = exchange(commands, deadline, on_reply, progress);
         // More bytes than answers: whatever they are, the next command must not take them for its own.
-        if (!failure && (progress.sent != commands.bytes() || reader_.unparsed() != 0))
+        if (!failure && (progress.sent != commands.bytes() || reader_->unparsed() != 0))
             failure = {Failure::Kind::protocol, 0, where("answered what was not asked")};
         return failure;
     }
 
+    // For a connection that listens: the server speaks unasked, or answers later.
+
+    /// Sends all commands and takes no answers.
+    [[nodiscard]] Failure tell(const Pipeline& commands, Deadline deadline);
+    /// Takes what has arrived, without waiting, or a part of it if it is much. @param more  whether there may be more
+    [[nodiscard]] Failure listen(FunctionRef<void(Reply&)> on_message, bool& more);
+    [[nodiscard]] int fd() const noexcept { return socket_.fd(); }
+
+    /// For poll(2), while a pipeline is under way.
+    [[nodiscard]] pollfd waits_for(const Pipeline& commands, const Progress& progress) const noexcept {
+        const bool unsent = progress.sent < commands.bytes();
+        return {socket_.fd(), static_cast<short>(unsent ? POLLIN | POLLOUT : POLLIN), 0};
+    }
+
     [[nodiscard]] const ConnectionIdentity& identity() const noexcept { return identity_; }
+    /// Where it goes to; of no meaning for a unix socket.
+    [[nodiscard]] const RedisUrl::Host& server() const noexcept { return server_; }
     [[nodiscard]] const std::optional<ServerTime>& time_at_log_in() const noexcept { return time_; }
 
   private:
     enum class Step { start, resolving, connecting, securing, greeting, ready };
-    enum class Greeting { log_in, select, name, id, info, time };
+    enum class Greeting { log_in, select, name, id, info, time, role };
     static constexpr std::size_t buffer_size = 64 * 1024;
 
     [[nodiscard]] std::string where(std::string_view what) const {
-        return "Redis at " + settings_.url.endpoint() + ": " + std::string(what);
+        return "Redis at " +
+               (settings_.finder && step_ != Step::start ? server_.endpoint() + ", " : std::string()) +
+               settings_.url.endpoint() + ": " + std::string(what);
     }
     [[nodiscard]] Failure late() const {
         if (limit_.passed())
@@ -114,6 +175,8 @@ class Connection {
                 where("no connection within " + std::to_string(settings_.connect_timeout.count()) + " ms")};
         return {Failure::Kind::connecting, 0, where("still connecting")};
     }
+    [[nodiscard]] Failure search(Deadline deadline);
+    void start_over();
     [[nodiscard]] Failure open_step(Deadline deadline);
     [[nodiscard]] Failure resolve(Deadline deadline);
     [[nodiscard]] Failure connect(Deadline deadline);
@@ -128,12 +191,17 @@ class Connection {
     [[nodiscard]] Failure send_some(const Pipeline& commands, Progress& progress);
     [[nodiscard]] Failure io_failure(const char* what) const;
     [[nodiscard]] Failure receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress);
+    [[nodiscard]] Failure receive_into_buffer(std::size_t& count);
     [[nodiscard]] Failure parse(const Pipeline& commands, OnReply on_reply, Progress& progress);
+    [[nodiscard]] Failure check_length() const;
 
     const ConnectionSettings& settings_;
     std::chrono::nanoseconds budget_;                // of waiting, left for opening
     Deadline limit_{Deadline::Clock::time_point{}};  // when the budget ends, during `open`
     Step step_ = Step::start;
+    RedisUrl::Host server_;
+    std::unique_ptr<ServerFinder::Search> search_;  // while opening, where there is a finder
+    std::chrono::nanoseconds turn_{};               // left for whom the search asks, and what it names
     NameLookup lookup_;
     std::vector<SocketAddress> addresses_;  // left to try, the next one last
     Deadline address_limit_ = limit_;
@@ -146,7 +214,7 @@ class Connection {
 
     Socket socket_;
     std::unique_ptr<TlsSession> tls_;  // over socket_
-    ReplyReader reader_;
+    std::optional<ReplyReader> reader_{std::in_place};
     std::unique_ptr<char[]> buffer_;
     ConnectionIdentity identity_;
     std::optional<ServerTime> time_;

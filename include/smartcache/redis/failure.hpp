@@ -53,6 +53,7 @@ struct Failure {
         io,           ///< the connection broke
         protocol,     ///< what came back is not Redis' protocol, or larger than allowed
         not_ready,    ///< the server answered that it cannot serve now (loading, busy, no master)
+        redirected,   ///< what was asked for is at another node of the cluster; the text is the answer
         breaker_open,  ///< not asked: the breaker is open
         local,         ///< this process: out of memory, descriptors, threads
     };
@@ -74,6 +75,7 @@ struct Failure {
             case Kind::connecting:
             case Kind::busy:
             case Kind::backing_off:
+            case Kind::redirected:
             case Kind::breaker_open:
             case Kind::local:
                 return false;

@@ -17,7 +17,14 @@ enum class Coherence {
     tracking,   ///< server-assisted client tracking: sees foreign writers too
 };
 
-/// After `failures` failed commands in a row the tier is not asked for `open_for`; then one probe decides.
+/// What is served from L1 and L3 while this process does not hear what others change (R13).
+enum class LeaseLost {
+    serve_stale,  ///< what is there, until its lifetime ends
+    distrust,     ///< nothing: only what Redis answers
+};
+
+/// After `failures` failed commands in a row the tier, in a cluster the node, is not asked for `open_for`; then one probe
+/// decides.
 struct BreakerOptions {
     std::size_t failures = 5;
     Duration open_for = std::chrono::seconds(5);
@@ -45,11 +52,12 @@ struct TlsOptions {
 struct RedisOptions {
     bool enabled = false;
     /// redis://[user[:password]@]host[:port][/db], rediss:// (TLS), unix:///path?db=0,
-    /// redis+sentinel://h1,h2/name, redis+cluster://h1,h2
+    /// redis+sentinel://h1[:port],h2/master-name[/db] (see RedisUrl for all parts; not over TLS),
+    /// redis+cluster://[user[:password]@]h1[:port],h2 (some of a Redis Cluster's nodes; not over TLS)
     std::string url = "redis://localhost:6379/0";
     /// Lifetime in L2 of entries stored without one.
     Duration ttl = std::chrono::hours(24);
-    /// Most connections at a time. Callers beyond that wait within their deadline.
+    /// Most connections at a time, in a cluster to each master. Callers beyond that wait within their deadline.
     std::size_t max_connections = 10;
     /// Deadline for opening a connection, log-in included.
     Duration connect_timeout = std::chrono::milliseconds(500);
@@ -69,6 +77,10 @@ struct RedisOptions {
     /// same key back that has not expired yet, even one from before a `clear`. Costs 32 bytes per record, and
     /// some 5 us per KiB on each read and write.
     std::string integrity_key{};
+    /// How long a connection that says nothing is believed to bring the messages of other processes: the time after which a
+    /// cache that does not get them knows so. It asks for a sign of life three times as often.
+    Duration lease = std::chrono::seconds(1);
+    LeaseLost lease_lost = LeaseLost::serve_stale;
 };
 
 }  // namespace smartcache::inline v0

@@ -40,6 +40,33 @@ class Pipeline {
         ++commands_;
     }
 
+    /// Adds all commands of another one.
+    void append(const Pipeline& other) {
+        append(other, 0, other.text_.size(), 0, other.pieces_.size());
+        commands_ += other.commands_;
+    }
+    /// Adds the commands whose turn `wanted(i)` says it is. Takes time for every command of the other one.
+    template <class Wanted>
+    void append_if(const Pipeline& other, Wanted wanted) {
+        std::size_t at = 0;
+        std::size_t piece = 0;
+        for (std::size_t i = 0; i < other.commands_; ++i) {
+            const std::size_t begin = at;
+            const std::size_t first_piece = piece;
+            for (std::size_t left = other.take_number(at); left != 0; --left) {
+                const std::size_t size = other.take_number(at);
+                if (size < referred_from)
+                    at += size;
+                else
+                    ++piece;
+                at += 2;
+            }
+            if (!wanted(i)) continue;
+            append(other, begin, at, first_piece, piece);
+            ++commands_;
+        }
+    }
+
     [[nodiscard]] std::size_t commands() const noexcept { return commands_; }
     [[nodiscard]] bool empty() const noexcept { return commands_ == 0; }
     [[nodiscard]] std::size_t bytes() const noexcept { return text_.size() + referred_bytes_; }
@@ -83,12 +110,30 @@ class Pipeline {
     };
     static constexpr std::size_t referred_from = 4096;
 
+    void append(const Pipeline& other, std::size_t begin, std::size_t end, std::size_t first_piece,
+                std::size_t last_piece) {
+        const std::size_t offset = text_.size();
+        for (std::size_t i = first_piece; i < last_piece; ++i) {
+            const Piece& piece = other.pieces_[i];
+            pieces_.push_back({piece.at - begin + offset, piece.bytes});
+            referred_bytes_ += piece.bytes.size();
+        }
+        text_.append(other.text_, begin, end - begin);
+    }
+    /// Reads what `number` wrote, and goes behind it.
+    [[nodiscard]] std::size_t take_number(std::size_t& at) const noexcept {
+        std::size_t value = 0;
+        const char* const end = text_.data() + text_.size();
+        at = static_cast<std::size_t>(std::from_chars(text_.data() + at + 1, end, value).ptr - text_.data()) +
+             2;
+        return value;
+    }
     void number(char kind, std::size_t value) {
         std::array<char, 24> digits{};
         const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), value);
         static_cast<void>(error);  // 20 digits always fit
         text_ += kind;
-        text_.append(digits.data(), end);
+        text_.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
         text_ += "\r\n";
     }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -8,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include <smartcache/core/fork.hpp>
@@ -17,7 +19,8 @@
 
 namespace smartcache::inline v0::detail {
 
-/// At most `max_connections` connections to one server, opened when they are needed.
+/// At most `max_connections` connections to one server, opened when they are needed. Where the server has to be
+/// found first (`ConnectionSettings::finder`), all of them go to the one that was found last.
 ///
 /// A caller who finds none free waits within its deadline. Idle ones are looked at before they are handed
 /// out. After a failed connect nobody tries again for a while that doubles from 10 ms to 1 s, with jitter, so
@@ -33,6 +36,16 @@ class Pool {
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
 
+  private:
+    /// When a connection was begun: what belongs to another process' pool, or to a server that was left, does
+    /// not come back into this one.
+    struct Origin {
+        std::uint64_t generation = 0;  ///< of processes
+        std::uint64_t era = 0;         ///< ends when a server is left, or another one is found
+        std::uint64_t server = 0;
+    };
+
+  public:
     /// A connection in use. Dropped (closed) when the lease ends, unless it was given back.
     class Lease {
       public:
@@ -44,25 +57,29 @@ class Pool {
             return *this;
         }
         ~Lease() {
-            if (connection_) pool_->drop(std::move(connection_), generation_);
+            if (connection_) pool_->drop(std::move(connection_), origin_);
         }
+        [[nodiscard]] explicit operator bool() const noexcept { return connection_ != nullptr; }
         [[nodiscard]] Connection& operator*() const noexcept { return *connection_; }
         [[nodiscard]] Connection* operator->() const noexcept { return connection_.get(); }
+        /// Which of the servers found one after the other it goes to, from 1 on; a restarted one is another. 0: they
+        /// are not told apart.
+        [[nodiscard]] std::uint64_t server() const noexcept { return origin_.server; }
         /// For the next caller. Only after everything sent was answered.
-        void give_back() noexcept { pool_->take_back(std::move(connection_), generation_); }
+        void give_back() noexcept { pool_->take_back(std::move(connection_), origin_); }
 
       private:
         friend class Pool;
-        Lease(Pool* pool, std::unique_ptr<Connection> connection, std::uint64_t generation) noexcept
-            : pool_(pool), connection_(std::move(connection)), generation_(generation) {}
+        Lease(Pool* pool, std::unique_ptr<Connection> connection, Origin origin) noexcept
+            : pool_(pool), connection_(std::move(connection)), origin_(origin) {}
         void swap(Lease& other) noexcept {
             std::swap(pool_, other.pool_);
             std::swap(connection_, other.connection_);
-            std::swap(generation_, other.generation_);
+            std::swap(origin_, other.origin_);
         }
         Pool* pool_ = nullptr;
         std::unique_ptr<Connection> connection_;
-        std::uint64_t generation_ = 0;
+        Origin origin_;
     };
 
     /// Hands out a connection that is ready.
@@ -72,13 +89,13 @@ class Pool {
             forget_parent();
             Lease candidate;
             if (!idle_.empty()) {
-                candidate = Lease(this, std::move(idle_.back()), generation_);
+                candidate = Lease(this, std::move(idle_.back()), now_);
                 idle_.pop_back();
             } else if (open_ < max_connections_) {
                 if (Deadline::Clock::now() < retry_at_) return {Failure::Kind::backing_off, 0, last_problem_};
                 auto connection = std::make_unique<Connection>(settings_);
                 ++open_;
-                candidate = Lease(this, std::move(connection), generation_);
+                candidate = Lease(this, std::move(connection), now_);
             } else {
                 // A system-clock wait would jump with it; this one is on the steady clock.
                 if (freed_.wait_until(lock, deadline.at()) == std::cv_status::timeout && deadline.passed())
@@ -88,17 +105,27 @@ class Pool {
                 continue;
             }
             lock.unlock();
-            if (candidate->ready()) {
-                if (candidate->quiet()) {
-                    lease = std::move(candidate);
-                    return {};
-                }
-                candidate = Lease();  // closed by the server, or it speaks without being asked
-                lock.lock();
-                continue;
+            bool usable = true;
+            if (candidate->ready())
+                usable = candidate->quiet();  // not closed by the server, which speaks only when asked
+            else if (Failure failure = open(candidate, deadline, usable))
+                return failure;
+            if (usable) {
+                lease = std::move(candidate);
+                return {};
             }
-            return open(std::move(candidate), deadline, lease);
+            candidate = Lease();
+            lock.lock();
         }
+    }
+
+    /// Gives up all connections to the server that `lease` goes to, if that is found by searching: those in
+    /// use when they come back. The next ones search anew.
+    void leave_server(const Lease& lease) {
+        if (!settings_.finder) return;
+        std::deque<std::unique_ptr<Connection>> left;
+        const std::lock_guard lock(mutex_);
+        if (lease.origin_.generation == now_.generation && lease.origin_.era == now_.era) begin_era(left);
     }
 
     /// Closes idle connections that the server has closed, or that speak without being asked.
@@ -123,13 +150,15 @@ class Pool {
     }
 
   private:
-    Failure open(Lease candidate, Deadline deadline, Lease& lease) {
+    /// @param usable  whether an open connection goes where all should go now
+    Failure open(Lease& candidate, Deadline deadline, bool& usable) {
         Failure failure = candidate->open(deadline);
         if (!failure) {
+            std::deque<std::unique_ptr<Connection>> left;
             const std::lock_guard lock(mutex_);
             failed_in_a_row_ = 0;
             retry_at_ = {};
-            lease = std::move(candidate);
+            usable = !(settings_.finder || settings_.numbers) || joins(candidate, left);
         } else if (failure.kind == Failure::Kind::connecting) {
             candidate.give_back();
         } else {
@@ -138,6 +167,27 @@ class Pool {
             back_off(failure);
         }
         return failure;
+    }
+
+    /// Under the lock, like `begin_era`.
+    bool joins(Lease& candidate, std::deque<std::unique_ptr<Connection>>& left) {
+        if (candidate.origin_.era != now_.era) return false;  // what its search found has been left since
+        std::string server = candidate->identity().run_id + "@" + candidate->server().endpoint();
+        if (server != server_) {
+            if (!std::exchange(server_, std::move(server)).empty()) begin_era(left);
+            // relaxed: a number, nothing is published by it.
+            now_.server = settings_.numbers ? settings_.numbers->fetch_add(1, std::memory_order_relaxed) + 1
+                                            : now_.server + 1;
+        }
+        candidate.origin_ = now_;
+        return true;
+    }
+    /// @param left  receives what is to be closed
+    void begin_era(std::deque<std::unique_ptr<Connection>>& left) {
+        ++now_.era;
+        left.swap(idle_);
+        open_ -= left.size();
+        freed_.notify_all();
     }
 
     void back_off(const Failure& failure) {
@@ -151,10 +201,10 @@ class Pool {
         last_problem_ = failure.message();
     }
 
-    void take_back(std::unique_ptr<Connection> connection, std::uint64_t generation) noexcept {
+    void take_back(std::unique_ptr<Connection> connection, Origin origin) noexcept {
         try {
             const std::lock_guard lock(mutex_);
-            if (generation == generation_) {
+            if (origin.generation == now_.generation && origin.era == now_.era) {
                 // The one used last is used next: the others grow old and show that fewer would do.
                 // Unfinished ones wait behind all that are ready.
                 if (connection->ready())
@@ -162,15 +212,16 @@ class Pool {
                 else
                     idle_.push_front(std::move(connection));
                 freed_.notify_one();
+                return;
             }
         } catch (...) {  // no memory for the queue's next block: closed instead of kept
-            drop(std::move(connection), generation);
         }
+        drop(std::move(connection), origin);
     }
-    void drop(std::unique_ptr<Connection> connection, std::uint64_t generation) noexcept {
+    void drop(std::unique_ptr<Connection> connection, Origin origin) noexcept {
         connection.reset();
         const std::lock_guard lock(mutex_);
-        if (generation != generation_) return;
+        if (origin.generation != now_.generation) return;
         --open_;
         freed_.notify_one();
     }
@@ -180,7 +231,7 @@ class Pool {
     void forget_parent() {
         if (!owner_.forked()) return;
         owner_ = ProcessMark();
-        ++generation_;
+        ++now_.generation;
         open_ = 0;
         idle_.clear();
     }
@@ -191,7 +242,8 @@ class Pool {
     std::condition_variable freed_;
     std::deque<std::unique_ptr<Connection>> idle_;  // ready ones at the back
     std::size_t open_ = 0;                          // idle and in use
-    std::uint64_t generation_ = 0;
+    Origin now_;
+    std::string server_;  // which one was found last, and which run of it
     ProcessMark owner_;
     unsigned failed_in_a_row_ = 0;
     Deadline::Clock::time_point retry_at_{};

@@ -3,6 +3,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,11 +15,13 @@
 #include <smartcache/core/bytes.hpp>
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/error.hpp>
+#include <smartcache/core/fork.hpp>
 #include <smartcache/record/record.hpp>
 #include <smartcache/record/tier.hpp>
 #include <smartcache/record/tier_context.hpp>
 #include <smartcache/redis/client.hpp>
 #include <smartcache/redis/integrity.hpp>
+#include <smartcache/redis/listener.hpp>
 #include <smartcache/redis/options.hpp>
 #include <smartcache/redis/record_head.hpp>
 #include <smartcache/redis/validate.hpp>
@@ -29,7 +34,7 @@ struct defer_connect_t {
 };
 inline constexpr defer_connect_t defer_connect{};
 
-/// L2: records in a Redis server (5.0 or newer) that many processes share.
+/// L2: records in a Redis server (5.0 or newer), or a Redis Cluster, that many processes share.
 ///
 ///     sc::RedisTier tier({.url = "redis://localhost:6379/0"});
 ///     tier.set("k", "value", 10min);
@@ -38,7 +43,9 @@ inline constexpr defer_connect_t defer_connect{};
 /// Each record is a string under "sc:" + its physical key, readable with any client. It expires in Redis when
 /// it is of no use any more, grace included; a record without an expiry has none in Redis either and stays
 /// until it is overwritten, erased or evicted. A namespace has one more key, "sc:{epochs}:<namespace>", by
-/// which `clear` works (see epochs.hpp). Nothing scans, flushes, or touches other keys.
+/// which `clear` works (see epochs.hpp). Nothing scans, flushes, or touches other keys. In a cluster a record's name is
+/// "sc:{<tag>}:" + its physical key, where the tag is that of one of 256 partitions, each with such a hash of its own (see
+/// slots.hpp): `clear` and changes of tags are a script for each partition, in one round trip to every master.
 ///
 /// Time: every call returns within `timeout`, waiting for a connection or opening one included (opening one
 /// goes on in the next calls, `connect_timeout` in all); a batch within `timeout` for each round trip of 512
@@ -51,8 +58,9 @@ inline constexpr defer_connect_t defer_connect{};
 /// answer costs the whole namespace instead. With `integrity_key` only records that carry its signature
 /// count; whether there was something to erase is then still told by what anybody could have put there.
 ///
-/// In this version `Coherence::automatic` acts like `off`, and `created_seq` of what is written is always the
-/// newest epoch that this tier has seen.
+/// Other processes: unless `coherence` is off, whatever changes a record tells so in the same transaction (announcer.hpp),
+/// and erased and ended records leave a trace for a minute, so that no fill which began before comes in after it (R7). An
+/// owner that gives `on_invalidation` hears what others change (listener.hpp). In a cluster nothing is told in this version.
 ///
 /// Thread safety: any thread, any time. Throws: the constructors only.
 class RedisTier final : public Tier {
@@ -66,7 +74,8 @@ class RedisTier final : public Tier {
         if (const detail::Failure failure = client_.connect())
             throw TierUnavailable("smartcache: " + failure.message());
     }
-    /// Connects when first used, and whenever there is no connection.
+    /// Connects when first used, and whenever there is no connection. An owner that wants to hear what others change waits for
+    /// that connection, at most for `connect_timeout`.
     /// @throws ConfigError when the options are impossible
     RedisTier(RedisOptions options, TierContext context, defer_connect_t)
         : options_(checked(std::move(options))),
@@ -74,6 +83,11 @@ class RedisTier final : public Tier {
           max_record_(longest_record(context_.limits)),
           client_(options_, context_, url_of(options_), max_record_ + 64 * 1024) {
         if (!options_.integrity_key.empty()) integrity_.emplace(options_.integrity_key);
+        if (coherent())
+            client_.common().tombstone = [this](std::string_view key) {
+                return tombstone(key, Trace::made_up);
+            };
+        begin_to_listen();
     }
 
     [[nodiscard]] TierId id() const noexcept override { return TierId::redis; }
@@ -91,6 +105,30 @@ class RedisTier final : public Tier {
                                WallTime stale_until) override;
     TierStatus end(std::string_view key, std::uint64_t stamp) override;
     TierStatus clear(std::string_view name_space) override;
+    [[nodiscard]] bool keeps_tags() const noexcept override { return true; }
+    [[nodiscard]] std::uint64_t tag_seq(std::string_view name_space) noexcept override {
+        try {
+            return client_.tag_seq(name_space);
+        } catch (const std::exception&) {  // a mutex that cannot be locked
+            return 0;
+        }
+    }
+    [[nodiscard]] bool tells_changes() const noexcept override { return listener_ != nullptr; }
+    [[nodiscard]] std::uint64_t epoch(std::string_view key) noexcept override {
+        try {
+            return client_.partition(key).epochs.known(detail::namespace_of(key)).value_or(0);
+        } catch (const std::exception&) {  // a mutex that cannot be locked
+            return 0;
+        }
+    }
+    [[nodiscard]] Trace trace(std::uint64_t stamp) const noexcept override {
+        if (stamp >> 32U != own_stamps_ || process_.forked()) return Trace::foreign;
+        return (stamp & 1U) != 0 ? Trace::own : Trace::made_up;
+    }
+    [[nodiscard]] TierStatus try_lock(std::string_view key, std::uint64_t token, Duration length) override;
+    void unlock(std::string_view key, std::uint64_t token) override;
+    TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
+    TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
 
     /// Tries to settle what is unacknowledged. @return whether nothing is left
     bool flush(Duration timeout) override;
@@ -109,7 +147,8 @@ class RedisTier final : public Tier {
     enum class Verdict {
         absent,
         live,
-        dead,     ///< expired, or cleared: a record that nobody may have any more
+        trace,    ///< of what was erased or has expired
+        dead,     ///< cleared, or ended by a tag: a record that nobody may have any more
         corrupt,  ///< not a record of this key
         unknown,  ///< the server did not say
     };
@@ -118,9 +157,23 @@ class RedisTier final : public Tier {
         bool is_string = true;
         std::string bytes;
         RecordView record;  ///< in our time; views of `bytes`
+
+        /// Whether a caller gets to see it: as a record, or as a trace.
+        [[nodiscard]] bool told() const noexcept { return verdict == Verdict::live || record.tombstone; }
+        /// Nobody may have the record any more.
+        void end() noexcept {
+            verdict = Verdict::dead;
+            record.tombstone = true;
+        }
+        void distrust() noexcept {
+            verdict = Verdict::absent;
+            record = {};
+        }
     };
     class Names;
     struct Encoded;
+
+    void begin_to_listen();
 
     static RedisOptions checked(RedisOptions options);
     static RedisUrl url_of(const RedisOptions& options);
@@ -129,9 +182,11 @@ class RedisTier final : public Tier {
     [[nodiscard]] detail::Deadline deadline() const noexcept {
         return detail::Deadline::in(options_.timeout);
     }
-    [[nodiscard]] Duration server_ahead(WallTime now) noexcept;
+    [[nodiscard]] Duration server_ahead(std::string_view key, WallTime now) noexcept;
+    [[nodiscard]] std::vector<Names> names_of(std::span<const std::string_view> keys) const;
     TierStatus failed(const detail::Failure& failure) noexcept;
-    TierStatus failed(const detail::Reply& reply) noexcept;
+    TierStatus failed(const detail::Reply& reply) noexcept { return refused(reply.text); }
+    TierStatus refused(const std::string& answer) noexcept;
     template <class Body>
     void guarded(std::span<const std::string_view> changed, Body body) noexcept;
     template <class Sizes, class Body>
@@ -142,32 +197,49 @@ class RedisTier final : public Tier {
                                        detail::Deadline deadline);
     [[nodiscard]] detail::Failure fetch(std::span<const std::string_view> keys,
                                         std::span<Fetched* const> results, detail::Deadline deadline);
-    void to_our_time(RecordView& record, WallTime now) noexcept;
+    void to_our_time(std::string_view key, RecordView& record, WallTime now) noexcept;
     void take_value(detail::Reply& reply, Fetched& fetched);
-    void judge(std::string_view key, std::optional<std::uint64_t> epoch, Fetched& fetched);
+    void judge(std::string_view key, const detail::RedisClient::Space& space, Fetched& fetched);
+    [[nodiscard]] static RecordView nothing_since(std::uint64_t epoch, bool remade) noexcept;
+    void judge_tags(std::span<const std::string_view> keys, std::span<Fetched* const> results,
+                    detail::Deadline deadline);
+    TierStatus change_tag(std::string_view name_space, std::string_view tag, std::string_view how);
     void drop(std::string_view key, const Fetched& fetched, detail::Deadline deadline);
     [[nodiscard]] TierStatus count_read(const Fetched& fetched) noexcept;
 
     [[nodiscard]] bool storable(const RecordView& record) noexcept;
     [[nodiscard]] Encoded encode(const RecordView& record, std::uint64_t epoch);
+    [[nodiscard]] std::string tombstone(std::string_view key, Trace trace);
+    [[nodiscard]] bool coherent() const noexcept { return options_.coherence != Coherence::off; }
     void store(std::span<const RecordView> records, std::span<TierStatus> statuses);
     [[nodiscard]] std::vector<std::size_t> store_once(std::span<const RecordView> records,
                                                       std::span<const std::size_t> chosen,
                                                       std::span<TierStatus> statuses,
                                                       detail::Deadline deadline);
-    [[nodiscard]] TierStatus fill(const RecordView& record, WriteCondition condition);
+    [[nodiscard]] TierStatus fill(const RecordView& value, WriteCondition condition);
     [[nodiscard]] TierStatus fill_once(const RecordView& record, WriteCondition condition,
                                        detail::Deadline deadline, bool& outdated);
     [[nodiscard]] TierStatus end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline);
+    [[nodiscard]] std::vector<detail::Announcer::Message> announce(std::span<const std::string_view> keys,
+                                                                   std::span<detail::Pipeline> commands,
+                                                                   std::span<detail::Leg> legs, bool as_one);
+    [[nodiscard]] detail::Announcer::Message announcement(std::string_view key);
     void erase_all(std::span<const std::string_view> keys, std::span<TierStatus> statuses);
+    [[nodiscard]] bool was_live(std::string_view key, std::string_view bytes,
+                                std::optional<std::uint64_t> epoch, WallTime now) noexcept;
 
     const RedisOptions options_;
     const TierContext context_;
     const std::size_t max_record_;
-    std::optional<detail::IntegrityKey> integrity_;  // set by the constructor only
+    std::optional<detail::IntegrityKey> integrity_;           // set by the constructor only
+    const std::uint64_t own_stamps_ = random_stamp() >> 32U;  // what those of our erases begin with
+    const detail::ProcessMark process_{};
     detail::RedisClient client_;
     Counters<Event> counters_;
     LatencyHistogram latency_;
+    std::unique_ptr<detail::Listener> listener_;  // set by the constructor only
+    std::unique_ptr<detail::ProcessOwned<detail::ListeningThread>> listening_;
+    std::mutex stepping_;  // the listener, without a thread
 };
 
 }  // namespace smartcache::inline v0

@@ -45,7 +45,7 @@ class ReplyReader {
   public:
     ReplyReader() : reader_(redisReaderCreateWithFunctions(functions())) {
         if (reader_ == nullptr) throw std::bad_alloc();
-        reader_->privdata = &reply_;
+        reader_->privdata = this;
     }
     ReplyReader(const ReplyReader&) = delete;
     ReplyReader& operator=(const ReplyReader&) = delete;
@@ -68,14 +68,27 @@ class ReplyReader {
     /// Bytes that were fed and belong to an answer that is not complete.
     [[nodiscard]] std::size_t unparsed() const noexcept { return reader_->len - reader_->pos; }
 
+    /// For answers that are longer than most, and for arrays in them that are.
+    void expect_arrays_of(std::size_t elements, std::size_t nested) noexcept {
+        most_ = elements;
+        most_nested_ = nested;
+    }
+
   private:
     static constexpr std::size_t most_elements = 64;
+
+    bool allows(std::size_t count, bool nested) noexcept {
+        if (!nested) left_in_all_ = most_in_all_;
+        if (count > (nested ? most_nested_ : most_) || count > left_in_all_) return false;
+        left_in_all_ -= count;
+        return true;
+    }
 
     /// Where the answer that hiredis is about to give us belongs. nullptr: a lie, refused.
     static Reply* place(const redisReadTask* task, Reply::Kind kind) noexcept {
         Reply* reply = nullptr;
         if (task->parent == nullptr) {
-            reply = static_cast<Reply*>(task->privdata);
+            reply = &static_cast<ReplyReader*>(task->privdata)->reply_;
         } else {
             auto* const parent = static_cast<Reply*>(task->parent->obj);
             const auto index = static_cast<std::size_t>(task->idx);
@@ -103,7 +116,8 @@ class ReplyReader {
     template <class Size>  // int in hiredis 0.14, size_t since 1.0
     static void* make_array(const redisReadTask* task, Size size) noexcept {
         const auto count = static_cast<std::size_t>(size);
-        if (count > most_elements) return nullptr;
+        if (!static_cast<ReplyReader*>(task->privdata)->allows(count, task->parent != nullptr))
+            return nullptr;
         Reply* const reply = place(task, Reply::Kind::array);
         if (reply == nullptr) return nullptr;
         try {
@@ -145,6 +159,10 @@ class ReplyReader {
         void operator()(redisReader* reader) const noexcept { redisReaderFree(reader); }
     };
     Reply reply_;
+    std::size_t most_ = most_elements;
+    std::size_t most_nested_ = most_elements;
+    std::size_t most_in_all_ = std::size_t{1} << 20U;
+    std::size_t left_in_all_ = 0;
     std::unique_ptr<redisReader, Free> reader_;
 };
 

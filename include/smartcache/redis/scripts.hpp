@@ -1,6 +1,11 @@
 #pragma once
 
+#include <initializer_list>
+#include <span>
 #include <string_view>
+#include <vector>
+
+#include <smartcache/redis/pipeline.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -11,21 +16,49 @@ struct RedisScript {
     std::string_view sha1;
 };
 
+/// Adds a run of a script on one key.
+/// @param by_name  false after the answer NOSCRIPT: it was not run; sending the text runs it and makes it known
+inline void add_script(Pipeline& commands, const RedisScript& script, bool by_name, std::string_view key,
+                       std::span<const std::string_view> arguments) {
+    std::vector<std::string_view> words{by_name ? "EVALSHA" : "EVAL", by_name ? script.sha1 : script.text,
+                                        "1", key};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    commands.command(words);
+}
+inline void add_script(Pipeline& commands, const RedisScript& script, bool by_name, std::string_view key,
+                       std::initializer_list<std::string_view> arguments) {
+    add_script(commands, script, by_name, key, std::span(arguments.begin(), arguments.size()));
+}
+
+// Each of those that change something tells so (R9): the last two of ARGV are a channel, or nothing, and a message for it.
+// A server that does not let it is found out by those changes that are no scripts.
+
 /// Replaces a record by another one if it still has the expected version (R7).
-/// KEYS: record. ARGV: its 8 stamp bytes, the new record, lifetime in ms or "0" for ever. @return 1 or 0
+/// KEYS: record. ARGV: its 8 stamp bytes, the new record, lifetime in ms or "0" for ever, channel, message. @return 1 or 0
 inline constexpr RedisScript replace_script{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end
 if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
 if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
 return 1)",
-    "07c32b5503cd7ecf4b5041882a4920418dd924c3"};
+    "5bc3ad7eef444c08249da84242ab0daef6dd85b6"};
 
-/// Deletes a record if it still has the expected version. KEYS: record. ARGV: its 8 stamp bytes. @return 1 or 0
+/// Ends a record if it still has the expected version: leaves a tombstone, or deletes it.
+/// KEYS: record. ARGV: its 8 stamp bytes, a tombstone or nothing, its lifetime in ms, channel, message. @return 1 or 0
 inline constexpr RedisScript end_script{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end
 if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+if ARGV[2] ~= '' then redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
+return 1)",
+    "3f0aef28fc357d3fb0edf50402b8d9f1f52cb12b"};
+
+/// Gives a lock back, if it is still that of the token. KEYS: lock. ARGV: token. @return 1 or 0
+inline constexpr RedisScript unlock_script{
+    R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1]))",
-    "3b6c1e6aaa6d512bc7914a0dd9d89612887cc245"};
+    "708b61c8defb6a8962235c40975ef70c7ff1a0e0"};
 
 /// Deletes what is not a record, unless something else is there by now.
 /// KEYS: record. ARGV: its first 64 bytes (`RecordHead::max_size`) or all of them, or nothing when it was no
@@ -39,26 +72,64 @@ if kind ~= 'string' and #ARGV ~= 0 then return 0 end
 return redis.call('DEL', KEYS[1]))",
     "2e9de0ee26a5969b0865cc017153ab6ec593b937"};
 
-/// Gives a namespace a new epoch: later than its old one, later than ARGV[1], and not before the server's
-/// time (R17). KEYS: the namespace's hash. ARGV: an epoch that is too low, a token for a hash that has none,
-/// "clear" or "keep", and the token that the epoch was seen with: "keep" changes nothing if the hash is whole
-/// and its epoch higher, or the very one that was seen. @return epoch and token, as text
+/// Changes a namespace's epochs (epochs.hpp): "clear" gives it a new one, later than the old one, later than ARGV[1] and not
+/// before the server's time (R17), and forgets its tags, which that has ended; "tag" notes that the tag of ARGV[6] has
+/// changed, now; "keep" changes nothing. The latter two do as "clear" does unless the hash is whole and its epoch higher than
+/// ARGV[1], or the very one that was seen. Of too many tags none is remembered: all that is older ends.
+/// KEYS: the namespace's hash. ARGV: an epoch that is too low, a token for a hash that has none, what to do, the token that
+/// the epoch was seen with, the tags' sequence that was seen with it, the tag's field, channel, a message that the tag has
+/// changed, and one that the namespace was cleared. (A hash that was lost and is made anew ends nothing that others have
+/// copies of: no message.) @return clear, token, tags, floor
 inline constexpr RedisScript epoch_script{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
-local text = redis.call('HGET', KEYS[1], 'clear') or ''
-local token = redis.call('HGET', KEYS[1], 'token')
+local had = redis.call('HMGET', KEYS[1], 'clear', 'token', 'tags', 'floor')
+local function forget()
+  if redis.call('HLEN', KEYS[1]) <= 4 then return end
+  local gone = redis.pcall('UNLINK', KEYS[1])
+  if type(gone) == 'table' then redis.call('DEL', KEYS[1]) end
+end
+local function number(text)
+  local value = text and string.match(text, '^%d+$') and #text <= 16 and tonumber(text)
+  if value and value <= 9007199254740000 then return value end
+  return nil
+end
+local token = had[2]
 if token == '' then token = false end
 local low = tonumber(ARGV[1])
-local old = 0
-if string.match(text, '^%d+$') and #text <= 16 then old = tonumber(text) else token = false end
-if old > 9007199254740000 then old = 0; token = false end
-if ARGV[3] == 'keep' and token and (old > low or (old == low and token == ARGV[4])) then return {text, token} end
-local time = redis.call('TIME')
-local epoch = math.max(old + 1, low + 1, time[1] * 1000000 + time[2])
-text = string.format('%.0f', epoch)
-token = token or ARGV[2]
-redis.call('HSET', KEYS[1], 'clear', text, 'token', token)
-return {text, token})",
-    "9e2e1e1e87a42e21eaadbc7fabd2b480ce454df3"};
+local old = number(had[1])
+local tags = number(had[3])
+local floor = number(had[4])
+if not old or (not (tags and floor) and redis.call('HLEN', KEYS[1]) > 2) then token = false end
+old = old or 0
+tags = tags or 0
+floor = floor or 0
+local now = redis.call('TIME')
+now = now[1] * 1000000 + now[2]
+local whole = token and (old > low or (old == low and token == ARGV[4] and tags >= tonumber(ARGV[5])))
+if whole and ARGV[3] == 'tag' then
+  tags = math.max(tags + 1, now)
+  if redis.call('HLEN', KEYS[1]) < 65536 then
+    redis.call('HSET', KEYS[1], ARGV[6], string.format('%.0f', tags))
+  else
+    forget()
+    floor = tags
+  end
+elseif not whole or ARGV[3] ~= 'keep' then
+  old = math.max(old + 1, low + 1, now)
+  token = token or ARGV[2]
+  forget()
+  floor = 0
+end
+local clear = string.format('%.0f', old)
+tags = string.format('%.0f', tags)
+floor = string.format('%.0f', floor)
+if not whole or ARGV[3] ~= 'keep' then
+  redis.call('HSET', KEYS[1], 'clear', clear, 'token', token, 'tags', tags, 'floor', floor)
+  if ARGV[7] and ARGV[7] ~= '' and ARGV[3] ~= 'keep' then
+    redis.pcall('PUBLISH', ARGV[7], whole and ARGV[3] == 'tag' and ARGV[8] or ARGV[9])
+  end
+end
+return {clear, token, tags, floor})",
+    "bd1cb1f69e0a15563ebf710144a41443be0d9e84"};
 
 }  // namespace smartcache::inline v0::detail

@@ -32,6 +32,12 @@ class ServerClock {
         ahead_of_steady_.store(reading.milliseconds - at, std::memory_order_relaxed);
     }
 
+    /// The next reading is another server's, and may be from when its connection was made: a newer one is due.
+    void forget(Steady::time_point now = Steady::now()) noexcept {
+        read_at_.store(unknown, std::memory_order_relaxed);
+        next_.store(milliseconds(now), std::memory_order_relaxed);
+    }
+
     /// What to add to our wall clock, which says `wall` now, to get the server's. Zero before the first
     /// reading.
     ///

@@ -31,12 +31,6 @@
 
 namespace smartcache::inline v0::detail {
 
-/// The namespace of a physical key; the empty one for anything else.
-[[nodiscard]] inline std::string_view namespace_of(std::string_view physical) noexcept {
-    const auto parts = split_physical_key(physical);
-    return parts ? parts->name_space : std::string_view();
-}
-
 /// Thread safety: any thread. One atomic load while nothing is outstanding.
 class Unacknowledged {
   public:

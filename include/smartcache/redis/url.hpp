@@ -19,15 +19,22 @@ namespace smartcache::inline v0 {
 ///
 ///     redis://[user[:password]@]host[:port][/db]       rediss://...  the same over TLS
 ///     unix://[user[:password]@]/path/to/socket[?db=0]
-///     redis+sentinel://[user[:password]@]host[:port],host[:port]/name[/db]
+///     redis+sentinel://[user[:password]@]host[:port],host[:port]/name[/db][?sentinel_user=...&sentinel_password=...]
 ///     redis+cluster://[user[:password]@]host[:port],host[:port]
 ///
-/// User, password, path and sentinel name are percent-decoded; IPv6 addresses stand in brackets.
+/// Users, passwords, path and master's name are percent-decoded; IPv6 addresses stand in brackets. With
+/// sentinels, the hosts are theirs, user and password are for the master, and those in the query for them. Of a
+/// cluster the hosts are some of its nodes, and user and password are for all of them.
 struct RedisUrl {
     enum class Scheme { tcp, tls, unix_socket, sentinel, cluster };
     struct Host {
         std::string name;  ///< without brackets
         std::uint16_t port = 6379;
+        /// As in a URL.
+        [[nodiscard]] std::string endpoint() const {
+            const bool brackets = name.find(':') != std::string::npos;
+            return (brackets ? "[" + name + "]" : name) + ":" + std::to_string(port);
+        }
         friend bool operator==(const Host&, const Host&) = default;
     };
 
@@ -38,17 +45,20 @@ struct RedisUrl {
     std::string user;
     std::optional<std::string> password;
     unsigned db = 0;
+    std::string sentinel_user;
+    std::optional<std::string> sentinel_password;
 
-    /// Host and port, or the socket's path: for messages. Never holds the password.
+    /// Host and port, the socket's path, or the master's name and its sentinels: for messages. Never holds the
+    /// password.
     [[nodiscard]] std::string endpoint() const {
         if (scheme == Scheme::unix_socket) return "unix socket " + path;
         std::string text;
         for (const Host& host : hosts) {
             if (!text.empty()) text += ',';
-            const bool brackets = host.name.find(':') != std::string::npos;
-            text += (brackets ? "[" + host.name + "]" : host.name) + ":" + std::to_string(host.port);
+            text += host.endpoint();
         }
-        return text;
+        if (scheme == Scheme::sentinel) return "the master " + service + " of the sentinels " + text;
+        return scheme == Scheme::cluster ? "the cluster of " + text : text;
     }
 };
 
@@ -182,8 +192,12 @@ class RedisUrlParser {
             question == std::string_view::npos ? std::string_view() : rest_.substr(question + 1);
         if (url_.scheme == Scheme::unix_socket)
             return parse_path(rest_.substr(0, question)) && parse_query(query);
-        if (question != std::string_view::npos)
+        if (url_.scheme == Scheme::sentinel) {
+            if (!parse_sentinel_query(query)) return false;
+            rest_ = rest_.substr(0, question);
+        } else if (question != std::string_view::npos) {
             return wrong("query", "none; the database follows the host: /0");
+        }
 
         const std::size_t slash = rest_.find('/');
         const bool has_path = slash != std::string_view::npos;
@@ -218,6 +232,24 @@ class RedisUrlParser {
         if (query.empty()) return true;
         if (query.substr(0, 3) != "db=") return wrong("query", "db=<number> alone");
         return parse_db(query.substr(3));
+    }
+
+    bool parse_sentinel_query(std::string_view query) {
+        std::optional<std::string> user;
+        while (!query.empty()) {
+            const std::string_view pair = query.substr(0, query.find('&'));
+            query = query.substr(std::min(pair.size() + 1, query.size()));
+            const std::size_t equals = std::min(pair.find('='), pair.size());
+            const std::string_view name = pair.substr(0, equals);
+            std::optional<std::string>& field = name == "sentinel_user" ? user : url_.sentinel_password;
+            if ((name != "sentinel_user" && name != "sentinel_password") || equals == pair.size() || field)
+                return wrong("query", "sentinel_user=... and sentinel_password=..., each at most once");
+            field = decode(pair.substr(equals + 1));
+            if (!field) return wrong(name, "every '%' followed by two hexadecimal digits");
+        }
+        if (user) url_.sentinel_user = std::move(*user);
+        if (!url_.sentinel_user.empty() && !url_.sentinel_password) url_.sentinel_password.emplace();
+        return true;
     }
 
     bool parse_db(std::string_view text) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <string>
 #include <utility>
@@ -14,9 +15,8 @@ namespace smartcache::inline v0 {
 
 /// Appends what is impossible in `options` to `problems`, in the order of the fields. Touches no network.
 ///
-/// What this version cannot do is refused here by name, if the tier is to be used: sentinel, cluster,
-/// explicit coherence and write-behind. `Coherence::automatic` acts like `off` in this
-/// version.
+/// What this version cannot do is refused here by name, if the tier is to be used: explicit coherence in a cluster, where
+/// `Coherence::automatic` acts like `off`, and write-behind.
 /// @param used  a `RedisTier` that is used alone does not look at `enabled`
 inline void validate(const RedisOptions& options, bool used, std::vector<ConfigProblem>& problems) {
     const auto refuse = [&problems](const char* field, std::string value, std::string allowed) {
@@ -30,14 +30,10 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
     const std::optional<RedisUrl> url = parse_redis_url(options.url, problem);
     if (!url) {
         refuse("redis.url", redacted_redis_url(options.url), std::move(problem));
-    } else if (used &&
-               (url->scheme == RedisUrl::Scheme::sentinel || url->scheme == RedisUrl::Scheme::cluster)) {
-        refuse("redis.url", redacted_redis_url(options.url),
-               "scheme: redis://, rediss:// or unix://; the others are not supported by this version");
     } else if (used && url->scheme == RedisUrl::Scheme::tls && SMARTCACHE_HAS_TLS == 0) {
         refuse("redis.url", redacted_redis_url(options.url),
-               "scheme: redis:// or unix://; this build has no TLS: install libssl-dev and link "
-               "smartcache::tls");
+               "scheme: redis://, unix://, redis+sentinel:// or redis+cluster://; this build has no TLS: "
+               "install libssl-dev and link smartcache::tls");
     }
     positive("redis.ttl", options.ttl);
     if (options.max_connections == 0 || options.max_connections > 10'000)
@@ -50,10 +46,16 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
     const int coherence = static_cast<int>(options.coherence);
     const int write = static_cast<int>(options.write);
     if (coherence < 0 || coherence > static_cast<int>(Coherence::tracking))
-        refuse("redis.coherence", std::to_string(coherence), "off or automatic");
-    if (used && (options.coherence == Coherence::publish || options.coherence == Coherence::tracking))
+        refuse("redis.coherence", std::to_string(coherence), "off, automatic, publish or tracking");
+    if (used && url && url->scheme == RedisUrl::Scheme::cluster &&
+        (options.coherence == Coherence::publish || options.coherence == Coherence::tracking))
         refuse("redis.coherence", options.coherence == Coherence::publish ? "publish" : "tracking",
-               "off or automatic: the others are not supported by this version");
+               "off or automatic: in a cluster the others are not supported by this version");
+    if (options.lease < std::chrono::milliseconds(10) || options.lease > std::chrono::minutes(10))
+        refuse("redis.lease", std::to_string(options.lease.count()) + "ms", "10ms to 10min");
+    if (options.lease_lost != LeaseLost::serve_stale && options.lease_lost != LeaseLost::distrust)
+        refuse("redis.lease_lost", std::to_string(static_cast<int>(options.lease_lost)),
+               "serve_stale or distrust");
     if (write < 0 || write > static_cast<int>(WriteMode::behind))
         refuse("redis.write", std::to_string(write), "through");
     if (used && options.write == WriteMode::behind && options.coherence != Coherence::off)
@@ -61,9 +63,9 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
                "through, or redis.coherence = off (R15)");
     else if (used && options.write == WriteMode::behind)
         refuse("redis.write", "behind", "through: behind is not supported by this version");
-    // Whoever names certificates believes that the connection is encrypted.
-    if (url && (url->scheme == RedisUrl::Scheme::tcp || url->scheme == RedisUrl::Scheme::unix_socket) &&
-        options.tls != TlsOptions{})
+    // Whoever names certificates believes that the connection is encrypted; those to sentinels, to what they name, and to
+    // a cluster's nodes never are.
+    if (url && url->scheme != RedisUrl::Scheme::tls && options.tls != TlsOptions{})
         refuse("redis.tls", "set, with redis.url = " + redacted_redis_url(options.url),
                "redis.url = rediss://..., or no redis.tls options");
     constexpr std::size_t longest_name = 255;  // RFC 1035 section 2.3.4

@@ -51,7 +51,7 @@ class MapCache {
     }
     bool set(std::string_view key, std::string_view bytes, const smartcache::EntryOptions& options) {
         const std::lock_guard lock(mutex_);
-        if (refuse_sets) return false;
+        if (refuse_sets || bytes.size() > max_bytes) return false;
         const auto end =
             smartcache::saturating_add(clock_->now(), options.ttl.value_or(smartcache::Duration::max()));
         entries_.insert_or_assign(std::string(key), Entry{std::make_shared<const std::string>(bytes), end});
@@ -84,6 +84,7 @@ class MapCache {
     }
 
     bool refuse_sets = false;
+    std::size_t max_bytes = std::size_t{1} << 40U;  ///< of one record
 
   private:
     struct Entry {

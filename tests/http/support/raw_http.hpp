@@ -50,6 +50,8 @@ class RawSocket {
             bytes.remove_prefix(static_cast<std::size_t>(n));
         }
     }
+    /// Nothing more is sent; what the peer still sends can be read.
+    void end_sending() const { (void)::shutdown(fd_, SHUT_WR); }
     /// Up to and including `end`; what there is when the peer hangs up or is silent for long.
     std::string read_until(std::string_view end) {
         std::size_t at = 0;
@@ -108,21 +110,25 @@ struct RawMessage {
     }
 };
 
-inline RawMessage read_message(RawSocket& socket, bool body = true) {
-    RawMessage message;
-    message.head = socket.read_until("\r\n\r\n");
-    if (!body) return message;
+/// Reads the content that the head announces.
+inline void read_content(RawSocket& socket, RawMessage& message) {
     if (message.field("Transfer-Encoding") == "chunked") {
         for (;;) {
             const std::string line = socket.read_until("\r\n");
             const std::size_t size = line.empty() ? 0 : std::stoul(line, nullptr, 16);
             const std::string chunk = socket.read_exactly(size + 2);
-            if (size == 0 || chunk.size() < size + 2) return message;
+            if (size == 0 || chunk.size() < size + 2) return;
             message.body += chunk.substr(0, size);
         }
     }
     const std::string length = message.field("Content-Length");
     if (!length.empty()) message.body = socket.read_exactly(std::stoul(length));
+}
+
+inline RawMessage read_message(RawSocket& socket, bool body = true) {
+    RawMessage message;
+    message.head = socket.read_until("\r\n\r\n");
+    if (body) read_content(socket, message);
     return message;
 }
 

@@ -1,13 +1,17 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <smartcache/record/key.hpp>
+#include <smartcache/redis/record_head.hpp>
 #include <smartcache/redis/redis_tier.hpp>
 
 #include "support/redis_server.hpp"
@@ -43,6 +47,30 @@ struct OwnedRecord {
     OwnedRecord& operator=(const OwnedRecord&) = delete;
 };
 
+/// Records for calls that take many at a time; the views are of things that live in it.
+class OwnedRecords {
+  public:
+    void add(std::string physical, std::string text) {
+        const OwnedRecord& added = owned_.emplace_back(std::move(physical), std::move(text));
+        records.push_back(added.record);
+        keys.emplace_back(added.key);
+    }
+    [[nodiscard]] const OwnedRecord& operator[](std::size_t i) const { return owned_[i]; }
+    [[nodiscard]] std::size_t size() const { return owned_.size(); }
+
+    std::vector<RecordView> records;
+    std::vector<std::string_view> keys;
+
+  private:
+    std::deque<OwnedRecord> owned_;
+};
+
+inline TierStatus put(Tier& tier, const std::string& key, const std::string& value,
+                      WriteCondition condition = {}) {
+    const OwnedRecord owned(key, value);
+    return tier.write(owned.record, condition);
+}
+
 /// What a read gave.
 struct ReadResult {
     TierStatus status = TierStatus::unavailable;
@@ -56,13 +84,51 @@ struct ReadResult {
 inline ReadResult read(Tier& tier, std::string_view key) {
     ReadResult result;
     result.status = tier.read(key, [&](const RecordView& record) {
-        result.value = std::string(as_text_view(record.payload));
+        if (!record.tombstone) result.value = std::string(as_text_view(record.payload));
         result.stamp = record.stamp;
         result.created = record.created;
         result.expires = record.expires;
         result.stale_until = record.stale_until;
     });
     return result;
+}
+
+/// A fill, as a cache makes it: it depends on what was there when it was looked for (R7).
+inline TierStatus fill(Tier& tier, const std::string& key, const std::string& value) {
+    WriteCondition seen = WriteCondition::if_absent();
+    (void)tier.peek(key, [&](const RecordView& record) { seen = WriteCondition::of(record); });
+    return put(tier, key, value, seen);
+}
+
+/// Waits for what must come about sooner or later: a server that was away is tried again after a pause.
+template <class Condition>
+bool eventually(Condition condition) {
+    const auto limit = std::chrono::steady_clock::now() + ample;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > limit) return false;
+        std::this_thread::yield();
+    }
+    return true;
+}
+inline bool settles(Tier& tier) {
+    return eventually([&] { return tier.flush(ample); });
+}
+
+/// How many of these records a batch of reads gives as they are.
+inline std::size_t intact(Tier& tier, const OwnedRecords& many) {
+    std::size_t count = 0;
+    tier.read_many(many.keys, [&](std::size_t i, const RecordView& record) {
+        count += as_text_view(record.payload) == many[i].value ? 1U : 0U;
+    });
+    return count;
+}
+
+/// Whether what a server answers to GET is more than the trace of an erase.
+inline bool is_value(const RedisAnswer& answer) {
+    if (answer.kind == RedisAnswer::Kind::nil) return false;
+    const auto head = detail::RecordHead::parse(
+        as_byte_view(std::string_view(answer.text).substr(0, detail::RecordHead::max_size)));
+    return !head || !head->record.tombstone;
 }
 
 /// The name of a physical key's record in Redis.

@@ -78,6 +78,7 @@ inline DiskTier::Seen DiskTier::look(std::string_view key, std::uint64_t hash, b
     // Before looking: a clear is forgotten once no segment holds what it killed, but what is found here stays readable.
     if (!log_.cleared().empty())
         seen.cleared = log_.cleared().before(detail::namespace_hash(key, directory_.token()));
+    seen.forgotten_tags = log_.ended_tags().forgotten();
     const std::lock_guard lock(shard.mutex);
     const std::uint64_t tag = detail::DiskIndex::tag(hash);
     seen.location = wanted ? shard.find_and_mark(tag) : shard.find(tag);
@@ -116,7 +117,7 @@ inline DiskTier::Examined DiskTier::examine(const Seen& seen, std::string_view k
         return result;
     }
     result.record = parsed.record;
-    const detail::ClearedNamespaces& cleared = log_.cleared();
+    const detail::EndedGroups& cleared = log_.cleared();
     if (parsed.record.key != key)
         result.verdict = Verdict::foreign;
     else if (result.frame.header.sequence < seen.cleared ||
@@ -127,6 +128,10 @@ inline DiskTier::Examined DiskTier::examine(const Seen& seen, std::string_view k
         result.verdict = Verdict::early;  // a clock was wrong (R26); it may be right again later
     else
         result.verdict = parsed.record.dead_at(now) ? Verdict::expired : Verdict::live;
+    if (result.verdict == Verdict::live && !result.record.tags.empty()) {
+        judge_tags(seen, result);
+        if (result.verdict == Verdict::live && result.record.dead_at(now)) result.verdict = Verdict::expired;
+    }
     return result;
 }
 
@@ -153,10 +158,19 @@ inline void DiskTier::forget(std::uint64_t hash, const Seen& seen, Verdict why) 
     if (why == Verdict::expired) reporter_.count(detail::DiskEvent::expirations);
 }
 
+inline DiskTier::Examined DiskTier::look_closely(std::string_view key, std::uint64_t hash, bool wanted,
+                                                 Seen& seen) {
+    for (;;) {
+        seen = look(key, hash, wanted);
+        Examined examined =
+            examine(seen, key, wall());  // the time after looking: what is there was written before
+        if (examined.verdict != Verdict::again) return examined;
+    }
+}
+
 inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t hash, bool wanted) {
-    const Seen seen = look(key, hash, wanted);
-    Examined examined =
-        examine(seen, key, wall());  // the time after looking: what is there was written before
+    Seen seen;
+    Examined examined = look_closely(key, hash, wanted, seen);
     switch (examined.verdict) {
         case Verdict::damaged:
             reporter_.count(detail::DiskEvent::corrupt);
@@ -244,6 +258,7 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
     const std::uint64_t seed = log_.generation();
     detail::DiskLog::Appendix what;
     what.hash = hash;
+    std::vector<std::uint64_t> tags;
     scratch.clear();
     if (attempt.storable) {
         encode_record(record, scratch, seed);
@@ -251,6 +266,11 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
         what.name_space = detail::namespace_hash(record.key, directory_.token());
         what.dead_at = detail::Location::coarse(std::max(record.expires, record.stale_until));
         if (expected != nullptr) what.clears = expected->clears;
+        if (record.tag_seq != 0) {
+            detail::append_tag_hashes(record, directory_.token(), tags);
+            what.tags = tags;
+            what.tag_seq = record.tag_seq;
+        }
     }
     // Too large to wait in the queue: written in this call, so that the queue's bound means something.
     what.urgent = attempt.storable && detail::frame_size(detail::FrameKind::record, scratch.size()) >
@@ -320,6 +340,8 @@ inline std::optional<TierStatus> DiskTier::store(const RecordView& record, const
                 return std::nullopt;
             case Appended::done:
                 return TierStatus::ok;
+            case Appended::ended:
+                return TierStatus::refused;
             case Appended::unavailable:
                 return TierStatus::unavailable;
             case Appended::queue_full:
@@ -341,8 +363,8 @@ inline TierStatus DiskTier::store_when(const RecordView& record, WriteCondition 
     using Kind = WriteCondition::Kind;
     if (condition.kind == Kind::always) return *store(record, nullptr, after, {});
     for (;;) {
-        const Seen seen = look(record.key, log_.hash_of(record.key), false);
-        const Examined examined = examine(seen, record.key, wall());
+        Seen seen;
+        const Examined examined = look_closely(record.key, log_.hash_of(record.key), false, seen);
         const bool there = examined.verdict == Verdict::live;
         if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
         if (condition.kind == Kind::if_absent ? there : !there || examined.record.stamp != condition.stamp)
@@ -391,8 +413,8 @@ inline TierStatus DiskTier::remove(std::string_view key) {
         const std::uint64_t tag = detail::DiskIndex::tag(hash);
         detail::IndexShard& shard = index_.shard(hash);
         for (bool done = false;;) {
-            Seen seen = look(key, hash, false);
-            const Verdict verdict = examine(seen, key, wall()).verdict;
+            Seen seen;
+            const Verdict verdict = look_closely(key, hash, false, seen).verdict;
             if (!seen.location || verdict == Verdict::foreign)
                 return log_.stranded() ? TierStatus::unavailable : TierStatus::miss;
             detail::DiskLog::Placed placed;
@@ -424,14 +446,16 @@ inline TierStatus DiskTier::change_lifetime(std::string_view key, std::uint64_t 
                                             WallTime stale_until) {
     return guarded(key, false, [&] {
         for (;;) {
-            Seen seen = look(key, log_.hash_of(key), false);
-            Examined examined = examine(seen, key, wall());
+            Seen seen;
+            Examined examined = look_closely(key, log_.hash_of(key), false, seen);
             if (examined.verdict == Verdict::failed) return TierStatus::unavailable;
-            if (examined.verdict != Verdict::live || examined.record.stamp != stamp)
+            // Written anew it would be younger than the change of its tag, and fresh again.
+            if (examined.verdict != Verdict::live || examined.record.stamp != stamp || examined.stale_by_tag)
                 return TierStatus::refused;
             RecordView record = examined.record;
             record.expires = expires;
             record.stale_until = stale_until;
+            record.tag_seq = 0;  // that none of its tags has ended since the look is asked apart
             Aftermath after;
             Attempt attempt;
             attempt.admitted = true;  // it is stored already

@@ -132,7 +132,7 @@ inline int DiskLog::make_room(std::uint64_t bytes, std::uint64_t before) {
         if (!held.expired())
             (void)space.wait_for(settings.budget - std::min(bytes, settings.budget), patience);
     }
-    if (!cleared_.empty()) cleared_.forget_below(lowest_sequence());
+    forget_ended();
     return 0;
 }
 
@@ -196,9 +196,29 @@ inline bool DiskLog::clear(std::uint64_t name_space) {
             retry_at_ = {};
         }
     }
-    if (dropped) cleared_.forget_below(lowest_sequence());
+    if (dropped) forget_ended();
     wake_.notify_all();
     return dropped || durable;
+}
+
+inline void DiskLog::forget_ended() {
+    if (cleared_.empty() && ended_tags_.empty()) return;
+    const std::uint64_t lowest = lowest_sequence();
+    cleared_.forget_below(lowest);
+    ended_tags_.forget_below(lowest);
+}
+
+inline bool DiskLog::end_tagged(std::uint64_t tag) {
+    for (;;) {
+        {
+            const std::lock_guard lock(mutex_);
+            ended_tags_.set(tag, next_sequence_);  // in the order of `clear`, for its reasons
+            clear_count_.fetch_add(1, std::memory_order_release);
+            Placed placed;
+            if (append_kill(FrameKind::clear, tag, placed) == Appended::done) return placed.durable;
+        }
+        if (!make_journal_room()) return false;
+    }
 }
 
 inline bool DiskLog::invalidate() noexcept {

@@ -132,6 +132,8 @@ inline DiskLog::Moved DiskLog::move_record(const FrameEntry& entry, Segment& vic
     const ParsedRecord parsed = parse_record(frame.body, {}, victim.generation());
     if (!parsed) return Moved::unreadable;  // a new checksum would make the damage valid
     const std::uint64_t name_space = namespace_hash(parsed.record.key, directory.token());
+    std::vector<std::uint64_t> tags;
+    append_tag_hashes(parsed.record, directory.token(), tags);
     moving_.assign(frame.body.begin(), frame.body.end());
 
     IndexShard& shard = index.shard(entry.hash);
@@ -145,6 +147,9 @@ inline DiskLog::Moved DiskLog::move_record(const FrameEntry& entry, Segment& vic
         const auto size = static_cast<std::int64_t>(entry.size);
         if (broken_ || credit_ < size) return Moved::refused;
         if (entry.sequence < cleared_.before(name_space)) return Moved::gone;
+        // Its kill may lie before it then, and be dropped.
+        for (const std::uint64_t each : tags)
+            if (entry.sequence < ended_tags_.before(each)) return Moved::gone;
         Chunk* const chunk = room_for(entry.size);
         if (chunk == nullptr || !sequence_fits(entry.sequence, chunk->segment->header().first_sequence))
             return Moved::refused;
@@ -185,8 +190,7 @@ inline bool DiskLog::finish_reclaim() noexcept {
         if (written_ < reclaim_.until) return false;
     }
     const Reclaim done = std::exchange(reclaim_, {});
-    if (done.drop && drop(done.victim, true) == 0 && !cleared_.empty())
-        cleared_.forget_below(lowest_sequence());
+    if (done.drop && drop(done.victim, true) == 0) forget_ended();
     return true;
 }
 
@@ -217,7 +221,7 @@ inline void DiskLog::drop_dead_segments() {
         if (victim.keep != Keep::nothing) continue;
         if (begin_reclaim(victim, now) && !write_queue(true, no_deadline)) return;
     }
-    cleared_.forget_below(lowest_sequence());
+    forget_ended();
 }
 
 }  // namespace smartcache::inline v0::detail

@@ -40,6 +40,8 @@ void for_each_field(ConfigType& config, Visit&& visit) {
     visit("redis.tls.server_name", config.redis.tls.server_name);
     visit("redis.tls.verify", config.redis.tls.verify);
     visit("redis.integrity_key", config.redis.integrity_key);
+    visit("redis.lease", config.redis.lease);
+    visit("redis.lease_lost", config.redis.lease_lost);
     visit("disk.enabled", config.disk.enabled);
     visit("disk.path", config.disk.path);
     visit("disk.ttl", config.disk.ttl);
@@ -76,6 +78,9 @@ inline constexpr std::array<std::pair<EvictionPolicy, std::string_view>, 5> choi
 template <>
 inline constexpr std::array<std::pair<HitObjective, std::string_view>, 2> choice_names<HitObjective> =
     hit_objective_names;
+template <>
+inline constexpr std::array<std::pair<LeaseLost, std::string_view>, 2> choice_names<LeaseLost>{
+    {{LeaseLost::serve_stale, "serve_stale"}, {LeaseLost::distrust, "distrust"}}};
 template <>
 inline constexpr std::array<std::pair<Coherence, std::string_view>, 4> choice_names<Coherence>{
     {{Coherence::off, "off"},

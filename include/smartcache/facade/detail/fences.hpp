@@ -23,12 +23,15 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -38,9 +41,21 @@
 #include <vector>
 
 #include <smartcache/core/counters.hpp>
+#include <smartcache/core/tier_id.hpp>
 #include <smartcache/facade/value_entry.hpp>
 
 namespace smartcache::inline v0::detail {
+
+/// Under ThreadSanitizer: keeps an exception that several threads hold. Their references are counted in libstdc++.so, out of the
+/// sanitizer's sight, to which the end of the last one looks like a race with what the others have read.
+inline void keep_for_sanitizer([[maybe_unused]] const std::exception_ptr& error) {
+#if defined(__SANITIZE_THREAD__)
+    static std::mutex mutex;
+    static std::vector<std::exception_ptr> kept;
+    const std::lock_guard lock(mutex);
+    kept.push_back(error);
+#endif
+}
 
 /// A fill in progress.
 struct Ticket {
@@ -54,32 +69,75 @@ struct Ticket {
 
 /// One running load of one key, shared by everybody who wants it.
 struct Flight : Ticket, std::enable_shared_from_this<Flight> {
-    Flight(std::string_view wanted, std::uint64_t key_hash)
-        : name(wanted), leader(std::this_thread::get_id()) {
+    Flight(std::string_view wanted, std::uint64_t key_hash, std::thread::id led_by)
+        : name(wanted), leader(led_by) {
         key = name;
         hash = key_hash;
         is_flight = true;
     }
 
-    /// Ends the flight; the first outcome counts.
-    void complete(ValueRef value, std::exception_ptr failure) {
+    struct Outcome {
+        ValueRef value{};  // empty: the loader found nothing, or failed
+        TierId tier = TierId::none;
+        bool stale = false;
+        std::exception_ptr error{};
+    };
+
+    /// Ends the flight; the first outcome counts. relaxed: who reads the outcome has seen `done` under the lock.
+    void complete(Outcome outcome) {
+        if (outcome.error) keep_for_sanitizer(outcome.error);
         {
             const std::lock_guard lock(mutex);
-            if (done) return;
-            result = std::move(value);
-            error = std::move(failure);
-            done = true;
+            if (done.load(std::memory_order_relaxed)) return;
+            result = std::move(outcome);
+            done.store(true, std::memory_order_relaxed);
         }
         ended.notify_all();
     }
 
+    /// Offers the load to whoever begins it. Once, before anybody else could.
+    void offer(std::function<void()> load) {
+        const std::lock_guard lock(mutex);
+        offered_ = std::move(load);
+    }
+    /// Runs the load that was offered, in this thread. @return false when it has begun already
+    bool begin() {
+        const std::function<void()> load = take_offer();
+        if (!load) return false;
+        leader.store(std::this_thread::get_id(), std::memory_order_relaxed);
+        load();
+        return true;
+    }
+    /// Whether somebody has begun to load.
+    [[nodiscard]] bool begun() const noexcept {
+        return leader.load(std::memory_order_relaxed) != std::thread::id();
+    }
+    /// Takes the offer back. @return false when the load has begun already
+    [[nodiscard]] bool withdraw() { return static_cast<bool>(take_offer()); }
+
+    /// Waits for that, at most until a time. @return whether it has ended
+    bool wait(const std::optional<std::chrono::steady_clock::time_point>& end) {
+        std::unique_lock lock(mutex);
+        const auto is_done = [this] { return done.load(std::memory_order_relaxed); };
+        if (end) return ended.wait_until(lock, *end, is_done);
+        ended.wait(lock, is_done);
+        return true;
+    }
+
     const std::string name;
-    const std::thread::id leader;
+    // Nobody until the load begins, if it is another thread's. relaxed: see WaitGraph.
+    std::atomic<std::thread::id> leader;
     std::mutex mutex;
     std::condition_variable ended;
-    bool done = false;
-    ValueRef result;  // empty: the loader found nothing, or failed
-    std::exception_ptr error;
+    std::atomic<bool> done{false};  // set under the lock
+    Outcome result;                 // constant once it is done
+
+  private:
+    [[nodiscard]] std::function<void()> take_offer() {
+        const std::lock_guard lock(mutex);
+        return std::exchange(offered_, nullptr);
+    }
+    std::function<void()> offered_;
 };
 
 class Fences {
@@ -167,7 +225,8 @@ class Fences {
         return ticket.marked;
     }
 
-    /// Marks the fills of `key`. The caller holds the key's order lock.
+    /// Marks the fills of `key`. The caller holds the key's order lock, or tells of a change that others have made
+    /// already (own_copies.hpp).
     /// @param flights_too  false when only a lifetime changed: a running load gets its own, promotions copied
     /// the old one
     void mark(std::string_view key, std::uint64_t hash, bool flights_too = true) {
@@ -179,7 +238,7 @@ class Fences {
                 ticket->marked = true;
     }
 
-    /// Marks every fill. The caller holds all order locks.
+    /// Marks every fill. The caller holds all order locks, or tells of what others have done.
     void mark_all() {
         for (Stripe& stripe : stripes_) {
             const std::lock_guard lock(stripe.tickets);
@@ -195,8 +254,10 @@ class Fences {
 
     /// The running load of `key`, or a new one that the caller leads: it must `complete` it and then `leave`.
     /// A marked flight is never joined (R2).
-    [[nodiscard]] Joined join(std::string_view key, std::uint64_t hash) {
-        auto fresh = std::make_shared<Flight>(key, hash);
+    /// @param elsewhere  another thread will lead it, which says so when it begins
+    [[nodiscard]] Joined join(std::string_view key, std::uint64_t hash, bool elsewhere = false) {
+        auto fresh =
+            std::make_shared<Flight>(key, hash, elsewhere ? std::thread::id() : std::this_thread::get_id());
         Stripe& stripe = stripes_[index_of(hash)];
         const std::lock_guard lock(stripe.tickets);
         for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
@@ -263,6 +324,8 @@ class FillTicket {
 
 /// Who waits for which flight, over all caches of the process: so that loads which wait for each other in a
 /// circle are found before they hang (R32). Touched only by those who are about to wait for a load.
+///
+/// A flight's leader is read relaxed: of a circle, each leader has said that it is one before it came here, under the lock.
 class WaitGraph {
   public:
     enum class Verdict { may_wait, own_key, circle };
@@ -275,22 +338,33 @@ class WaitGraph {
     /// Registers that this thread waits for `flight`, unless that would never end.
     [[nodiscard]] Verdict begin(const Flight& flight) {
         const std::thread::id self = std::this_thread::get_id();
-        if (flight.leader == self) return Verdict::own_key;
+        if (leader_of(flight) == self) return Verdict::own_key;
         const std::lock_guard lock(mutex_);
         for (const Flight* target = &flight;;) {
-            const auto next = waits_.find(target->leader);
+            if (target->done.load(std::memory_order_relaxed)) break;  // nobody waits for that any more
+            const auto next = waits_.find(leader_of(*target));
             if (next == waits_.end()) break;
             target = next->second;
-            if (target->leader == self) return Verdict::circle;
+            if (leader_of(*target) == self) return Verdict::circle;
         }
         waits_[self] = &flight;
         return Verdict::may_wait;
     }
 
-    void end() noexcept {
-        const std::lock_guard lock(mutex_);
-        waits_.erase(std::this_thread::get_id());
-    }
+    /// Ends that.
+    class Waiting {
+      public:
+        explicit Waiting(WaitGraph& graph) noexcept : graph_(graph) {}
+        Waiting(const Waiting&) = delete;
+        Waiting& operator=(const Waiting&) = delete;
+        ~Waiting() {
+            const std::lock_guard lock(graph_.mutex_);
+            graph_.waits_.erase(std::this_thread::get_id());
+        }
+
+      private:
+        WaitGraph& graph_;
+    };
 
     /// How many threads wait for a load now.
     [[nodiscard]] std::size_t waiting() {
@@ -299,6 +373,10 @@ class WaitGraph {
     }
 
   private:
+    [[nodiscard]] static std::thread::id leader_of(const Flight& flight) noexcept {
+        return flight.leader.load(std::memory_order_relaxed);
+    }
+
     std::mutex mutex_;
     std::unordered_map<std::thread::id, const Flight*> waits_;
 };

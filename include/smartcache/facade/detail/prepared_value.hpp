@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include <smartcache/core/bytes.hpp>
 #include <smartcache/core/clock.hpp>
@@ -12,6 +13,12 @@
 
 namespace smartcache::inline v0::detail {
 
+/// How far tags had got before a value began to be made, in L1 and in each lower tier (tags.hpp).
+struct TagsSeen {
+    std::uint64_t here = 0;
+    std::vector<std::uint64_t> below;
+};
+
 /// A value on its way into the tiers: built before any lock is taken, because codecs and constructors are
 /// callers' code.
 struct PreparedValue {
@@ -19,8 +26,10 @@ struct PreparedValue {
     RecordView record;  // for the lower tiers; its payload lies in `entry`, `encoded` or `packed`
     ByteSink encoded;
     ByteSink packed;
-    std::optional<CopyOptions> copies;  // what the record says of copies, if not what the call says
-    bool goes_below = false;            // false: memory only, or the codec failed
+    ByteSink tag_names;                   // what `record.tags` is a view of
+    std::vector<std::uint64_t> tag_seqs;  // `record.tag_seq` for each lower tier
+    std::optional<CopyOptions> copies;    // what the record says of copies, if not what the call says
+    bool goes_below = false;              // false: memory only, or the codec failed
     bool too_large = false;
     std::optional<std::uint64_t> random;  // one draw for the jitter of all tiers
 

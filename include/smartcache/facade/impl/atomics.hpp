@@ -39,16 +39,20 @@ template <class T>
 auto SmartCache<Codec>::find_base(std::string_view key, std::uint64_t hash, const EntryOptions& options) const
     -> Base<T> {
     Base<T> base;
+    base.seen = see_tags();
     if constexpr (std::is_void_v<T> || readable_below<T>) {
         const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
         const auto look = [&](std::size_t index) {
             LowerFound result;
             base.condition = WriteCondition::if_absent();
             const TierStatus status = lower_[index].tier->peek(physical, [&](const RecordView& record) {
-                base.condition = WriteCondition::if_stamp(record.stamp, record.created_seq);
-                if (!usable(record, time_.wall(), false)) return;
+                base.condition = WriteCondition::of(record);
+                bool goes_up = true;
+                if (!usable(record, time_.wall(), false) || !trusts(lower_[index], record, {}, goes_up))
+                    return;
                 base.decided = true;
                 base.there = !record.negative;
+                if (record.tags.size() <= max_tags) base.tags.assign(record.tags.begin(), record.tags.end());
                 if constexpr (!std::is_void_v<T>) accept<T>(key, record, index, false, false, result);
             });
             if constexpr (!std::is_void_v<T>) {
@@ -75,6 +79,7 @@ auto SmartCache<Codec>::find_base(std::string_view key, std::uint64_t hash, cons
     if constexpr (!std::is_void_v<T>) {
         if (found.entry->idle_length() != 0) base.copies.idle = Duration(found.entry->idle_length());
         base.copies.weight = own_weight(*found.entry);
+        for (const detail::Tag* const tag : found.entry->tags()) base.tags.push_back(tag->name);
         base.value = present<T>(std::move(found));
         if (base.there && !base.value) count(Event::type_mismatches);
     }
@@ -102,6 +107,13 @@ auto SmartCache<Codec>::keeping_lifetime(const Base<T>& base, const EntryOptions
     if (!own.weight) own.weight = base.copies.weight;
     plan.copies->idle = own.idle;
     plan.copies->weight = own.weight;
+    return plan;
+}
+
+/// A change keeps the tags unless it names others.
+template <class Codec>
+auto SmartCache<Codec>::planned(Plan plan, const BaseState& base) -> Plan {
+    if (plan.options.tags.empty()) plan.options.tags = base.tags;
     return plan;
 }
 
@@ -157,7 +169,7 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
     value.copies = plan.copies;
     const EntryOptions& options = plan.options;
     Ref again;  // ends when the order is released, as `later` does
-    const typename detail::Store<Entry>::Later later;
+    const Unlocked later;
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return Change::conflict;
     if (contains(options.read, TierId::disk) && demoted_meanwhile(base, key, physical))
@@ -173,12 +185,12 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
         }
         if (status == TierStatus::rejected) status = end_shared(base, physical);  // not to be kept there
         if (status == TierStatus::unavailable) forget_everywhere(key, hash, physical);
-        if (status != TierStatus::ok) return failed_change(status);
+        if (status != TierStatus::ok) return detail::failed_change(status);
     }
     for (LowerTier& lower : lower_) {
         if (&lower == base.shared) continue;
         if (date_record(lower, value, now, options))
-            stored = lower.tier->write(value.record) == TierStatus::ok || stored;
+            stored = write_below(lower, value.record, hash, {}, &ticket) == TierStatus::ok || stored;
         else
             (void)lower.tier->remove(physical);
     }
@@ -192,7 +204,10 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
         fences_.mark(key, hash);
         throw;
     }
-    if (kept == Kept::yes || stored) return Change::done;
+    if (kept == Kept::yes || stored) {
+        tell({.kind = EventKind::set, .key = key});
+        return Change::done;
+    }
     if (kept == Kept::no) return Change::not_kept;
     value.entry = std::move(again);  // by a `set` without lower tiers, which needs no order
     return Change::conflict;
@@ -202,13 +217,13 @@ template <class Codec>
 auto SmartCache<Codec>::erase_if(std::string_view key, std::uint64_t hash, const BaseState& base,
                                  const detail::Ticket& ticket) -> Change {
     const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return Change::conflict;
     if (base.shared != nullptr) {
         const TierStatus status = end_shared(base, physical);
         if (status == TierStatus::unavailable) forget_everywhere(key, hash, physical);
-        if (status != TierStatus::ok) return failed_change(status);
+        if (status != TierStatus::ok) return detail::failed_change(status);
     }
     for (LowerTier& lower : lower_)
         if (&lower != base.shared) (void)lower.tier->remove(physical);
@@ -222,6 +237,14 @@ auto SmartCache<Codec>::erase_if(std::string_view key, std::uint64_t hash, const
     count(Event::invalidations);
     fences_.mark(key, hash);
     return Change::done;
+}
+
+/// Whether a tier has told only since then how far its tags have got: what is seen of them counts from before the look.
+template <class Codec>
+bool SmartCache<Codec>::learnt_tags(const detail::TagsSeen& seen) const {
+    for (std::size_t i = 0; i < lower_.size(); ++i)
+        if (seen.below[i] == 0 && lower_[i].tier->tag_seq(config_.key_prefix) != 0) return true;
+    return false;
 }
 
 /// Looks, lets `attempt(base, ticket)` change, and starts over on a conflict.
@@ -240,6 +263,7 @@ auto SmartCache<Codec>::change(std::string_view key, const EntryOptions& options
     for (int i = 0; i < attempts; ++i) {
         detail::FillTicket ticket(fences_, key, hash);
         Base<T> base = find_base<T>(key, hash, options);
+        if (learnt_tags(base.seen)) continue;
         const Change outcome = attempt(hash, base, *ticket);
         if (outcome != Change::conflict) return outcome;
         std::this_thread::yield();
@@ -258,8 +282,9 @@ bool SmartCache<Codec>::update(std::string_view key, F&& fn, const EntryOptions&
             if (base.value) old.emplace(*base.value);
             std::optional<Owned> next = std::invoke(fn, std::move(old));
             if (!next) return erase_if(key, hash, base, ticket);
-            Plan plan = base.value && !options.ttl ? keeping_lifetime(base, options) : Plan{options};
-            detail::PreparedValue prepared = prepare(key, std::move(*next), idles(plan.options));
+            Plan plan =
+                planned(base.value && !options.ttl ? keeping_lifetime(base, options) : Plan{options}, base);
+            detail::PreparedValue prepared = prepare(key, std::move(*next), plan.options, base.seen);
             return commit_if(key, hash, prepared, plan, base, ticket);
         });
     return outcome == Change::done;
@@ -273,8 +298,8 @@ std::optional<std::int64_t> SmartCache<Codec>::increment(std::string_view key, s
         key, options, [&](std::uint64_t hash, const Base<std::int64_t>& base, const detail::Ticket& ticket) {
             if (base.unreachable || (base.there && !base.value)) return Change::not_kept;
             if (__builtin_add_overflow(base.value ? *base.value : 0, by, &sum)) return Change::not_kept;
-            Plan plan = base.value ? keeping_lifetime(base, options) : Plan{options};
-            detail::PreparedValue prepared = prepare(key, sum, idles(plan.options));
+            Plan plan = planned(base.value ? keeping_lifetime(base, options) : Plan{options}, base);
+            detail::PreparedValue prepared = prepare(key, sum, plan.options, base.seen);
             return commit_if(key, hash, prepared, plan, base, ticket);
         });
     return outcome == Change::done ? std::optional(sum) : std::nullopt;
@@ -293,7 +318,7 @@ bool SmartCache<Codec>::set_if_absent(std::string_view key, T&& value, const Ent
     const Change outcome = change<void>(
         key, options, [&](std::uint64_t hash, const Base<void>& base, const detail::Ticket& ticket) {
             if (base.unreachable || base.there) return Change::not_kept;
-            if (!prepared) prepared.emplace(prepare(key, std::forward<T>(value), idles(options)));
+            if (!prepared) prepared.emplace(prepare(key, std::forward<T>(value), options, base.seen));
             Plan plan{options};
             return commit_if(key, hash, *prepared, plan, base, ticket);
         });
@@ -312,9 +337,9 @@ Lookup<T> SmartCache<Codec>::take(std::string_view key) {
                                      });
     if (outcome != Change::done) taken = {};
     if (taken)
-        count_hit(taken.tier(), false);
+        count_hit(key, taken.tier(), false);
     else
-        count(Event::misses);
+        count_miss(key);
     return taken;
 }
 

@@ -7,6 +7,7 @@
 // key. So demotion is a fill like any other (R1): its ticket is taken under the shard's lock, before the entry
 // is unlinked, and the write happens under the key's order, if nobody has marked the ticket since.
 
+#include <array>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -59,23 +60,32 @@ void SmartCache<Codec>::copy_below(const Entry& entry, const Demotion& demotion)
     const LowerTier* const target = demotion_target();
     if (target == nullptr) return;
     DemotedRecord demoted;
-    if (target->tier->contains(physical_key(config_.key_prefix, entry.key())) == TierStatus::ok ||
+    // What lies there may be from before this process heard other processes' changes: then it is replaced.
+    const bool replaces = own_copies_.on;
+    if ((!replaces &&
+         target->tier->contains(physical_key(config_.key_prefix, entry.key())) == TierStatus::ok) ||
         !make_demoted(entry, demotion.weight, *target, demoted))
         return;
+    const detail::EventScope events;
     const auto order = fences_.order(entry.hash);
     if (fences_.marked(**demotion.ticket)) return;
-    if (target->tier->write(demoted.record, WriteCondition::if_absent()) == TierStatus::ok)
+    const WriteCondition condition = replaces ? WriteCondition::always() : WriteCondition::if_absent();
+    if (write_below(*target, demoted.record, entry.hash, condition, &**demotion.ticket) == TierStatus::ok) {
         count(Event::demotions);
+        tell({.kind = EventKind::demoted, .key = entry.key(), .tier = target->id});
+    }
 }
 
 /// The caller holds the key's order. @return whether it is below now
 template <class Codec>
-bool SmartCache<Codec>::demote(const Entry& entry, std::optional<std::size_t> weight) {
+bool SmartCache<Codec>::demote(const Entry& entry, std::uint64_t hash, std::optional<std::size_t> weight,
+                               const detail::Ticket* ticket) {
     const LowerTier* const target = demotion_target();
     DemotedRecord demoted;
     if (target == nullptr || !make_demoted(entry, weight, *target, demoted)) return false;
-    if (target->tier->write(demoted.record) != TierStatus::ok) return false;
+    if (write_below(*target, demoted.record, hash, {}, ticket) != TierStatus::ok) return false;
     count(Event::demotions);
+    tell({.kind = EventKind::demoted, .key = entry.key(), .tier = target->id});
     return true;
 }
 
@@ -94,11 +104,20 @@ bool SmartCache<Codec>::make_demoted(const Entry& entry, std::optional<std::size
     const std::int64_t now_count = now.time_since_epoch().count();
     if (!entry.fresh(now_count)) return false;
     RecordView& record = out.record;
+    if (entry.tagged) {
+        if (!lower.tier->keeps_tags()) return false;
+        record.tag_seq = lower.tier->tag_seq(config_.key_prefix);
+        if (entry.tags_changed()) return false;  // after that: see change_tag
+        for (const detail::Tag* const tag : entry.tags())
+            encode_tags(std::array{std::string_view(tag->name)}, out.tag_names);
+        record.tags = TagList(entry.tags().size(), out.tag_names.view());
+    }
     out.key = physical_key(config_.key_prefix, entry.key());
     record.key = out.key;
     record.schema = config_.schema_version;
     record.stamp = random_stamp();
     record.negative = entry.negative();
+    record.load_cost = detail::ShortCost::unpack(entry.load_cost);
     record.kind = entry.kind();
     if (entry.object()) {
         if (entry.ops->encode == nullptr) return false;

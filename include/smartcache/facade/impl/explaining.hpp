@@ -32,16 +32,20 @@ Explanation SmartCache<Codec>::explain(std::string_view key) const {
             entry.ttl =
                 end == Entry::never ? Duration::max() : Duration(std::max<std::int64_t>(0, end - now));
             entry.bytes = found.entry->bytes;
+            for (const detail::Tag* const tag : found.entry->tags()) entry.tags.push_back(tag->name);
             if (found.entry->packed()) entry.detail = "compressed";
         }
         all.tiers.push_back(std::move(entry));
     }
     const std::string physical = physical_key(config_.key_prefix, key);
+    std::vector<WriteCondition> seen;
     for (const LowerTier& lower : lower_) {
         Explanation::TierEntry entry;
         entry.tier = lower.id;
+        WriteCondition here = WriteCondition::if_absent();
         const TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
             const WallTime now = time_.wall();
+            here = WriteCondition::of(record);
             if (record.tombstone || record.dead_at(now)) return;
             entry.state = record.negative         ? State::negative
                           : !record.fresh_at(now) ? State::stale
@@ -52,11 +56,14 @@ Explanation SmartCache<Codec>::explain(std::string_view key) const {
             if (record.raw_size > config_.max_value_size || !unpackable(record))
                 entry.state = State::unreadable;
             if (record.schema != config_.schema_version) entry.state = State::other_schema;
+            if (bool goes_up = true; !trusts(lower, record, seen, goes_up)) entry.state = State::distrusted;
             entry.age = std::max(Duration::zero(), Duration(now - record.created));
             entry.ttl = std::max(Duration::zero(), remaining(record.expires, now));
             entry.bytes = record.payload.size();
+            entry.tags.assign(record.tags.begin(), record.tags.end());
             if (record.compressed) entry.detail = "compressed";
         });
+        seen.push_back(here);
         if (status == TierStatus::unavailable) {
             entry.state = State::unavailable;
             const BreakerState breaker = lower.tier->stats().breaker;
@@ -85,7 +92,9 @@ Explanation SmartCache<Codec>::explain(std::string_view key) const {
         all.reason = all.hit ? "a hit in " : "an absence that is remembered in ";
         all.reason += to_string(at->tier);
     } else if (first(State::stale) != none) {
-        all.reason = "a miss: expired, and kept for its grace";
+        all.reason = "a miss: expired (itself or one of its tags), and kept for its grace";
+    } else if (first(State::distrusted) != none) {
+        all.reason = "a miss: on the disk, but others may have changed it unheard, or have ended it in Redis";
     } else if (first(State::other_schema) != none) {
         all.reason = "a miss: stored under another schema_version";
     } else if (first(State::unreadable) != none) {
@@ -95,7 +104,8 @@ Explanation SmartCache<Codec>::explain(std::string_view key) const {
     } else if (first(State::unavailable, State::not_started) != none) {
         all.reason = "a miss: nothing in the tiers that answer";
     } else {
-        all.reason = "a miss: never stored, or evicted, erased, or expired and gone";
+        all.reason =
+            "a miss: never stored, or evicted, erased (itself or one of its tags), or expired and gone";
     }
     return all;
 }

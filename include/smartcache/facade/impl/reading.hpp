@@ -20,9 +20,34 @@ auto SmartCache<Codec>::find_memory(std::string_view key, std::uint64_t hash, bo
     std::int64_t now = 0;  // read by `find`, if the entry can die
     Ref entry = memory_->find(hash, KeyIs{key}, touch, now);
     if (!entry) return {};
-    const bool is_stale = stale(*entry, now);
+    bool is_stale = stale(*entry, now);
+    if (entry->tagged) {
+        const auto state = entry->tag_state();
+        if (state == Entry::TagState::ended || (state == Entry::TagState::stale && entry->grace == 0)) {
+            drop_ended(key, hash);
+            return {};
+        }
+        is_stale = is_stale || state == Entry::TagState::stale;
+    }
     if (is_stale && !allow_stale) return {};
     return {std::move(entry), TierId::memory, is_stale};
+}
+
+/// Takes an entry out of L1 that a change of its tags has ended.
+template <class Codec>
+void SmartCache<Codec>::drop_ended(std::string_view key, std::uint64_t hash) const {
+    (void)memory_->take_if(hash, KeyIs{key}, [](Entry& entry) {
+        return entry.tags_changed() && (entry.ended_by_tag() || entry.grace == 0);
+    });
+}
+
+template <class Codec>
+detail::TagsSeen SmartCache<Codec>::see_tags() const {
+    detail::TagsSeen seen;
+    seen.below.reserve(lower_.size());
+    for (const LowerTier& lower : lower_) seen.below.push_back(lower.tier->tag_seq(config_.key_prefix));
+    seen.here = tags_.sequence();
+    return seen;
 }
 
 template <class Codec>
@@ -49,16 +74,16 @@ void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record, WallT
 /// The record's value as an entry of L1, or nothing when it cannot be read as T.
 template <class Codec>
 template <class T>
-auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& record, bool idles) const
-    -> Ref {
-    if (record.negative) return Entry::create_negative(arena(), key, idles);
+auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& record,
+                                      detail::EntryExtras extras) const -> Ref {
+    if (record.negative) return Entry::create_negative(arena(), key, extras);
     if (record.raw_size > config_.max_value_size || !unpackable(record)) {
         count(Event::corrupt);
         return {};
     }
     const auto size = static_cast<std::size_t>(record.raw_size);
     if (record.kind != ValueKind::coded) {
-        Ref entry = Entry::create_flat(arena(), key, record.kind, size, idles);
+        Ref entry = Entry::create_flat(arena(), key, record.kind, size, extras);
         if (unpack_payload(record, static_cast<std::byte*>(entry->value()))) return entry;
         count(Event::corrupt);
         return {};
@@ -82,10 +107,10 @@ auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& re
         if (std::optional<Owned> value = codec_.template decode<Owned>(payload)) {
             if constexpr (detail::is_flat<Owned>)
                 return flat_entry(key, detail::is_text<Owned> ? ValueKind::text : ValueKind::bytes,
-                                  detail::flat_bytes(*value), idles);
+                                  detail::flat_bytes(*value), extras);
             else
                 return Entry::template create_object<Codec, Owned, true>(arena(), key, std::move(*value),
-                                                                         idles);
+                                                                         extras);
         }
     }
     count(Event::type_mismatches);
@@ -93,9 +118,9 @@ auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& re
 }
 
 template <class Codec>
-auto SmartCache<Codec>::flat_entry(std::string_view key, ValueKind kind, ByteView bytes, bool idles) const
-    -> Ref {
-    Ref entry = Entry::create_flat(arena(), key, kind, bytes.size(), idles);
+auto SmartCache<Codec>::flat_entry(std::string_view key, ValueKind kind, ByteView bytes,
+                                   detail::EntryExtras extras) const -> Ref {
+    Ref entry = Entry::create_flat(arena(), key, kind, bytes.size(), extras);
     if (!bytes.empty()) std::memcpy(entry->value(), bytes.data(), bytes.size());
     return entry;
 }
@@ -106,13 +131,15 @@ template <class T>
 auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& options, bool counted,
                                    bool idles) const -> LowerFound {
     LowerFound result;
+    result.tags.here = tags_.sequence();
     const std::string physical = physical_key(config_.key_prefix, key);
     for (std::size_t i = 0; i < lower_.size(); ++i) {
+        if (i > 0) result.tags.below.push_back(lower_[i - 1].tier->tag_seq(config_.key_prefix));
         result.seen.push_back(WriteCondition::if_absent());
         if (!contains(options.tiers, lower_[i].id)) continue;
         Tier& tier = *lower_[i].tier;
         const auto found = [&](const RecordView& record) {
-            result.seen.back() = WriteCondition::if_stamp(record.stamp, record.created_seq);
+            result.seen.back() = WriteCondition::of(record);
             accept<T>(key, record, i, options.allow_stale, idles, result);
         };
         (void)(counted ? tier.read(physical, found) : tier.peek(physical, found));
@@ -128,8 +155,13 @@ void SmartCache<Codec>::accept(std::string_view key, const RecordView& record, s
     const WallTime now =
         time_.wall();  // not from before the tier was asked: what came in since would look unborn
     if (!usable(record, now, allow_stale)) return;
-    Ref entry = decode_record<T>(key, record, idles || record.copies.idle || config_.memory.idle);
+    if (record.tags.size() > max_tags || !trusts(lower_[index], record, result.seen, result.goes_up)) return;
+    Ref entry = decode_record<T>(
+        key, record,
+        {idles || record.copies.idle || config_.memory.idle, static_cast<std::size_t>(record.tags.size())});
     if (!entry) return;
+    entry->set_tags(tags_, result.tags.here, record.tags);
+    entry->load_cost = detail::ShortCost::pack(record.load_cost) & 63U;
     date_entry(*entry, record, now);
     result.found = {std::move(entry), lower_[index].id, !record.fresh_at(now)};
     result.index = index;
@@ -152,14 +184,18 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
                                                         : mine  ? Duration::max()
                                                                 : fallback);
     };
-    const typename detail::Store<Entry>::Later later;
+    const Unlocked later;
     const auto order = fences_.order(hash);
-    if (fences_.marked(ticket)) return;
-    if (result.index > 0) {
+    if (fences_.marked(ticket) || result.found.entry->tags_changed()) return;
+    if (result.index > 0 && result.goes_up) {
         const ParsedRecord parsed = parse_record(result.record.view());
         const WallTime now = time_.wall();
         for (std::size_t i = 0; parsed && i < result.index; ++i) {
             RecordView copy = parsed.record;
+            if (!copy.tags.empty() && !lower_[i].tier->keeps_tags()) continue;
+            // What the record has seen of a tier that other processes change tags in, nobody knows: there it is valid only as
+            // long as no tag of it was ever changed.
+            copy.tag_seq = lower_[i].id == TierId::disk ? result.tags.below[i] : 0;
             const Duration most = lower_[i].id == TierId::redis
                                       ? longest(own.redis_ttl, copy.copies.redis_ttl, lower_[i].ttl)
                                       : lower_[i].ttl;
@@ -170,11 +206,11 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
                 copy.stale_until = {};
             }
             // R7: a fill never overwrites; where the tier has something newer, nobody above it keeps ours.
-            if (lower_[i].tier->write(copy, result.seen[i]) == TierStatus::refused) return;
+            if (write_below(lower_[i], copy, hash, result.seen[i], &ticket) == TierStatus::refused) return;
         }
     }
     const Duration stay = longest(own.memory_ttl, result.copies.memory_ttl, config_.memory.ttl);
-    if (!memory_ || !result.promotable || stay <= Duration::zero()) return;
+    if (!memory_ || !result.promotable || stay <= Duration::zero() || !own_copies_.usable()) return;
     Entry& entry = *result.found.entry;
     // I2: what remains, capped by the longest stay in L1; a copy that ends there has no grace.
     const std::int64_t end = saturating_add(time_.now(), stay).time_since_epoch().count();
@@ -183,8 +219,10 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
     entry.demotes = evicts_below_;
     const std::optional<std::size_t> weight = own.weight ? own.weight : result.copies.weight;
     if (!memory_->fits(weight_of(entry, weight))) return;
-    if (insert_memory(key, hash, Ref::share(&entry), weight, {fences_, key, hash, &ticket, false}))
+    if (insert_memory(key, hash, Ref::share(&entry), weight, {fences_, key, hash, &ticket, false})) {
         count(Event::promotions);
+        tell({.kind = EventKind::promoted, .key = key, .tier = result.found.tier});
+    }
 }
 
 template <class Codec>
@@ -272,22 +310,45 @@ Lookup<T> SmartCache<Codec>::present(Found found) const {
 /// Ends a lookup: counts its one outcome.
 template <class Codec>
 template <class T>
-Lookup<T> SmartCache<Codec>::answer(Found found) const {
+Lookup<T> SmartCache<Codec>::answer(std::string_view key, Found found) const {
     const TierId tier = found.tier;
     const bool stale = found.stale;
     const bool there = found.entry && !found.entry->negative();
     Lookup<T> result = present<T>(std::move(found));
     if (result) {
-        count_hit(tier, stale);
+        count_hit(key, tier, stale);
     } else {
         if (there) count(Event::type_mismatches);
-        count(Event::misses);
+        count_miss(key);
     }
     return result;
 }
 
 // What a hit in L1 takes is inlined into one function, and everything else kept out of it: calls between them
 // cost as much as the lookup itself.
+
+/// A live entry of L1 read where it lies, and counted. Empty, and `entry` as it was, when it takes more to read it as T.
+template <class Codec>
+template <class T>
+inline Lookup<T> SmartCache<Codec>::hit_in_place(std::string_view key, Ref& entry) const {
+    if constexpr (detail::is_flat<T>) {
+        if (entry->plain()) [[likely]] {
+            if (auto value = detail::from_flat<T>(entry->plain_bytes())) [[likely]] {
+                count(Event::memory_hits);
+                tell({.kind = EventKind::hit, .key = key, .tier = TierId::memory});
+                return Lookup<T>(std::move(entry), std::move(value), time_, TierId::memory, false);
+            }
+        }
+    } else {
+        if (const T* const value = entry->template as<T>()) [[likely]] {
+            count(Event::memory_hits);
+            tell({.kind = EventKind::hit, .key = key, .tier = TierId::memory});
+            return Lookup<T>(std::move(entry), value, time_, TierId::memory, false);
+        }
+    }
+    return {};
+}
+
 template <class Codec>
 template <class T>
 Lookup<T> SmartCache<Codec>::get(std::string_view key, const ReadOptions& options) {
@@ -295,24 +356,22 @@ Lookup<T> SmartCache<Codec>::get(std::string_view key, const ReadOptions& option
     if (memory_ && contains(options.tiers, TierId::memory)) [[likely]] {
         std::int64_t now = 0;
         Ref entry = memory_->find(hash, KeyIs{key}, true, now);
-        if (entry && !stale(*entry, now)) [[likely]] {
-            if constexpr (detail::is_flat<T>) {
-                if (entry->plain()) [[likely]] {
-                    if (auto value = detail::from_flat<T>(entry->plain_bytes())) [[likely]] {
-                        count(Event::memory_hits);
-                        return Lookup<T>(std::move(entry), std::move(value), time_, TierId::memory, false);
-                    }
-                }
-            } else {
-                if (const T* const value = entry->template as<T>()) [[likely]] {
-                    count(Event::memory_hits);
-                    return Lookup<T>(std::move(entry), value, time_, TierId::memory, false);
-                }
-            }
-            return answer<T>({std::move(entry), TierId::memory, false});
+        if (entry && !stale(*entry, now) && !entry->tags_changed()) [[likely]] {
+            if (Lookup<T> hit = hit_in_place<T>(key, entry)) [[likely]]
+                return hit;
+            return answer<T>(key, {std::move(entry), TierId::memory, false});
         }
+        if (entry && entry->tagged) drop_ended(key, hash);
     }
     return get_below<T>(key, hash, options);
+}
+
+template <class Codec>
+template <class T>
+Lookup<T> SmartCache<Codec>::try_get(std::string_view key) {
+    Lookup<T> result = present<T>(find_memory(key, hash_of(key), false));
+    if (result) count_hit(key, TierId::memory, false);
+    return result;
 }
 
 template <class Codec>
@@ -320,7 +379,7 @@ template <class T>
 Lookup<T> SmartCache<Codec>::get_below(std::string_view key, std::uint64_t hash, const ReadOptions& options) {
     if (key.size() > config_.max_key_size) {
         count(Event::rejected);
-        return answer<T>({});
+        return answer<T>(key, {});
     }
     if constexpr (readable_below<T>) {
         if (!lower_.empty()) {
@@ -328,10 +387,10 @@ Lookup<T> SmartCache<Codec>::get_below(std::string_view key, std::uint64_t hash,
             LowerFound result = find_lower<T>(key, {.tiers = options.tiers});
             if (result.found.entry && contains(options.tiers, TierId::memory))
                 promote(key, hash, result, *ticket);
-            if (result.found.entry || !options.allow_stale) return answer<T>(std::move(result.found));
+            if (result.found.entry || !options.allow_stale) return answer<T>(key, std::move(result.found));
         }
     }
-    return answer<T>(options.allow_stale ? find_stale<T>(key, hash, options.tiers) : Found{});
+    return answer<T>(key, options.allow_stale ? find_stale<T>(key, hash, options.tiers) : Found{});
 }
 
 /// What has expired but is within its grace: for when nothing fresh was found.
@@ -369,31 +428,52 @@ bool SmartCache<Codec>::exists(std::string_view key) const {
     if (lower_.empty()) return false;
     const std::string physical = physical_key(config_.key_prefix, key);
     // The first tier that answers decides, as in `get`.
+    std::vector<WriteCondition> seen;
     for (const LowerTier& lower : lower_) {
         bool answered = false;
         bool negative = false;
+        WriteCondition here = WriteCondition::if_absent();
         (void)lower.tier->peek(physical, [&](const RecordView& record) {
-            answered = usable(record, time_.wall(), false);
+            bool goes_up = true;
+            here = WriteCondition::of(record);
+            answered = usable(record, time_.wall(), false) && trusts(lower, record, seen, goes_up);
             negative = record.negative;
         });
+        seen.push_back(here);
         if (answered) return !negative;
     }
     return false;
 }
 
+/// Asks the lower tiers for many keys, each tier for those that none above it has.
+template <class Codec>
+template <class T>
+void SmartCache<Codec>::find_lower_many(std::vector<Wanted>& wanted, TierSet tiers, bool idles) const {
+    for (std::size_t i = 0; i < lower_.size(); ++i) {
+        const bool asks = contains(tiers, lower_[i].id);
+        std::vector<std::size_t> open;
+        std::vector<std::string_view> asked;
+        for (std::size_t w = 0; w < wanted.size(); ++w) {
+            LowerFound& result = wanted[w].result;
+            if (result.found.entry) continue;
+            if (i > 0) result.tags.below.push_back(lower_[i - 1].tier->tag_seq(config_.key_prefix));
+            result.seen.push_back(WriteCondition::if_absent());
+            if (!asks) continue;
+            open.push_back(w);
+            asked.push_back(wanted[w].physical);
+        }
+        if (asked.empty()) continue;
+        lower_[i].tier->read_many(asked, [&](std::size_t index, const RecordView& record) {
+            Wanted& one = wanted[open[index]];
+            one.result.seen.back() = WriteCondition::of(record);
+            accept<T>(one.key(), record, i, false, idles, one.result);
+        });
+    }
+}
+
 template <class Codec>
 template <class T, class Keys>
 std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
-    struct Wanted {
-        std::string physical;
-        std::size_t key_size;
-        std::uint64_t hash;
-        std::size_t at;
-        LowerFound result;
-        [[nodiscard]] std::string_view key() const noexcept {
-            return std::string_view(physical).substr(physical.size() - key_size);
-        }
-    };
     std::vector<Lookup<T>> results;
     std::vector<Wanted> wanted;
     std::array<std::uint64_t, 16> fetched{};  // L1's memory for the next keys is fetched at once
@@ -411,41 +491,26 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
         const std::string_view key(each);
         if (key.size() > config_.max_key_size) {
             count(Event::rejected);
-            results.push_back(answer<T>({}));
+            results.push_back(answer<T>(key, {}));
             continue;
         }
         const std::uint64_t hash = hash_of(key);
         Found found = find_memory(key, hash, false);
         if (found.entry || lower_.empty() || !readable_below<T>) {
-            results.push_back(answer<T>(std::move(found)));
+            results.push_back(answer<T>(key, std::move(found)));
         } else {
-            wanted.push_back({physical_key(config_.key_prefix, key), key.size(), hash, results.size(), {}});
+            wanted.push_back(want(key, hash, results.size()));
             results.emplace_back();
         }
     }
     if constexpr (readable_below<T>) {
         std::deque<detail::FillTicket> tickets;  // a deque: tickets stay where they are
         for (const Wanted& one : wanted) tickets.emplace_back(fences_, one.key(), one.hash);
-        for (std::size_t i = 0; i < lower_.size(); ++i) {
-            std::vector<std::size_t> open;
-            std::vector<std::string_view> asked;
-            for (std::size_t w = 0; w < wanted.size(); ++w)
-                if (!wanted[w].result.found.entry) {
-                    open.push_back(w);
-                    asked.push_back(wanted[w].physical);
-                }
-            if (asked.empty()) break;
-            for (const std::size_t w : open) wanted[w].result.seen.push_back(WriteCondition::if_absent());
-            lower_[i].tier->read_many(asked, [&](std::size_t index, const RecordView& record) {
-                Wanted& one = wanted[open[index]];
-                one.result.seen.back() = WriteCondition::if_stamp(record.stamp, record.created_seq);
-                accept<T>(one.key(), record, i, false, false, one.result);
-            });
-        }
+        find_lower_many<T>(wanted, TierSet::all, false);
         for (std::size_t w = 0; w < wanted.size(); ++w) {
             Wanted& one = wanted[w];
             if (one.result.found.entry) promote(one.key(), one.hash, one.result, *tickets[w]);
-            results[one.at] = answer<T>(std::move(one.result.found));
+            results[one.at] = answer<T>(one.key(), std::move(one.result.found));
         }
     }
     return results;

@@ -40,7 +40,9 @@ SmartCache<Codec>::SmartCache(Config config, Codec codec, ReadyTag)
       time_(config_.clock),
       log_(config_.logger),
       started_(time_.now()),
-      rate_{started_, 0, 0, false} {
+      rate_{started_, 0, 0, false},
+      workers_(config_.background_threads) {
+    if (config_.listener) listener_ = std::make_shared<Teller>(*this);
     if (config_.memory.enabled) {
         using Store = detail::Store<Entry>;
         typename Store::RemovalHook on_removal;
@@ -49,7 +51,10 @@ SmartCache<Codec>::SmartCache(Config config, Codec codec, ReadyTag)
             before_eviction = [this](Entry& entry) { begin_demotion(entry); };
             on_removal = [this](Entry& entry, RemovalCause cause) {
                 if (cause == RemovalCause::evicted) finish_demotion(entry);
+                tell_removed(entry, cause);
             };
+        } else if (listener_) {
+            on_removal = [this](Entry& entry, RemovalCause cause) { tell_removed(entry, cause); };
         }
         memory_ =
             std::make_unique<Store>(config_.memory, time_, std::move(on_removal), std::move(before_eviction));
@@ -67,34 +72,45 @@ SmartCache<Codec>::~SmartCache() {
         for (LowerTier& lower : lower_) (void)lower.tier.release();
         return;
     }
+    workers_.stop();
     {
         const std::lock_guard lock(maintenance_->mutex);
         maintenance_->stopping = true;
     }
     maintenance_->stop_wanted.notify_all();
     if (maintenance_->thread.joinable()) maintenance_->thread.join();
+    // What ends with the cache is no event.
+    if (const std::shared_ptr<Teller> teller = std::exchange(listener_, nullptr))
+        teller->cache.store(nullptr, std::memory_order_release);
+    for (LowerTier& lower : lower_) lower.tier.reset();  // their threads may call until then
     if (owns_arena_) arena_->release();
 }
 
 template <class Codec>
 void SmartCache<Codec>::add_lower(std::unique_ptr<Tier> tier, TierId id, Duration ttl) {
     const bool on_evict = id == TierId::disk && config_.disk.fill == DiskFill::on_evict;
-    lower_.push_back({std::move(tier), id, ttl, on_evict});
+    lower_.push_back({std::move(tier), id, ttl, on_evict, id == TierId::disk});
     (on_evict ? evicts_below_ : writes_below_) = true;
 }
 
 template <class Codec>
 void SmartCache<Codec>::start_lower_tiers() {
-    const TierContext context{
-        .limits = {.max_key_size = config_.max_key_size + config_.key_prefix.size() + 32,
-                   .max_value_size = config_.max_value_size},
-        .time = time_,
-        .logger = config_.logger,
-        .compression = config_.compression,
-        .background = config_.background_threads != 0};
+    TierContext context{.limits = {.max_key_size = config_.max_key_size + config_.key_prefix.size() + 32,
+                                   .max_value_size = config_.max_value_size},
+                        .time = time_,
+                        .logger = config_.logger,
+                        .compression = config_.compression,
+                        .background = config_.background_threads != 0,
+                        .name_space = config_.key_prefix,
+                        .on_invalidation = [this](const Invalidation& what) { take_invalidation(what); }};
     const auto start = [&](TierId id, Duration ttl, auto make) {
+        context.on_state = [this, id](bool up) {
+            tell({.kind = up ? EventKind::tier_up : EventKind::tier_down, .tier = id});
+        };
         try {
-            add_lower(make(), id, ttl);
+            std::unique_ptr<Tier> tier = make();
+            own_copies_.on = own_copies_.on || tier->tells_changes();
+            add_lower(std::move(tier), id, ttl);
         } catch (const Error& error) {
             if (config_.tier_required)
                 throw ConfigError(std::string(to_string(id)), error.what(),
@@ -104,10 +120,12 @@ void SmartCache<Codec>::start_lower_tiers() {
             start_failures_.push_back({id, error.what()});
         }
     };
+    own_copies_.distrusts = config_.redis.lease_lost == LeaseLost::distrust;
     if (config_.redis.enabled)
         start(TierId::redis, config_.redis.ttl, [&] { return detail::make_redis_tier(config_, context); });
     if (config_.disk.enabled)
         start(TierId::disk, config_.disk.ttl, [&] { return detail::make_disk_tier(config_, context); });
+    own_copies_.open.store(true, std::memory_order_release);
 }
 
 template <class Codec>
@@ -150,7 +168,7 @@ void SmartCache<Codec>::maintain_until_stopped() {
 }
 
 template <class Codec>
-void SmartCache<Codec>::count_hit(TierId tier, bool stale) const noexcept {
+void SmartCache<Codec>::count_hit(std::string_view key, TierId tier, bool stale) const noexcept {
     switch (tier) {
         case TierId::memory:
             count(Event::memory_hits);
@@ -167,6 +185,7 @@ void SmartCache<Codec>::count_hit(TierId tier, bool stale) const noexcept {
             break;
     }
     if (stale) count(Event::stale_served);
+    tell({.kind = stale ? EventKind::stale_hit : EventKind::hit, .key = key, .tier = tier});
 }
 
 template <class Codec>
@@ -180,8 +199,7 @@ Duration SmartCache<Codec>::lifetime_in(TierId tier, Duration fallback,
 }
 
 template <class Codec>
-void SmartCache<Codec>::check(const EntryOptions& options) {
-    if (&options == &detail::default_entry_options()) return;
+void SmartCache<Codec>::check_all(const EntryOptions& options) {
     std::vector<ConfigProblem> problems;
     const auto wrong = [&problems](const char* field, const char* value, const char* allowed) {
         problems.push_back({field, value, allowed});
@@ -191,17 +209,27 @@ void SmartCache<Codec>::check(const EntryOptions& options) {
     if (options.grace < Duration::zero()) wrong("grace", "negative", "0 or more");
     if (options.idle && *options.idle <= Duration::zero())
         wrong("idle", "0 or less", "more than 0, or absent");
-    if (!options.tags.empty()) wrong("tags", "given", "none: tags are not in this version");
-    if (options.refresh_ahead != 0) wrong("refresh_ahead", "given", "0: it is not in this version");
-    if (options.early_beta != 0) wrong("early_beta", "given", "0: it is not in this version");
-    if (options.soft_timeout) wrong("soft_timeout", "given", "absent: it is not in this version");
-    if (options.hard_timeout) wrong("hard_timeout", "given", "absent: it is not in this version");
-    if (options.distributed_lock) wrong("distributed_lock", "true", "false: it is not in this version");
+    if (options.tags.size() > max_tags) wrong("tags", "more than 1024", "at most 1024");
+    for (const std::string& tag : options.tags) {
+        if (tag.empty()) wrong("tags", "an empty one", "names");
+        if (tag.size() > max_tag_size) wrong("tags", "one of more than 64 KiB", "shorter ones");
+    }
+    // Written so that NaN is none of them.
+    if (!(options.refresh_ahead >= 0 && options.refresh_ahead < 1))
+        wrong("refresh_ahead", "negative, or 1 and more", "0, or a fraction below 1");
+    if (!(options.early_beta >= 0 && options.early_beta <= 1000))
+        wrong("early_beta", "negative, or more than 1000", "0 to 1000");
+    if (options.soft_timeout && *options.soft_timeout < Duration::zero())
+        wrong("soft_timeout", "negative", "0 or more, or absent");
+    if (options.hard_timeout && *options.hard_timeout < Duration::zero())
+        wrong("hard_timeout", "negative", "0 or more, or absent");
+    if (options.retry_after < Duration::zero()) wrong("retry_after", "negative", "0 or more");
     if (!problems.empty()) throw ConfigError(std::move(problems));
 }
 
 template <class Codec>
 std::size_t SmartCache<Codec>::run_maintenance() {
+    (void)workers_.run_deferred();
     std::size_t removed = memory_ ? memory_->sweep() : 0;
     for (LowerTier& lower : lower_) removed += lower.tier->run_maintenance();
     update_rate();
@@ -272,6 +300,7 @@ Stats SmartCache<Codec>::stats() const {
     stats.memory.misses = stats.total_requests - stats.memory.hits;
     stats.memory.sets = sum(Event::memory_sets);
     stats.invalidations = sum(Event::invalidations);
+    stats.foreign_changes = sum(Event::foreign_changes);
     stats.rejected = sum(Event::rejected);
     stats.loads = sum(Event::loads);
     stats.load_failures = sum(Event::load_failures);
@@ -282,6 +311,7 @@ Stats SmartCache<Codec>::stats() const {
     stats.type_mismatches = sum(Event::type_mismatches);
     stats.encode_errors = sum(Event::encode_errors);
     stats.corrupt = sum(Event::corrupt);
+    stats.listener_errors = sum(Event::listener_errors);
     if (memory_) {
         using StoreEvent = detail::RemovalEvent;
         const auto usage = memory_->usage();
@@ -324,9 +354,13 @@ void SmartCache<Codec>::reset_stats() {
 
 }  // namespace smartcache::inline v0
 
-#include <smartcache/facade/impl/atomics.hpp>     // IWYU pragma: export
-#include <smartcache/facade/impl/demotion.hpp>    // IWYU pragma: export
-#include <smartcache/facade/impl/explaining.hpp>  // IWYU pragma: export
-#include <smartcache/facade/impl/loading.hpp>     // IWYU pragma: export
-#include <smartcache/facade/impl/reading.hpp>     // IWYU pragma: export
-#include <smartcache/facade/impl/writing.hpp>     // IWYU pragma: export
+#include <smartcache/facade/impl/atomics.hpp>       // IWYU pragma: export
+#include <smartcache/facade/impl/awaiting.hpp>      // IWYU pragma: export
+#include <smartcache/facade/impl/coherence.hpp>     // IWYU pragma: export
+#include <smartcache/facade/impl/demotion.hpp>      // IWYU pragma: export
+#include <smartcache/facade/impl/explaining.hpp>    // IWYU pragma: export
+#include <smartcache/facade/impl/load_locking.hpp>  // IWYU pragma: export
+#include <smartcache/facade/impl/loading.hpp>       // IWYU pragma: export
+#include <smartcache/facade/impl/loading_many.hpp>  // IWYU pragma: export
+#include <smartcache/facade/impl/reading.hpp>       // IWYU pragma: export
+#include <smartcache/facade/impl/writing.hpp>       // IWYU pragma: export

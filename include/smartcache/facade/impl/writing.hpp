@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
+#include <string_view>
+#include <unordered_set>
 
 #include <smartcache/core/hash.hpp>
 #include <smartcache/facade/smart_cache.hpp>
@@ -14,25 +17,26 @@ namespace smartcache::inline v0 {
 /// Builds everything that storing `value` takes; no lock is held.
 template <class Codec>
 template <class T>
-detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value, bool idles) const {
+detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value, const EntryOptions& options,
+                                                 const detail::TagsSeen& seen) const {
     using Value = std::decay_t<T>;
     detail::PreparedValue prepared;
     if constexpr (detail::is_memory_only<Value>) {
         using Inner = typename detail::strip_memory_only<Value>::type;
         if constexpr (detail::is_flat<Inner>) {
             prepared.entry = flat_entry(key, detail::is_text<Inner> ? ValueKind::text : ValueKind::bytes,
-                                        detail::flat_bytes(value.value), idles);
+                                        detail::flat_bytes(value.value), extras(options));
             prepared.too_large = prepared.entry->value_size > config_.max_value_size;
         } else {
             prepared.entry = Entry::template create_object<Codec, Inner, false>(
-                arena(), key, std::forward<T>(value).value, idles);
-            prepared.too_large = value_bytes(*prepared.entry) > config_.max_value_size;
+                arena(), key, std::forward<T>(value).value, extras(options));
+            prepared.too_large = prepared.entry->value_bytes() > config_.max_value_size;
         }
     } else if constexpr (detail::is_flat<Value>) {
         const Value& flat = value;  // an array becomes a pointer to its characters
         const ByteView bytes = detail::flat_bytes(flat);
-        prepared.entry =
-            flat_entry(key, detail::is_text<Value> ? ValueKind::text : ValueKind::bytes, bytes, idles);
+        prepared.entry = flat_entry(key, detail::is_text<Value> ? ValueKind::text : ValueKind::bytes, bytes,
+                                    extras(options));
         prepared.record.kind = prepared.entry->kind();
         prepared.record.payload = prepared.entry->stored_bytes();
         prepared.too_large = bytes.size() > config_.max_value_size;
@@ -56,31 +60,39 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
                      std::string("smartcache: a value could not be encoded: ") + error.what());
             }
         }
-        prepared.entry =
-            Entry::template create_object<Codec, Value, true>(arena(), key, std::forward<T>(value), idles);
+        prepared.entry = Entry::template create_object<Codec, Value, true>(
+            arena(), key, std::forward<T>(value), extras(options));
         prepared.record.kind = ValueKind::coded;
         prepared.record.codec = static_cast<std::uint8_t>(Codec::id);
         prepared.record.payload = prepared.encoded.view();
         prepared.too_large =
-            std::max(prepared.encoded.size(), value_bytes(*prepared.entry)) > config_.max_value_size;
+            std::max(prepared.encoded.size(), prepared.entry->value_bytes()) > config_.max_value_size;
     }
-    finish_record(prepared);
+    finish_record(prepared, options, seen);
     return prepared;
 }
 
 template <class Codec>
-detail::PreparedValue SmartCache<Codec>::prepare_negative(std::string_view key, bool idles) const {
+detail::PreparedValue SmartCache<Codec>::prepare_negative(std::string_view key, const EntryOptions& options,
+                                                          const detail::TagsSeen& seen) const {
     detail::PreparedValue prepared;
-    prepared.entry = Entry::create_negative(arena(), key, idles);
+    prepared.entry = Entry::create_negative(arena(), key, extras(options));
     prepared.record.negative = true;
     prepared.goes_below = true;
-    finish_record(prepared);
+    finish_record(prepared, options, seen);
     return prepared;
 }
 
 template <class Codec>
-void SmartCache<Codec>::finish_record(detail::PreparedValue& value) const {
+void SmartCache<Codec>::finish_record(detail::PreparedValue& value, const EntryOptions& options,
+                                      const detail::TagsSeen& seen) const {
     RecordView& record = value.record;
+    if (!options.tags.empty()) {
+        value.entry->set_tags(tags_, seen.here, options.tags);
+        encode_tags(options.tags, value.tag_names);
+        record.tags = TagList(options.tags.size(), value.tag_names.view());
+        value.tag_seqs = seen.below;
+    }
     record.schema = config_.schema_version;
     if (writes_below_) record.stamp = random_stamp();
     record.raw_size = record.payload.size();
@@ -99,6 +111,10 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
     const Duration wanted =
         value.record.negative ? *options.negative_ttl : lifetime_in(lower.id, lower.ttl, options);
     if (wanted <= Duration::zero()) return false;
+    if (!value.record.tags.empty()) {
+        if (!lower.tier->keeps_tags()) return false;
+        value.record.tag_seq = value.tag_seqs[static_cast<std::size_t>(&lower - lower_.data())];
+    }
     value.record.created = now;
     value.record.expires = saturating_add(now, value.jittered(wanted, options.jitter));
     value.record.stale_until = saturating_add(value.record.expires, options.grace);
@@ -120,8 +136,8 @@ auto SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
     const MonotonicTime now = time_.now();
     Entry& entry = *value.entry;
     entry.set_times(now.time_since_epoch().count(), Entry::never, 0);
-    const bool wanted_here =
-        memory_ && !value.too_large && contains(options.write, TierId::memory) && wanted > Duration::zero();
+    const bool wanted_here = memory_ && !value.too_large && contains(options.write, TierId::memory) &&
+                             wanted > Duration::zero() && own_copies_.usable();
     if (wanted_here) {
         const MonotonicTime expires = saturating_add(now, value.jittered(wanted, options.jitter));
         entry.set_times(now.time_since_epoch().count(), expires.time_since_epoch().count(),
@@ -133,11 +149,13 @@ auto SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
     }
     if (!wanted_here || !memory_->fits(weight_of(entry, options.weight))) {
         if (wanted_here) count(Event::rejected);
+        const Unlocked later;
         const auto order = ordered ? detail::Fences::Order() : fences_.order(hash);
         (void)forget_memory(key, hash);
         fences_.mark(key, hash);
         // What is too heavy for L1 is as if evicted at once.
-        return wanted_here && entry.demotes && demote(entry, options.weight) ? Kept::yes : Kept::no;
+        return wanted_here && entry.demotes && demote(entry, hash, options.weight, ticket) ? Kept::yes
+                                                                                           : Kept::no;
     }
     if (!insert_memory(key, hash, packed_for_memory(std::move(value.entry)), options.weight,
                        {fences_, key, hash, ticket}))
@@ -157,9 +175,11 @@ auto SmartCache<Codec>::packed_for_memory(Ref entry) const -> Ref {
     if (!compress_payload(record, {.enabled = true, .threshold = config_.compression.threshold}, scratch))
         return entry;
     Ref packed = Entry::create_packed(arena(), entry->key(), entry->kind(), entry->raw_size(), record.payload,
-                                      entry->idles);
+                                      {entry->idles, entry->tags().size()});
+    packed->copy_tags(*entry);
     if (entry->idles) packed->set_idle(entry->idle_length(), entry->created());
     packed->demotes = entry->demotes;
+    packed->load_cost = entry->load_cost;
     packed->copy_times(*entry);
     return packed;
 }
@@ -178,7 +198,7 @@ bool SmartCache<Codec>::forget_memory(std::string_view key, std::uint64_t hash) 
     if (!memory_) return false;
     const std::int64_t now = now_ms();
     (void)memory_->take_if(hash, KeyIs{key}, [&](Entry& entry) {
-        value_was_there = !entry.dead(now);
+        value_was_there = !entry.dead(now) && !entry.ended_by_tag();
         return true;
     });
     return value_was_there;
@@ -192,16 +212,20 @@ bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail:
     bool stored = false;
     const std::string physical = physical_key(config_.key_prefix, key);
     value.record.key = physical;
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
+    WriteTicket ticket(*this, key, hash);
     const WallTime now = time_.wall();
     for (LowerTier& lower : lower_) {
         if (date_record(lower, value, now, options))
-            stored = lower.tier->write(value.record) == TierStatus::ok || stored;
+            stored = write_below(lower, value.record, hash, {}, ticket.get()) == TierStatus::ok || stored;
         else
             (void)lower.tier->remove(physical);
     }
-    return put_memory(key, hash, value, options, nullptr, true) == Kept::yes || stored;
+    const Kept kept = put_memory(key, hash, value, options, ticket.get(), true);
+    // Somebody else has written since: neither this value nor an older one (R3).
+    if (kept == Kept::refused) (void)forget_memory(key, hash);
+    return kept == Kept::yes || stored;
 }
 
 /// A fill: only while nobody has written the key since the ticket was taken, and only over what was seen then
@@ -212,7 +236,7 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
                                     const std::vector<WriteCondition>* seen) {
     const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
     value.record.key = physical;
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return;
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
@@ -223,7 +247,7 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
         }
         const WriteCondition condition =
             seen != nullptr && i < seen->size() ? (*seen)[i] : WriteCondition::if_absent();
-        if (lower_[i].tier->write(value.record, condition) == TierStatus::refused) return;
+        if (write_below(lower_[i], value.record, hash, condition, &ticket) == TierStatus::refused) return;
     }
     (void)put_memory(key, hash, value, options, &ticket, true);
 }
@@ -246,7 +270,7 @@ template <class Codec>
 void SmartCache<Codec>::end_older(std::string_view key, std::uint64_t hash, const detail::Ticket& ticket,
                                   const std::vector<WriteCondition>& seen) {
     const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return;
     const WallTime now = time_.wall();
@@ -266,10 +290,12 @@ bool SmartCache<Codec>::set(std::string_view key, T&& value, const EntryOptions&
     // What is there already is fetched while the value is built.
     const std::uint64_t hash = hash_of(key);
     if (memory_) memory_->prefetch_bucket(hash);
-    detail::PreparedValue prepared = prepare(key, std::forward<T>(value), idles(options));
+    detail::PreparedValue prepared = prepare(key, std::forward<T>(value), options, see_tags(options));
     if (memory_) memory_->prefetch_entry(hash);
     if (prepared.too_large) count(Event::rejected);
-    return commit(key, hash, prepared, options);
+    const bool stored = commit(key, hash, prepared, options);
+    if (stored) tell({.kind = EventKind::set, .key = key});
+    return stored;
 }
 
 template <class Codec>
@@ -282,12 +308,15 @@ std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& optio
         std::uint64_t hash;
         detail::PreparedValue value;
         bool stored = false;
+        bool last = true;
+        std::unique_ptr<WriteTicket> ticket{};
         [[nodiscard]] std::string_view key() const noexcept {
             return std::string_view(physical).substr(physical.size() - key_size);
         }
     };
     std::vector<One> all;
     std::vector<std::uint64_t> hashes;
+    const detail::TagsSeen seen = see_tags(options);
     for (auto&& [each, value] : pairs) {
         const std::string_view key(each);
         if (key.size() > config_.max_key_size) {
@@ -295,12 +324,13 @@ std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& optio
             continue;
         }
         all.push_back({physical_key(config_.key_prefix, key), key.size(), hash_of(key),
-                       prepare(key, value, idles(options))});
+                       prepare(key, value, options, seen)});
         if (all.back().value.too_large) count(Event::rejected);
         hashes.push_back(all.back().hash);
     }
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const Unlocked later;  // values end when the order is released
     const auto order = fences_.order_many(hashes);
+    for (One& one : all) one.ticket = std::make_unique<WriteTicket>(*this, one.key(), one.hash);
     const WallTime now = time_.wall();
     for (LowerTier& lower : lower_) {
         std::vector<RecordView> records;
@@ -317,14 +347,31 @@ std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& optio
         }
         if (!removed.empty()) (void)lower.tier->remove_many(removed);
         if (records.empty()) continue;
+        if (own_copies_.on && lower.own) {
+            for (std::size_t i = 0; i < written.size(); ++i)
+                if (write_below(lower, records[i], written[i]->hash, {}, written[i]->ticket->get()) ==
+                    TierStatus::ok)
+                    written[i]->stored = true;
+            continue;
+        }
         const std::vector<TierStatus> statuses = lower.tier->write_many(records);
         for (std::size_t i = 0; i < written.size() && i < statuses.size(); ++i)
             if (statuses[i] == TierStatus::ok) written[i]->stored = true;
     }
     std::size_t stored = 0;
+    std::unordered_set<std::string_view> later_ones;  // of a key that is there twice the last one counts
+    for (auto one = all.rbegin(); one != all.rend(); ++one) one->last = later_ones.insert(one->key()).second;
     for (One& one : all) {
-        const Kept kept = put_memory(one.key(), one.hash, one.value, options, nullptr, true);
-        if (kept == Kept::yes || one.stored) ++stored;
+        if (!one.last && own_copies_.on) {
+            stored += one.stored ? 1U : 0U;
+            continue;
+        }
+        const Kept kept = put_memory(one.key(), one.hash, one.value, options, one.ticket->get(), true);
+        if (kept == Kept::refused) (void)forget_memory(one.key(), one.hash);
+        if (kept == Kept::yes || one.stored) {
+            ++stored;
+            tell({.kind = EventKind::set, .key = one.key()});
+        }
     }
     return stored;
 }
@@ -334,7 +381,7 @@ bool SmartCache<Codec>::erase(std::string_view key) {
     if (key.size() > config_.max_key_size) return false;
     const std::uint64_t hash = hash_of(key);
     count(Event::invalidations);
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
     bool was_there = false;
     if (!lower_.empty()) {
@@ -360,7 +407,7 @@ std::size_t SmartCache<Codec>::erase_many(Keys&& keys) {
     }
     if (physical.empty()) return 0;
     count(Event::invalidations, physical.size());
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const Unlocked later;  // values end when the order is released
     const auto order = fences_.order_many(hashes);
     std::vector<bool> was_there(physical.size());
     const std::vector<std::string_view> asked(physical.begin(), physical.end());
@@ -383,14 +430,40 @@ void SmartCache<Codec>::clear_memory() {
     if (memory_) (void)memory_->clear();
 }
 
+/// Begun in L1 before the lower tiers change and ended after them: what is read below meanwhile, and what is in L1, goes
+/// nowhere.
+template <class Codec>
+void SmartCache<Codec>::change_tag(std::string_view tag, detail::TagChange how) {
+    if (tag.empty() || tag.size() > max_tag_size) return;  // nothing has it
+    count(Event::invalidations);
+    const Unlocked later;  // events are told when the lock is released
+    const std::lock_guard lock(tag_changes_);
+    tags_.begin(tag, how);
+    for (LowerTier& lower : lower_)
+        (void)(how == detail::TagChange::erase ? lower.tier->erase_tag(config_.key_prefix, tag)
+                                               : lower.tier->expire_tag(config_.key_prefix, tag));
+    tags_.end(tag, how);
+}
+
+template <class Codec>
+void SmartCache<Codec>::erase_tag(std::string_view tag) {
+    change_tag(tag, detail::TagChange::erase);
+}
+
+template <class Codec>
+void SmartCache<Codec>::expire_tag(std::string_view tag) {
+    change_tag(tag, detail::TagChange::expire);
+}
+
 template <class Codec>
 void SmartCache<Codec>::clear() {
     {
-        const typename detail::Store<Entry>::Later later;  // values end when the order is released
+        const Unlocked later;  // values end when the order is released
         const auto order = fences_.order_all();
         for (LowerTier& lower : lower_) (void)lower.tier->clear(config_.key_prefix);
         if (memory_) (void)memory_->clear();
         fences_.mark_all();
+        own_copies_.forget_epoch();
     }
     reset_stats();
 }
@@ -400,7 +473,7 @@ template <class Codec>
 bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Duration> ttl) {
     if (key.size() > config_.max_key_size) return false;
     const std::uint64_t hash = hash_of(key);
-    const typename detail::Store<Entry>::Later later;  // values end when the order is released
+    const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
     bool changed = false;
     if (memory_) {
@@ -408,7 +481,7 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
         const std::int64_t end =
             saturating_add(time_.now(), ttl.value_or(Duration::zero())).time_since_epoch().count();
         (void)memory_->change_times(hash, KeyIs{key}, [&](Entry& entry) {
-            if (entry.negative() || !entry.fresh(now)) return;
+            if (entry.negative() || !entry.fresh(now) || entry.tags_changed()) return;
             entry.move_times(entry.created(), end);
             changed = true;
         });
@@ -419,12 +492,15 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
             std::uint64_t stamp = 0;
             Duration grace{0};
             bool there = false;
-            (void)lower.tier->peek(physical, [&](const RecordView& record) {
+            const TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
                 there = usable(record, time_.wall(), false) && !record.negative;
                 stamp = record.stamp;
                 if (record.stale_until > record.expires)
                     grace = remaining(record.stale_until, record.expires);
             });
+            // Who makes a value stale means that it must not be served fresh any more, whatever a tier that does not answer
+            // missed.
+            if (status == TierStatus::unavailable && !ttl) (void)lower.tier->remove(physical);
             if (!there) continue;
             const WallTime expires = saturating_add(time_.wall(), ttl.value_or(Duration::zero()));
             const WallTime stale_until = saturating_add(expires, grace);

@@ -1,16 +1,23 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <smartcache/core/clock.hpp>
+#include <smartcache/core/executor.hpp>
+#include <smartcache/facade/entry_options.hpp>
+#include <smartcache/http/detail/text.hpp>
 #include <smartcache/http/key_generator.hpp>
 #include <smartcache/http/message.hpp>
 #include <smartcache/http/options.hpp>
 #include <smartcache/http/reason.hpp>
 #include <smartcache/http/rules.hpp>
+#include <smartcache/http/semantics/reuse.hpp>
+#include <smartcache/http/semantics/storability.hpp>
+#include <smartcache/http/semantics/vary.hpp>
 
 // What the middleware needs besides the semantics: small functions without state.
 namespace smartcache::inline v0::http::detail {
@@ -45,14 +52,82 @@ template <class Range, class Value>
     return response;
 }
 
+/// Whether a request names a field of its own in Connection that `selects(name)`. It is taken out on the way (RFC 9110
+/// section 7.6.1), so what the origin answers was not made for it.
+template <class Selects>
+[[nodiscard]] bool hides_field(const Headers& request, Selects&& selects) {
+    bool hides = false;
+    request.for_each_member("Connection", [&](std::string_view name) {
+        hides = hides || (!is_hop_by_hop(name) && request.has(name) && selects(name));
+    });
+    return hides;
+}
+[[nodiscard]] inline bool hides_field(const Headers& request) {
+    return hides_field(request, [](std::string_view) { return true; });
+}
+
+/// Whether `name` is one of those that select a variant, which may stand for one cookie ("cookie:name").
+[[nodiscard]] inline bool selects_by(const FieldNames& names, std::string_view name) {
+    return std::any_of(names.begin(), names.end(), [name](std::string_view each) {
+        return equal_ignoring_case(each.substr(0, each.find(':')), name);
+    });
+}
+
 /// RFC 9111 section 4.3 lets only these wait for, or fetch for, others.
 [[nodiscard]] inline bool asks_for_the_whole(const Request& request) {
-    return !request.headers.has("Range") && !request.headers.has("Authorization");
+    return !request.headers.has("Range") && !request.headers.has("Authorization") &&
+           !hides_field(request.headers);
 }
 
 /// Refusals that mean the request was none of the cache's business, known only from its response.
 [[nodiscard]] constexpr bool is_skip(Reason reason) noexcept {
     return reason == Reason::authorization || reason == Reason::cookie;
+}
+
+/// Two lengths of time, neither negative, one after the other.
+[[nodiscard]] constexpr Duration sum(Duration a, Duration b) noexcept {
+    return a > Duration::max() - b ? Duration::max() : a + b;
+}
+
+/// Whether a cache takes so many and so long tags.
+[[nodiscard]] inline bool can_store(const std::vector<std::string>& tags) {
+    return tags.size() <= max_tags && std::all_of(tags.begin(), tags.end(), [](const std::string& tag) {
+               return tag.size() <= max_tag_size;
+           });
+}
+
+/// Whether a PURGE request asks to make stale what it names, rather than to forget it.
+[[nodiscard]] inline bool asks_for_soft_purge(const Headers& headers) {
+    return headers.value("Soft-Purge") == "1" || headers.value("Fastly-Soft-Purge") == "1";
+}
+
+/// Whether the cache says that its lifetime has ended, of itself or by a soft purge.
+template <class Lookup>
+[[nodiscard]] bool stale(const Lookup& lookup) noexcept {
+    if constexpr (requires { lookup.stale(); })
+        return lookup.stale();
+    else
+        return false;
+}
+
+/// What the cache says is left of its lifetime, where it does.
+template <class Lookup>
+[[nodiscard]] Duration lifetime_left(const Lookup& lookup) noexcept {
+    if constexpr (requires { lookup.ttl(); })
+        return lookup.ttl();
+    else
+        return Duration::zero();
+}
+
+/// The response is not fresh from `now` on. For how long it has not been, a soft purge does not say.
+inline void end_lifetime(StoredMeta& meta, WallTime now) noexcept {
+    meta.lifetime = std::min(meta.lifetime, meta.age(now));
+}
+
+/// Has `task` done by `executor`; here, where that takes no more.
+template <class Task>
+void run_by(Executor& executor, const Task& task) {
+    if (!executor.submit(task)) task();
 }
 
 [[nodiscard]] inline std::string whole_seconds(Duration length) {

@@ -52,6 +52,8 @@ Reason Middleware<Cache>::refuse(const Request& request, Gate& gate) const {
             gate.control.max_age = {};
     }
     if (gate.control.no_store) return Reason::request_no_store;  // RFC 9111 section 5.2.1.5
+    // Nobody knows which fields it looks at.
+    if (options_.custom_key_generator && detail::hides_field(request.headers)) return Reason::key;
     try {
         gate.primary = keys_.primary(request);
     } catch (...) {  // the custom generator's: without a key there is no caching, and nothing else changes
@@ -80,13 +82,7 @@ std::optional<Transaction> Middleware<Cache>::answer_at_once(const Request& requ
     if (request.method == "PURGE" && options_.purge) {
         events_.add(Event::skip);
         reasons_.add(Reason::method);
-        if (!options_.purge(request))
-            return transaction(detail::short_response(403, "purge refused"), nullptr);
-        const std::string primary = primary_of(url_of(request));
-        const bool found = !primary.empty() && erase_resource(primary);
-        if (found) events_.add(Event::purge);
-        return transaction(detail::short_response(found ? 200 : 404, found ? "purged" : "not stored"),
-                           nullptr);
+        return transaction(answer_purge(request), nullptr);
     }
     return std::nullopt;
 }
@@ -111,6 +107,7 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) 
     get->control = std::move(gate.control);
     get->primary = std::move(gate.primary);
     get->ticket = flights_.join(get->primary);
+    get->tags_seen = tag_fences_.now();
     get->request_time = wall();
     return get;
 }
@@ -142,6 +139,7 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Matc
     pending->primary = state.gate.primary;
     pending->variant = std::move(variant);
     pending->ticket = std::move(state.ticket);
+    pending->tags_seen = state.tags_seen;
     pending->request_time = wall();
     pending->why = match.resource_known ? CacheStatus::Forward::vary_miss : CacheStatus::Forward::uri_miss;
     if (match.found) {
@@ -211,29 +209,42 @@ std::optional<Transaction> Middleware<Cache>::serve(Attempt& state, const Match&
     return transaction(std::move(response), std::move(refresh));
 }
 
+/// Serves what was found, where that is allowed. What is not the whole answer moves to `match.part`.
+template <ResponseCache Cache>
+std::optional<Transaction> Middleware<Cache>::from_store(Attempt& state, Match& match, WallTime now) {
+    if (match.found && match.found->stored.meta.status == 206 &&
+        !wanted_of(state.request, Headers::from_wire(match.found->stored.head),
+                   match.found->stored.body.size(), now)) {
+        if (state.request.method == "GET") match.part = std::move(match.found);
+        match.found.reset();
+    }
+    if (!match.found) return std::nullopt;
+    Reuse reuse = may_reuse(match.found->stored.meta, state.gate.control, now);
+    if (reuse == Reuse::background && state.refresh == Refresh::before_answer) reuse = Reuse::validate;
+    if (reuse == Reuse::validate) return std::nullopt;
+    state.ticket = {};
+    return serve(state, match, reuse, now);
+}
+
+/// What can be said without blocking; nullopt leaves nothing behind.
+template <ResponseCache Cache>
+std::optional<Transaction> Middleware<Cache>::from_memory(Attempt& state) {
+    state.tags_seen = tag_fences_.now();
+    Match match = look_up(state.request, state.gate.primary, state.gate.rule, Tiers::memory);
+    return from_store(state, match, wall());
+}
+
 // One look at the store. nullopt: `make_wake` was registered with the request that leads; look again when it
 // ends.
 template <ResponseCache Cache>
 std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool blocking,
                                                       const MakeWake& make_wake) {
     for (bool led = false;;) {
-        const WallTime now = wall();
+        state.tags_seen = tag_fences_.now();
         Match match = look_up(state.request, state.gate.primary, state.gate.rule);
-        if (match.found && match.found->stored.meta.status == 206 &&
-            !wanted_of(state.request, Headers::from_wire(match.found->stored.head),
-                       match.found->stored.body.size(), now)) {
-            if (state.request.method == "GET") match.part = std::move(match.found);
-            match.found.reset();
-        }
-        if (match.found) {
-            Reuse reuse = may_reuse(match.found->stored.meta, state.gate.control, now);
-            if (reuse == Reuse::background && state.refresh == Refresh::before_answer)
-                reuse = Reuse::validate;
-            if (reuse != Reuse::validate) {
-                state.ticket = {};
-                return serve(state, match, reuse, now);
-            }
-        }
+        // Not from before the look, or what a soft purge has ended would still be fresh then.
+        const WallTime now = wall();
+        if (auto served = from_store(state, match, now)) return served;
         if (state.gate.control.only_if_cached) {  // RFC 9111 section 5.2.1.7
             events_.add(Event::miss);
             Response response = detail::short_response(504, "not in the cache");
@@ -269,7 +280,7 @@ Transaction Middleware<Cache>::begin(const Request& request, Refresh refresh) {
     Gate gate = judge(request);
     if (auto answered = answer_at_once(request, gate)) return std::move(*answered);
     if (gate.skip != Reason::none) return forward_untouched(request, std::move(gate));
-    Attempt state{request, refresh, std::move(gate), {}, {}, false};
+    Attempt state{request, refresh, std::move(gate), {}, {}, false, 0};
     for (;;) {
         std::shared_ptr<detail::Latch> latch;
         auto ready = attempt(state, true, [&latch] {
@@ -286,28 +297,50 @@ template <ResponseCache Cache>
 template <class Done>
 requires std::is_invocable_v<Done&, Transaction>
 void Middleware<Cache>::begin(Request request, Executor& executor, Done done, Refresh refresh) {
+    if constexpr (detail::HasTryGet<Cache>) {
+        if (options_.purge && request.method == "PURGE") {  // erases, below memory too
+            const auto purge = [this, request, callback = std::make_shared<Done>(std::move(done))] {
+                (*callback)(begin(request));
+            };
+            return detail::run_by(executor, purge);
+        }
+    }
     Gate gate = judge(request);
     if (auto answered = answer_at_once(request, gate)) return done(std::move(*answered));
     if (gate.skip != Reason::none) return done(forward_untouched(request, std::move(gate)));
+    if constexpr (detail::HasTryGet<Cache>) {
+        Attempt state{request, refresh, std::move(gate), {}, {}, false, 0};
+        if (auto served = from_memory(state)) return done(std::move(*served));
+        gate = std::move(state.gate);
+    }
     auto kept = std::make_shared<Request>(std::move(request));
-    auto state = std::make_shared<Attempt>(Attempt{*kept, refresh, std::move(gate), {}, {}, false});
-    resume(std::move(kept), std::move(state), executor, std::make_shared<Done>(std::move(done)));
+    auto state = std::make_shared<Attempt>(Attempt{*kept, refresh, std::move(gate), {}, {}, false, 0});
+    auto callback = std::make_shared<Done>(std::move(done));
+    if constexpr (detail::HasTryGet<Cache>)
+        detail::run_by(executor,
+                       [this, kept, state, &executor, callback] { resume(kept, state, executor, callback); });
+    else
+        resume(std::move(kept), std::move(state), executor, std::move(callback));
 }
 
 template <ResponseCache Cache>
 template <class Done>
 void Middleware<Cache>::resume(std::shared_ptr<Request> request, std::shared_ptr<Attempt> state,
                                Executor& executor, std::shared_ptr<Done> done) {
+    std::shared_ptr<detail::Wait> wait;
     auto ready = attempt(*state, false, [&] {
-        return [this, request, state, &executor, done](Flights::Ending ending) {
-            const auto again = [this, request, state, &executor, done, ending] {
+        wait = std::make_shared<detail::Wait>(
+            [this, request, state, &executor, done](std::optional<Flights::Ending> ending) {
                 state->woken = ending;
+                state->timed_out = !ending;
                 resume(request, state, executor, done);
-            };
-            if (!executor.submit(again)) again();
+            });
+        return [this, wait, &executor](Flights::Ending ending) {
+            detail::run_by(executor, [this, wait, ending] { waits_.end(*wait, ending); });
         };
     });
-    if (ready) (*done)(std::move(*ready));
+    if (ready) return (*done)(std::move(*ready));
+    waits_.add(wait, executor, options_.collapse_timeout);
 }
 
 template <ResponseCache Cache>

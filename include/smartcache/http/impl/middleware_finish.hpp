@@ -43,6 +43,8 @@ Response Middleware<Cache>::answer(const Request& request, const Found& found, W
 template <ResponseCache Cache>
 void Middleware<Cache>::annotate(Response& response, std::string_view x_cache,
                                  const CacheStatus& status) const {
+    if (options_.hide_tags)
+        for (const std::string& field : options_.tag_fields) response.headers.remove(field);
     if (options_.debug_headers) response.headers.set("X-Cache", x_cache);
     if (!options_.cache_name.empty())
         response.headers.add("Cache-Status", format_cache_status(options_.cache_name, status));
@@ -59,7 +61,7 @@ template <ResponseCache Cache>
 void Middleware<Cache>::invalidate(const Request& request, const Response& response, Flights::Ticket* own) {
     for (const Url& url : invalidated_by(request, response)) {
         const std::string primary = primary_of(url);
-        if (!primary.empty() && erase_resource(primary, own)) events_.add(Event::invalidation);
+        if (!primary.empty() && purge_resource(primary, Purge::hard, own)) events_.add(Event::invalidation);
     }
 }
 
@@ -97,14 +99,20 @@ Response Middleware<Cache>::finish(Pending& pending, Response response) {
     return result;
 }
 
+/// Whether what was found may be served in the place of an origin that fails (RFC 5861 section 4): not what was purged since.
+template <ResponseCache Cache>
+bool Middleware<Cache>::may_stand_in(const Pending& pending, WallTime now) {
+    return may_serve_on_error(pending.found->stored.meta, pending.control, now) &&
+           (!pending.ticket || pending.ticket.valid()) && !tags_purged(pending, {});
+}
+
 template <ResponseCache Cache>
 Response Middleware<Cache>::conclude(Pending& pending, Response response, bool allowed, WallTime now) {
     const std::optional<Found>& found = pending.found;
     if (pending.completing) make_whole(pending, response, now);
     if (found && pending.validating && response.status == 304)
         return revalidated(pending, std::move(response), now);
-    if (found && detail::is_origin_error(response.status) &&
-        may_serve_on_error(found->stored.meta, pending.control, now)) {
+    if (found && detail::is_origin_error(response.status) && may_stand_in(pending, now)) {
         pending.ticket.end(Flights::Ending::not_shared);
         return serve_stale(pending, response.status, now);
     }
@@ -124,6 +132,7 @@ Response Middleware<Cache>::conclude(Pending& pending, Response response, bool a
 template <ResponseCache Cache>
 void Middleware<Cache>::make_whole(Pending& pending, Response& response, WallTime now) {
     if (response.status != 206 && response.status != 416) return;
+    pending.replaced = true;
     const StoredResponse& stored = pending.part->stored;
     std::optional<Response> whole;
     if (!pending.streamed) whole = combine(Headers::from_wire(stored.head), stored.body, response, true, now);
@@ -170,22 +179,28 @@ Response Middleware<Cache>::forwarded(Pending& pending, Response response, Reaso
         // Worth waiting for only if the next one could have used it.
         const bool shared = status.stored && pending.stored_meta.fresh(now) &&
                             !pending.stored_meta.is(StoredMeta::always_validate);
-        if (pending.ticket.leads()) {
+        // What was purged on its way says nothing about the next one: another one leads.
+        const bool purged = refused == Reason::invalidated;
+        if (pending.ticket.leads() && !purged) {
             if (shared) {
                 uncacheable_.forget(pending.variant);
             } else {
                 uncacheable_.remember(pending.variant, ticks());
             }
         }
-        pending.ticket.end(shared ? Flights::Ending::stored : Flights::Ending::not_shared);
+        pending.ticket.end(shared   ? Flights::Ending::stored
+                           : purged ? Flights::Ending::abandoned
+                                    : Flights::Ending::not_shared);
     }
     // The client's conditions and ranges did not reach the origin: they are answered here.
     if (pending.validating && response.status == 200) {
         if (http::not_modified(pending.client.headers, response.headers, response.status, now, now)) {
             response = make_not_modified(std::move(response.headers));
+            pending.replaced = true;
             events_.add(Event::not_modified);
         } else if (!pending.streamed) {
             response = apply_range(pending.client, std::move(response), now);
+            if (response.status != 200) pending.replaced = true;
         }
     }
     annotate(response, skipped ? "BYPASS" : "MISS", status);
@@ -194,6 +209,7 @@ Response Middleware<Cache>::forwarded(Pending& pending, Response response, Reaso
 
 template <ResponseCache Cache>
 Response Middleware<Cache>::serve_stale(Pending& pending, int origin_status, WallTime now) {
+    pending.replaced = true;
     count_outcome(pending, Reason::none);
     events_.add(Event::stale_served);
     log("STALE", pending.client, {});
@@ -208,6 +224,7 @@ Response Middleware<Cache>::serve_stale(Pending& pending, int origin_status, Wal
 template <ResponseCache Cache>
 Response Middleware<Cache>::revalidated(Pending& pending, Response response, WallTime now) {
     Found& found = *pending.found;
+    pending.replaced = true;
     events_.add(Event::revalidated);
     log("REVALIDATED", pending.client, {});
     std::vector<std::string> cookies;
@@ -228,7 +245,9 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
     count_outcome(pending, refused);
     const bool shared = refused == Reason::none && found.stored.meta.fresh(now) &&
                         !found.stored.meta.is(StoredMeta::always_validate);
-    pending.ticket.end(shared ? Flights::Ending::stored : Flights::Ending::not_shared);
+    pending.ticket.end(shared                           ? Flights::Ending::stored
+                       : refused == Reason::invalidated ? Flights::Ending::abandoned
+                                                        : Flights::Ending::not_shared);
 
     CacheStatus status;
     status.fwd = pending.why;
@@ -284,8 +303,7 @@ template <ResponseCache Cache>
 std::optional<Response> Middleware<Cache>::fail(Pending& pending) {
     const WallTime now = wall();
     std::optional<Response> stale;
-    if (pending.skip == Reason::none && pending.found &&
-        may_serve_on_error(pending.found->stored.meta, pending.control, now)) {
+    if (pending.skip == Reason::none && pending.found && may_stand_in(pending, now)) {
         stale = serve_stale(pending, 0, now);
     } else {
         count_outcome(pending, pending.skip != Reason::none ? pending.skip : Reason::abandoned);

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <iterator>
+
 #include <smartcache/http/middleware.hpp>
 
 // Between the middleware and its cache: records under keys.
@@ -19,23 +22,35 @@ template <class Lookup>
 }  // namespace detail
 
 template <ResponseCache Cache>
-std::optional<detail::Found> Middleware<Cache>::read(std::string key) {
-    auto lookup = cache_->template get<std::string_view>(key);
+auto Middleware<Cache>::ask(std::string_view key, Tiers tiers) {
+    if constexpr (detail::HasTryGet<Cache>)
+        if (tiers == Tiers::memory) return cache_->template try_get<std::string_view>(key);
+    if constexpr (detail::HasStale<Cache>)
+        return cache_->template get<std::string_view>(key, ReadOptions{.allow_stale = true});
+    else
+        return cache_->template get<std::string_view>(key);
+}
+
+template <ResponseCache Cache>
+std::optional<detail::Found> Middleware<Cache>::read(std::string key, Tiers tiers) {
+    auto lookup = ask(key, tiers);
     if (!lookup) return std::nullopt;
     const TierId tier = detail::tier_of(lookup);
+    const bool stale = detail::stale(lookup);
     using Pin = decltype(lookup);
     auto pin = std::make_shared<const Pin>(std::move(lookup));
     // Parsed behind the move: a lookup that owns its bytes may have moved them.
     const std::string_view bytes = **pin;
     auto response = parse_stored(bytes).response;
     if (!response) return std::nullopt;
+    if (stale) detail::end_lifetime(response->meta, wall());
     return Found{std::move(key), *response, std::move(pin), tier};
 }
 
-// RFC 9111 section 4.1.
+/// RFC 9111 section 4.1. With `Tiers::memory` it finds nothing unless memory has all there is to choose from.
 template <ResponseCache Cache>
-auto Middleware<Cache>::look_up(const Request& request, const std::string& primary, const Rule* rule)
-    -> Match {
+auto Middleware<Cache>::look_up(const Request& request, const std::string& primary, const Rule* rule,
+                                Tiers tiers) -> Match {
     Match result;
     result.names = selecting_names(rule);
     const FieldNames required = result.names;
@@ -54,32 +69,40 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
         return std::includes(names.begin(), names.end(), required.begin(), required.end());
     };
 
-    auto first = cache_->template get<std::string_view>(primary);
+    auto first = ask(primary, tiers);
     if (!first) return result;
     result.resource_known = true;
     const std::string_view bytes = *first;
     const ParsedStored record = parse_stored(bytes);
     if (record.response) {
         const TierId tier = detail::tier_of(first);
+        const bool stale = detail::stale(first);
         using Pin = decltype(first);
         auto pin = std::make_shared<const Pin>(std::move(first));
         const std::string_view pinned = **pin;
-        if (auto response = parse_stored(pinned).response; response && usable(response->meta, {}))
+        if (auto response = parse_stored(pinned).response; response && usable(response->meta, {})) {
+            if (stale) detail::end_lifetime(response->meta, wall());
             result.found = Found{primary, *response, std::move(pin), tier};
+        }
         return result;
     }
     if (!record.index) {  // not ours, or of another version: dropped (S106)
         result.resource_known = false;
-        cache_->erase(primary);
+        if (tiers == Tiers::all) cache_->erase(primary);
         return result;
     }
     if (!record.index->entries.empty()) result.names = record.index->entries.front();
     bool found_without_vary = false;
     for (const FieldNames& names : record.index->entries) {
-        auto candidate = read(KeyGenerator::variant(primary, request, names));
-        if (!candidate || candidate->stored.token != record.index->token ||
-            !usable(candidate->stored.meta, names))
-            continue;
+        auto candidate = read(KeyGenerator::variant(primary, request, names), tiers);
+        if (!candidate && tiers == Tiers::memory) return {};
+        if (!candidate) continue;
+        StoredResponse& stored = candidate->stored;
+        if (record.index->stale(stored.token)) {
+            detail::end_lifetime(stored.meta, wall());
+            stored.token = record.index->token;  // with which an update brings it back to life
+        }
+        if (stored.token != record.index->token || !usable(stored.meta, names)) continue;
         // Section 4.1: the most recent one, but rather one that says by what it varies.
         const bool better = !result.found || (found_without_vary && !names.empty()) ||
                             (!names.empty() && candidate->stored.meta.date > result.found->stored.meta.date);
@@ -150,6 +173,9 @@ StoreDecision Middleware<Cache>::judge_response(const Pending& pending, const Re
         decision.refused = Reason::vary;
     if (decision.per_user)
         for (const std::string_view name : {"authorization", "cookie"}) add_field_name(names, name);
+    const auto selects = [&names](std::string_view name) { return detail::selects_by(names, name); };
+    if (decision.refused == Reason::none && detail::hides_field(pending.client.headers, selects))
+        decision.refused = Reason::vary;
     return decision;
 }
 
@@ -187,6 +213,10 @@ Reason Middleware<Cache>::store(Pending& pending, Response& response, WallTime n
         remove_unstorable(headers, response_control(headers, options_.targeted_fields),
                           decision.strip_cookie);
         headers.remove("Age");  // it is in the record, and made anew when it is sent
+        // A later update could not tell the tags from fields that may not be stored.
+        for (const std::string& field : options_.tag_fields)
+            if (detail::HasTags<Cache> && headers.count(field) != response.headers.count(field))
+                return Reason::tags;
         return put(pending, headers, response.body.view(), decision.meta, names, replaced);
     } catch (...) {  // out of memory, or a cache that throws: the client gets its response all the same
         return Reason::refused;
@@ -194,13 +224,55 @@ Reason Middleware<Cache>::store(Pending& pending, Response& response, WallTime n
 }
 
 template <ResponseCache Cache>
-Duration Middleware<Cache>::retention(const StoredMeta& meta, WallTime now) const {
+EntryOptions Middleware<Cache>::entry_for(const StoredMeta& meta, WallTime now,
+                                          std::vector<std::string> tags) const {
     const Duration left = std::max(meta.remaining(now), Duration::zero());
     Duration stale = meta.is(StoredMeta::never_stale)
                          ? Duration::zero()
                          : std::max(meta.stale_while_revalidate, meta.stale_if_error);
     if (meta.is(StoredMeta::has_validator)) stale = std::max(stale, options_.keep_stale);
-    return std::max(left + stale, Duration(1));
+    EntryOptions entry;
+    entry.tags = std::move(tags);
+    if constexpr (detail::HasStale<Cache>) {
+        entry.ttl = std::max(left, Duration(1));
+        entry.grace = stale;
+    } else {
+        entry.ttl = std::max(detail::sum(left, stale), Duration(1));
+    }
+    return entry;
+}
+
+/// The index has no tags: its variants have theirs. It outlives what it lists: what it forgets is a miss.
+template <ResponseCache Cache>
+EntryOptions Middleware<Cache>::index_entry(Duration at_least) const {
+    EntryOptions entry;
+    entry.ttl = std::max({options_.keep_stale, Duration(std::chrono::hours(1)), at_least});
+    return entry;
+}
+
+/// The tags of a response: its rule's, its origin's, and those of its path. More than can be stored is for `put` to see.
+template <ResponseCache Cache>
+std::vector<std::string> Middleware<Cache>::tags_of(const Pending& pending, const Headers& headers) const {
+    std::vector<std::string> tags;
+    if constexpr (detail::HasTags<Cache>) {
+        if (pending.rule != nullptr) tags = pending.rule->tags;
+        const auto add = [&tags](std::string_view tag) { tags.emplace_back(tag); };
+        for_each_tag(headers, options_.tag_fields, add);
+        if (options_.purge_depth) for_each_path_tag(url_of(pending.client), *options_.purge_depth, add);
+        std::sort(tags.begin(), tags.end());
+        tags.erase(std::unique(tags.begin(), tags.end()), tags.end());
+    }
+    return tags;
+}
+
+/// Whether one of the tags of a response that arrived, or of what it was asked about, was purged on its way.
+template <ResponseCache Cache>
+bool Middleware<Cache>::tags_purged(const Pending& pending, std::vector<std::string> tags) {
+    for (const std::optional<Found>* old : {&pending.found, &pending.part})
+        if (*old)
+            std::ranges::move(tags_of(pending, Headers::from_wire((*old)->stored.head)),
+                              std::back_inserter(tags));
+    return tag_fences_.purged(tags, pending.tags_seen);
 }
 
 template <ResponseCache Cache>
@@ -208,11 +280,14 @@ Reason Middleware<Cache>::put(Pending& pending, const Headers& headers, std::str
                               const StoredMeta& meta, const FieldNames& names, const Found* replaced) {
     const StoredResponse stored{replaced != nullptr ? replaced->stored.token : 0, random_stamp(), meta,
                                 headers.wire(), body};
-    EntryOptions entry;
-    entry.ttl = retention(meta, meta.response_time);
-    if (pending.rule != nullptr) entry.tags = pending.rule->tags;
+    const EntryOptions entry = entry_for(meta, meta.response_time, tags_of(pending, headers));
+    if (!detail::can_store(entry.tags)) return Reason::tags;
     Reason refused = Reason::none;
     const bool valid = pending.ticket.unless_invalidated([&] {
+        if (tags_purged(pending, entry.tags)) {
+            refused = Reason::invalidated;
+            return;
+        }
         // An update keeps its place as long as it still varies by the same fields.
         const bool in_place =
             replaced != nullptr &&
@@ -249,27 +324,33 @@ bool Middleware<Cache>::set_record(const std::string& key, const std::string& re
 template <ResponseCache Cache>
 bool Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const FieldNames& names,
                                 const EntryOptions& entry) {
-    auto current = cache_->template get<std::string_view>(pending.primary);
+    const std::uint64_t tags_seen = tag_fences_.now();
+    auto current = ask(pending.primary, Tiers::all);
     ParsedStored record;
     if (current) record = parse_stored(*current);
     if (!record.index && names.empty()) return set_record(pending.primary, write_record(stored), entry);
 
-    // The index outlives what it lists, or nearly: what it forgets is a miss.
-    EntryOptions index_entry = entry;
-    index_entry.ttl = std::max(*entry.ttl, std::max(options_.keep_stale, Duration(std::chrono::hours(1))));
+    Duration listed = detail::sum(*entry.ttl, entry.grace);
     VariantIndex index;
-    if (record.index) index = std::move(*record.index);
+    if (record.index) {
+        index = std::move(*record.index);
+        listed = std::max(listed, detail::lifetime_left(current));
+    }
     if (index.token == 0) {
         index.token = random_stamp() | 1U;
         // The resource did not vary so far: what was under its own key becomes the variant without Vary.
         if (record.response && selecting_names(pending.rule).empty()) {
             StoredResponse old = *record.response;
             old.token = index.token;
-            EntryOptions old_entry = entry;
-            old_entry.ttl = retention(old.meta, wall());
-            if (set_record(KeyGenerator::variant(pending.primary, pending.client, {}), write_record(old),
-                           old_entry))
+            if (detail::stale(current)) detail::end_lifetime(old.meta, wall());
+            const EntryOptions old_entry =
+                entry_for(old.meta, wall(), tags_of(pending, Headers::from_wire(old.head)));
+            if (detail::can_store(old_entry.tags) && !tag_fences_.purged(old_entry.tags, tags_seen) &&
+                set_record(KeyGenerator::variant(pending.primary, pending.client, {}), write_record(old),
+                           old_entry)) {
                 index.entries.emplace_back();
+                listed = std::max(listed, detail::sum(*old_entry.ttl, old_entry.grace));
+            }
         }
     }
     const auto place = std::find(index.entries.begin(), index.entries.end(), names);
@@ -282,16 +363,7 @@ bool Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const F
     stored.token = index.token;
     return set_record(KeyGenerator::variant(pending.primary, pending.client, names), write_record(stored),
                       entry) &&
-           set_record(pending.primary, write_record(index), index_entry);
-}
-
-template <ResponseCache Cache>
-bool Middleware<Cache>::erase_resource(const std::string& primary, Flights::Ticket* own) {
-    bool found = false;
-    // R24: without its primary record no variant is valid, whatever tier still holds it.
-    flights_.invalidate(
-        primary, [&] { found = cache_->erase(primary); }, own);
-    return found;
+           set_record(pending.primary, write_record(index), index_entry(listed));
 }
 
 template <ResponseCache Cache>
@@ -301,23 +373,6 @@ std::string Middleware<Cache>::primary_of(const Url& url) const noexcept {
     } catch (...) {  // the custom generator's
         return {};
     }
-}
-
-template <ResponseCache Cache>
-bool Middleware<Cache>::purge(std::string_view url) {
-    const auto parsed = parse_url(url);
-    if (!parsed) return false;
-    const std::string primary = primary_of(*parsed);
-    if (primary.empty() || !erase_resource(primary)) return false;
-    events_.add(Event::purge);
-    return true;
-}
-
-template <ResponseCache Cache>
-void Middleware<Cache>::clear_cache() {
-    flights_.invalidate_all([this] { cache_->clear(); });
-    events_.reset();
-    reasons_.reset();
 }
 
 }  // namespace smartcache::inline v0::http

@@ -77,14 +77,15 @@ inline void remove_conditions(Headers& request) {
         request.remove(name);
 }
 
-/// Makes a request that asks whether `stored` is still right (RFC 9111 section 4.3.1); the client's own
-/// conditions go.
+/// Makes a request that asks whether `stored` is still right (RFC 9111 section 4.3.1). Those of the client's own
+/// conditions that the cache answers go; If-Match and If-Unmodified-Since are the origin's (section 4.3.2).
 /// @return false when `stored` has no validator; then the request is unchanged
 inline bool make_conditional(Headers& request, const Headers& stored) {
     const auto tag = stored.get("ETag");
     const auto modified = stored.get("Last-Modified");
     if (!tag && !modified) return false;
-    remove_conditions(request);
+    for (const std::string_view name : {"If-None-Match", "If-Modified-Since", "If-Range", "Range"})
+        request.remove(name);
     if (tag) request.add("If-None-Match", *tag);
     if (modified) request.add("If-Modified-Since", *modified);
     return true;

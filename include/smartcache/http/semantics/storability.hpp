@@ -144,6 +144,10 @@ namespace detail {
         if (request.headers.has("Cookie") && !control.public_ && !policy.cookie_in_key && !decision.per_user)
             return refuse(Reason::cookie);
         fresh = {*policy.default_ttl, FreshnessSource::default_ttl};
+    } else if (silent && !control.public_ && !control.private_.whole &&
+               !heuristically_cacheable(response.status)) {
+        return refuse(
+            Reason::no_freshness);  // section 3: no-cache alone does not allow to store every status
     }
     decision.source = fresh.source;
 
@@ -183,18 +187,23 @@ namespace detail {
     return decision;
 }
 
+/// Fields that are about one connection whether Connection names them or not (RFC 9110 section 7.6.1).
+[[nodiscard]] inline bool is_hop_by_hop(std::string_view name) noexcept {
+    for (const std::string_view known :
+         {"Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"})
+        if (detail::equal_ignoring_case(name, known)) return true;
+    return false;
+}
+
 /// Takes out the fields that are about this connection only (RFC 9110 section 7.6.1): those named in
 /// Connection, and the known ones. For requests and responses, before forwarding as before storing.
 inline void remove_hop_by_hop(Headers& headers) {
     const std::string named = headers.combined("Connection");
     headers.remove_if([&named](std::string_view name, std::string_view) {
-        using detail::equal_ignoring_case;
-        for (const std::string_view known : {"Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer",
-                                             "Transfer-Encoding", "Upgrade"})
-            if (equal_ignoring_case(name, known)) return true;
-        bool listed = false;
-        detail::for_each_member(
-            named, [&](std::string_view member) { listed = listed || equal_ignoring_case(member, name); });
+        bool listed = is_hop_by_hop(name);
+        detail::for_each_member(named, [&](std::string_view member) {
+            listed = listed || detail::equal_ignoring_case(member, name);
+        });
         return listed;
     });
 }

@@ -1,330 +1,270 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <functional>
+#include <utility>
+
 #include <smartcache/redis/client.hpp>
+#include <smartcache/redis/sentinel.hpp>
 
 namespace smartcache::inline v0::detail {
-
-/// One command's way through the breaker, left exactly once.
-class RedisClient::Passage {
-  public:
-    explicit Passage(RedisClient& client)
-        : client_(client), pass_(client.breaker_.enter(Deadline::Clock::now())) {}
-    Passage(const Passage&) = delete;
-    Passage& operator=(const Passage&) = delete;
-    ~Passage() { client_.breaker_.leave(pass_, result_, Deadline::Clock::now()); }
-
-    [[nodiscard]] bool refused() const noexcept { return pass_ == Breaker::Pass::refused; }
-    void finish(const Failure& failure) {
-        result_ = !failure                  ? Breaker::Result::success
-                  : failure.blames_server() ? Breaker::Result::failure
-                                            : Breaker::Result::neutral;
-        const bool changed = client_.breaker_.leave(pass_, result_, Deadline::Clock::now());
-        pass_ = Breaker::Pass::refused;  // left
-        if (!changed) return;
-        if (failure)
-            client_.log_.always(LogLevel::warning,
-                                "smartcache: Redis is not asked for a while: " + failure.message());
-        else
-            client_.log_.always(LogLevel::info, "smartcache: Redis at " + client_.settings_.url.endpoint() +
-                                                    " answers again");
-    }
-
-  private:
-    RedisClient& client_;
-    Breaker::Pass pass_;
-    Breaker::Result result_ = Breaker::Result::neutral;
-};
 
 inline ConnectionSettings RedisClient::settings_of(const RedisOptions& options, const TierContext& context,
                                                    RedisUrl url, std::size_t max_reply) {
     ConnectionSettings settings{std::move(url), options.connect_timeout, max_reply, context.background};
+    settings.max_elements = 2048;  // EXEC's answer: two for each key of a batch, and some more
     if (settings.url.scheme == RedisUrl::Scheme::tls) settings.tls = make_tls_context(options.tls);
+    if (settings.url.scheme == RedisUrl::Scheme::sentinel)
+        settings.finder = std::make_shared<MasterFinder>(settings);
     return settings;
 }
 
 inline RedisClient::RedisClient(const RedisOptions& options, const TierContext& context, RedisUrl url,
                                 std::size_t max_reply)
-    : settings_(settings_of(options, context, std::move(url), max_reply)),
-      log_(context.logger),
-      breaker_(options.breaker),
-      pool_(settings_, options.max_connections) {}
-
-inline Failure RedisClient::connect() {
-    Pool::Lease lease;
-    Failure failure = pool_.acquire(Deadline::in(settings_.connect_timeout), lease);
-    if (failure) return failure;
-    if (lease->time_at_log_in()) server_clock_.observe(*lease->time_at_log_in());
-    lease.give_back();
-    return {};
+    : connect_timeout_(options.connect_timeout),
+      settings_(settings_of(options, context, std::move(url), max_reply)),
+      common_(context,
+              options.coherence != Coherence::off && settings_.url.scheme != RedisUrl::Scheme::cluster,
+              settings_.url.db) {
+    ConnectionSettings settings = settings_;
+    if (settings.url.scheme != RedisUrl::Scheme::cluster) {
+        partitions_.push_back(std::make_unique<Partition>(common_));
+        servers_ = std::make_unique<OneServer>(std::move(settings), options, common_, *partitions_.front());
+        return;
+    }
+    for (const std::string& tag : partition_tags())
+        partitions_.push_back(std::make_unique<Partition>(common_, partitions_.size(), tag, learnt_tags_));
+    servers_ = std::make_unique<Cluster>(std::move(settings), options, common_, partitions_);
 }
 
-/// Answers of a server that is there and of no use: starting, stuck in a script, cut off from its master, or
-/// closed to us.
-inline bool RedisClient::cannot_serve(const Reply& reply) noexcept {
-    if (!reply.is_error()) return false;
-    for (const std::string_view code : {"LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH"})
-        if (reply.is_error(code)) return true;
-    return false;
+inline Trip RedisClient::ask(Partition& partition, const Pipeline& commands, Deadline deadline,
+                             OnReply on_reply) {
+    std::array<Leg, 1> legs{Leg{&partition, &commands}};
+    ask(legs, deadline, [&](std::size_t, std::size_t i, Reply& reply) { on_reply(i, reply); });
+    return std::move(legs.front().trip);
 }
 
-inline Failure RedisClient::execute(Connection& connection, const Pipeline& commands, Deadline deadline,
-                                    OnReply on_reply, std::size_t& sent) {
-    Connection::Progress progress;
-    Failure refusal;
-    Failure failure = connection.execute(
-        commands, deadline,
-        [&](std::size_t i, Reply& reply) {
-            if (cannot_serve(reply) && !refusal)
-                refusal = {Failure::Kind::not_ready, 0,
-                           "Redis at " + settings_.url.endpoint() + " cannot serve: " + reply.text};
-            on_reply(i, reply);
-        },
-        progress);
-    bytes_sent_.fetch_add(progress.sent, std::memory_order_relaxed);
-    sent = progress.sent;
-    return failure ? failure : refusal;
+inline void RedisClient::eval(const RedisScript& script, std::span<Call> calls, Deadline deadline) {
+    std::vector<Call*> open;
+    for (Call& call : calls) open.push_back(&call);
+    for (const bool by_name : {true, false}) {
+        std::vector<Pipeline> commands(open.size());
+        std::vector<Leg> legs;
+        for (std::size_t i = 0; i < open.size(); ++i) {
+            const std::vector<std::string_view> arguments(open[i]->arguments.begin(),
+                                                          open[i]->arguments.end());
+            add_script(commands[i], script, by_name, open[i]->key, arguments);
+            legs.push_back({open[i]->partition, &commands[i]});
+        }
+        ask(legs, deadline,
+            [&](std::size_t leg, std::size_t, Reply& reply) { open[leg]->answer = std::move(reply); });
+        std::vector<Call*> unknown;
+        for (std::size_t i = 0; i < open.size(); ++i) {
+            open[i]->trip = std::move(legs[i].trip);
+            if (!open[i]->trip.failure && open[i]->answer.is_error("NOSCRIPT")) unknown.push_back(open[i]);
+        }
+        open = std::move(unknown);
+        if (open.empty()) return;
+    }
 }
 
-inline RedisClient::Trip RedisClient::ask(const Pipeline& commands, Deadline deadline, OnReply on_reply) {
+inline Trip RedisClient::eval(const RedisScript& script, Partition& partition, std::string_view key,
+                              std::initializer_list<std::string_view> arguments, Deadline deadline,
+                              Reply& answer) {
     Trip trip;
-    Passage passage(*this);
-    if (passage.refused()) {
-        trip.failure = {Failure::Kind::breaker_open, 0, "the circuit breaker is open"};
-        return trip;
-    }
-    Pool::Lease lease;
-    trip.failure = pool_.acquire(deadline, lease);
-    if (!trip.failure) {
-        if (lease->time_at_log_in()) server_clock_.observe(*lease->time_at_log_in());
-        trip.failure = settle(*lease, deadline);
-    }
-    if (!trip.failure) {
-        trip.connection = lease->identity();
-        std::size_t sent = 0;
-        trip.failure = execute(*lease, commands, deadline, on_reply, sent);
-        const bool answered = !trip.failure || trip.failure.kind == Failure::Kind::not_ready;
-        trip.sent = sent != 0 && !answered;
-        if (answered) lease.give_back();
-    }
-    passage.finish(trip.failure);
-    if (trip.failure && trip.failure.kind != Failure::Kind::backing_off) report(trip.failure.message());
-    return trip;
-}
-
-template <class Ask>
-Failure RedisClient::eval_with(Ask ask, const RedisScript& script, std::string_view key,
-                               std::initializer_list<std::string_view> arguments, Reply& answer) {
     for (const bool by_name : {true, false}) {
         Pipeline commands;
         add_script(commands, script, by_name, key, arguments);
-        if (Failure failure = ask(commands, [&](std::size_t, Reply& reply) { answer = std::move(reply); }))
-            return failure;
-        if (!answer.is_error("NOSCRIPT"))
-            break;  // it was not run; sending the text runs it and makes it known
+        trip =
+            ask(partition, commands, deadline, [&](std::size_t, Reply& reply) { answer = std::move(reply); });
+        if (trip.failure || !answer.is_error("NOSCRIPT")) break;
     }
-    return {};
-}
-
-inline RedisClient::Trip RedisClient::eval(const RedisScript& script, std::string_view key,
-                                           std::initializer_list<std::string_view> arguments,
-                                           Deadline deadline, Reply& answer) {
-    Trip trip;
-    (void)eval_with(
-        [&](const Pipeline& commands, OnReply on_reply) {
-            trip = ask(commands, deadline, on_reply);
-            return trip.failure;
-        },
-        script, key, arguments, answer);
     return trip;
-}
-
-inline void RedisClient::add_script(Pipeline& commands, const RedisScript& script, bool by_name,
-                                    std::string_view key, std::initializer_list<std::string_view> arguments) {
-    std::vector<std::string_view> words{by_name ? "EVALSHA" : "EVAL", by_name ? script.sha1 : script.text,
-                                        "1", key};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    commands.command(words);
 }
 
 // --- Unacknowledged writes
 // -------------------------------------------------------------------------------------------
 
-/// Erases what is unacknowledged, before anything else is said on a connection that works.
-inline Failure RedisClient::settle(Connection& connection, Deadline deadline) {
-    if (unacknowledged_.empty()) return {};
-    // One thread at a time; the others go on, since reads of what is unacknowledged answer nothing until it
-    // is done. What such a thread writes meanwhile may be erased by this: a loss, never an old value.
-    const std::unique_lock lock(settling_, std::try_to_lock);
-    if (!lock.owns_lock() || Deadline::Clock::now() < settle_again_) return {};
-    for (;;) {
-        constexpr std::size_t most_keys = 512;
-        const Unacknowledged::Batch batch = unacknowledged_.next(most_keys);
-        if (batch.empty()) return {};
-        bool stuck = false;
-        if (Failure failure = settle_batch(connection, batch, deadline, stuck)) return failure;
-        if (!stuck) continue;
-        // The server answers and refuses (read-only, not permitted): asking with every command would help
-        // nobody.
-        settle_again_ = Deadline::Clock::now() + std::chrono::milliseconds(100);
-        return {};
-    }
+inline bool RedisClient::settled() const noexcept {
+    return std::all_of(partitions_.begin(), partitions_.end(),
+                       [](const auto& each) { return each->unacknowledged.empty(); });
 }
 
-inline Failure RedisClient::settle_batch(Connection& connection, const Unacknowledged::Batch& batch,
-                                         Deadline deadline, bool& stuck) {
-    Pipeline commands;
-    bool killable = true;
-    for (const ConnectionIdentity& zombie : batch.zombies) {
-        if (connection.identity().run_id.empty()) killable = false;
-        if (zombie.run_id != connection.identity().run_id) continue;  // it died with its server
-        commands.command({"CLIENT", "KILL", "ID", std::to_string(zombie.client_id)});
-    }
-    const std::size_t kills = commands.commands();
-    const std::string_view erase = erase_command();
-    for (const std::string& key : batch.keys) commands.command({erase, "sc:" + key});
-    bool again = false;
-    std::size_t sent = 0;
-    Failure failure = execute(
-        connection, commands, deadline,
-        [&](std::size_t i, Reply& reply) {
-            if (!reply.is_error()) return;
-            if (i < kills) {
-                killable = false;
-            } else if (learn_erase_command(reply)) {
-                again = true;
-            } else if (!again) {
-                stuck = true;
-                report("an erase was refused: " + reply.text);
-            }
-        },
-        sent);
-    if (failure) return failure;
-    if (!killable) {
-        report(
-            "CLIENT KILL is not permitted: after a write without an answer the namespace is cleared instead");
-        unacknowledged_.cannot_kill(batch);
-        return {};
-    }
-    if (again || stuck) return {};
-    unacknowledged_.acknowledged(batch);
-    for (const std::string& name_space : batch.namespaces) {
-        Reply answer;
-        failure = eval_with(
-            [&](const Pipeline& script, OnReply on_reply) {
-                return execute(connection, script, deadline, on_reply, sent);
-            },
-            epoch_script, epoch_key(name_space),
-            {std::to_string(epochs_.highest(name_space)), std::to_string(random_stamp()), "clear"}, answer);
-        if (failure) return failure;
-        if (take_new_epoch(name_space, answer)) {
-            unacknowledged_.cleared(name_space, batch.ticket);
-        } else {
-            stuck = true;
-            report("a new epoch was refused: " + answer.text);
-        }
-    }
-    return {};
+inline void RedisClient::settle_now(Deadline deadline) {
+    std::vector<Partition*> open;
+    for (const auto& each : partitions_)
+        if (!each->unacknowledged.empty()) open.push_back(each.get());
+    settle(open, deadline);
+}
+
+inline void RedisClient::settle_for(std::span<const std::string_view> keys, Deadline deadline) {
+    std::vector<Partition*> open;
+    for (const std::string_view key : keys)
+        if (distrusts(key) && std::find(open.begin(), open.end(), &partition(key)) == open.end())
+            open.push_back(&partition(key));
+    if (!open.empty()) settle(open, leaving_time(deadline));
+}
+
+inline void RedisClient::settle(std::span<Partition* const> partitions, Deadline deadline) {
+    const Pipeline nothing;
+    std::vector<Leg> legs;
+    for (Partition* const each : partitions) legs.push_back({each, &nothing});
+    ask(legs, deadline, [](std::size_t, std::size_t, Reply&) {});
 }
 
 // --- Epochs
 // ----------------------------------------------------------------------------------------------------------
 
-inline std::optional<EpochFields> RedisClient::take_epoch(Reply& reply) {
-    if (reply.kind != Reply::Kind::array || reply.elements.size() != 2 || !reply.elements[0].is_text() ||
-        !reply.elements[1].is_text() || reply.elements[1].text.empty())
-        return std::nullopt;
-    const std::optional<std::uint64_t> clear = parse_epoch(reply.elements[0].text);
-    if (!clear) return std::nullopt;
-    return EpochFields{*clear, std::move(reply.elements[1].text)};
+inline RedisClient::Call RedisClient::epoch_call(Partition& partition, std::string_view name_space,
+                                                 std::string_view what, const Epochs::Seen& seen,
+                                                 std::string_view field) const {
+    return {&partition, partition.epoch_name(name_space),
+            common_.epoch_arguments(name_space, seen.too_low, what, seen.token, seen.tags, field)};
 }
 
-inline std::optional<std::uint64_t> RedisClient::take_new_epoch(std::string_view name_space, Reply& answer) {
-    const std::optional<EpochFields> fields = take_epoch(answer);
-    if (!fields) return std::nullopt;
-    const Epochs::Seen seen = epochs_.observe(name_space, fields);
-    // Another thread may have seen a newer one meanwhile: it counts, ours is history.
-    return seen.epoch ? seen.epoch : epochs_.known(name_space);
+inline void RedisClient::understand(std::span<Space* const> spaces, Deadline deadline) {
+    std::vector<Call> calls;
+    std::vector<Space*> lost;
+    for (Space* const space : spaces) {
+        if (space->untold) {
+            space->epoch = space->partition->epochs.known(space->name);
+            continue;
+        }
+        const Epochs::Seen seen = space->partition->epochs.observe(space->name, space->answer);
+        space->epoch = seen.epoch;
+        if (seen.epoch) continue;
+        calls.push_back(epoch_call(*space->partition, space->name, "keep", seen, {}));
+        lost.push_back(space);
+    }
+    if (calls.empty()) return;
+    eval(epoch_script, calls, deadline);
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+        lost[i]->failure = calls[i].trip.failure;
+        if (calls[i].trip.failure) continue;
+        if (calls[i].answer.is_error())
+            report("the namespace's epoch could not be made: " + calls[i].answer.text);
+        lost[i]->epoch = lost[i]->partition->take_new_epoch(lost[i]->name, calls[i].answer);
+        lost[i]->remade = !lost[i]->answer && lost[i]->epoch;
+    }
 }
 
-inline std::optional<std::uint64_t> RedisClient::epoch_after(std::string_view name_space,
-                                                             const std::optional<EpochFields>& answer,
-                                                             Deadline deadline) {
-    const Epochs::Seen seen = epochs_.observe(name_space, answer);
-    if (seen.epoch) return seen.epoch;
-    Reply reply;
-    const Trip trip = eval(epoch_script, epoch_key(name_space),
-                           {std::to_string(seen.too_low), std::to_string(random_stamp()), "keep", seen.token},
-                           deadline, reply);
-    if (trip.failure) return std::nullopt;
-    if (reply.is_error()) report("the namespace's epoch could not be made: " + reply.text);
-    return take_new_epoch(name_space, reply);
-}
-
-inline std::optional<std::uint64_t> RedisClient::epoch_for_writing(std::string_view name_space,
-                                                                   Deadline deadline, Failure& failure) {
-    if (const std::optional<std::uint64_t> known = epochs_.known(name_space)) return known;
-    Pipeline commands;
-    const std::string key = epoch_key(name_space);
-    add_epoch(commands, key);
-    std::optional<EpochFields> fields;
-    failure = ask(commands, deadline, [&](std::size_t, Reply& reply) { fields = take_epoch(reply); }).failure;
-    if (failure) return std::nullopt;
-    return epoch_after(name_space, fields, deadline);
+inline void RedisClient::epochs_for_writing(std::span<Space* const> spaces, Deadline deadline) {
+    std::vector<Space*> open;
+    for (Space* const space : spaces) {
+        space->epoch = space->partition->epochs.known(space->name);
+        if (!space->epoch) open.push_back(space);
+    }
+    if (open.empty()) return;
+    std::vector<Pipeline> commands(open.size());
+    std::vector<Leg> legs;
+    for (std::size_t i = 0; i < open.size(); ++i) {
+        add_epoch(commands[i], open[i]->epoch_name);
+        legs.push_back({open[i]->partition, &commands[i]});
+    }
+    deadline = leaving_time(deadline);
+    ask(legs, deadline,
+        [&](std::size_t leg, std::size_t, Reply& reply) { open[leg]->answer = take_epoch(reply); });
+    std::vector<Space*> answered;
+    for (std::size_t i = 0; i < open.size(); ++i) {
+        open[i]->failure = legs[i].trip.failure;
+        if (!legs[i].trip.failure) answered.push_back(open[i]);
+    }
+    understand(answered, deadline);
 }
 
 inline bool RedisClient::clear(std::string_view name_space, Deadline deadline) {
-    const std::uint64_t before = unacknowledged_.now();
-    Reply reply;
-    const Trip trip =
-        eval(epoch_script, epoch_key(name_space),
-             {std::to_string(epochs_.highest(name_space)), std::to_string(random_stamp()), "clear"}, deadline,
-             reply);
-    if (!trip.failure && take_new_epoch(name_space, reply)) {
-        unacknowledged_.cleared(name_space, before);
-        return true;
+    std::vector<Call> calls;
+    std::vector<std::uint64_t> before;
+    for (const auto& each : partitions_) {
+        before.push_back(each->unacknowledged.now());
+        calls.push_back(
+            epoch_call(*each, name_space, "clear", {std::nullopt, each->epochs.highest(name_space)}, {}));
     }
-    if (!trip.failure) report("a clear was refused: " + reply.text);
-    unacknowledged_.add_namespace(name_space);
-    return false;
+    eval(epoch_script, calls, deadline);
+    bool all = true;
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+        Call& call = calls[i];
+        if (!call.trip.failure && call.partition->take_new_epoch(name_space, call.answer)) {
+            call.partition->unacknowledged.cleared(name_space, before[i]);
+            continue;
+        }
+        if (!call.trip.failure) report("a clear was refused: " + call.answer.text);
+        call.partition->unacknowledged.add_namespace(name_space);
+        all = false;
+    }
+    return all;
 }
 
-// --- Health
-// ----------------------------------------------------------------------------------------------------------
+// --- Tags
+// ------------------------------------------------------------------------------------------------------------
+
+inline std::uint64_t RedisClient::tag_seq(std::string_view name_space) const {
+    if (partitions_.size() == 1) return partitions_.front()->epochs.tags(name_space).count;
+    const std::lock_guard lock(learning_);
+    // acquire: pairs with the count's change in Epochs::observe.
+    return known_everywhere_.contains(name_space) ? learnt_tags_.load(std::memory_order_acquire) : 0;
+}
+
+inline std::uint64_t RedisClient::tags_seen(std::string_view key, std::uint64_t tag_seq) const {
+    const Epochs& epochs = partition(key).epochs;
+    const std::string_view name_space = namespace_of(key);
+    if (partitions_.size() > 1) return tag_seq == 0 ? 0 : epochs.tags_at(name_space, tag_seq);
+    return tag_seq == RecordView::tags_of_now ? epochs.tags(name_space).count : tag_seq;
+}
+
+inline void RedisClient::learn(std::string_view name_space, Deadline deadline) {
+    if (partitions_.size() == 1) return;
+    {
+        const std::lock_guard lock(learning_);
+        const auto now = Deadline::Clock::now();
+        if (known_everywhere_.contains(name_space) || now < learn_again_) return;
+        learn_again_ = now + std::chrono::seconds(1);
+    }
+    std::vector<Space> spaces;
+    std::vector<Space*> unknown;
+    spaces.reserve(partitions_.size());
+    for (const auto& each : partitions_) {
+        if (each->epochs.knows(name_space)) continue;
+        spaces.push_back({each.get(), name_space, each->epoch_name(name_space)});
+        unknown.push_back(&spaces.back());
+    }
+    epochs_for_writing(unknown, deadline);
+    const bool all =
+        std::all_of(spaces.begin(), spaces.end(), [](const Space& space) { return space.epoch.has_value(); });
+    const std::lock_guard lock(learning_);
+    if (!all) return;
+    learn_again_ = {};
+    constexpr std::size_t most_namespaces = 1024;
+    if (known_everywhere_.size() >= most_namespaces) known_everywhere_.clear();
+    known_everywhere_.emplace(name_space);
+}
+
+inline bool RedisClient::change_tag(std::string_view name_space, const std::string& field,
+                                    Deadline deadline) {
+    std::vector<Call> calls;
+    for (const auto& each : partitions_)
+        calls.push_back(epoch_call(*each, name_space, "tag", each->epochs.last(name_space), field));
+    eval(epoch_script, calls, deadline);
+    bool all = true;
+    for (Call& call : calls) {
+        if (!call.trip.failure && call.partition->take_new_epoch(name_space, call.answer)) {
+            call.partition->changes.note_namespace(name_space, call.trip.server);
+            continue;
+        }
+        if (!call.trip.failure) report("a change of a tag was refused: " + call.answer.text);
+        // Which records have it, nobody here knows: until the namespace is cleared instead, it answers nothing (R11).
+        call.partition->unacknowledged.add_namespace(name_space);
+        all = false;
+    }
+    return all;
+}
 
 inline TierHealth RedisClient::probe(Deadline deadline) {
-    const auto started = Deadline::Clock::now();
-    Pool::Lease lease;
-    Failure failure = pool_.acquire(deadline, lease);
-    if (!failure) failure = settle(*lease, deadline);
-    if (!failure) {
-        Pipeline commands;
-        commands.command({"PING"});
-        std::size_t sent = 0;
-        Failure answer;
-        failure = execute(
-            *lease, commands, deadline,
-            [&](std::size_t, Reply& reply) {
-                if (!reply.is_status("PONG"))
-                    answer = {Failure::Kind::protocol, 0,
-                              "Redis at " + settings_.url.endpoint() + " answered PING with " + reply.text};
-            },
-            sent);
-        if (!failure) failure = answer;
-    }
-    if (failure) return {false, failure.message()};
-    lease.give_back();
-    if (breaker_.recovered())
-        log_.always(LogLevel::info, "smartcache: Redis at " + settings_.url.endpoint() + " answers again");
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - started);
-    std::string detail = "ok: Redis at " + settings_.url.endpoint() + " answered PING in " +
-                         std::to_string(took.count()) + " us";
-    if (!unacknowledged_.empty()) detail += "; erases are still to be acknowledged";
-    return {true, std::move(detail)};
-}
-
-inline void RedisClient::maintain(Deadline deadline) {
-    pool_.drop_broken();
-    if (!unacknowledged_.empty()) settle_now(deadline);
+    TierHealth health = servers_->probe(deadline);
+    if (health.ok && !settled()) health.detail += "; erases are still to be acknowledged";
+    return health;
 }
 
 }  // namespace smartcache::inline v0::detail

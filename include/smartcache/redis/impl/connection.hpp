@@ -7,9 +7,59 @@ namespace smartcache::inline v0::detail {
 inline Failure Connection::open(Deadline deadline) {
     const auto started = Deadline::Clock::now();
     limit_ = Deadline(started + budget_);
-    Failure failure = open_step(earlier(deadline, limit_));
+    const Deadline until = earlier(deadline, limit_);
+    Failure failure = settings_.finder ? search(until) : open_step(until);
     budget_ -= std::min<std::chrono::nanoseconds>(budget_, Deadline::Clock::now() - started);
     return failure;
+}
+
+/// Asks one after the other, until what one of them names can be opened and is a master.
+inline Failure Connection::search(Deadline deadline) {
+    // One who is silent, or names a server that is, must not use up the others' time.
+    const auto begin_turn = [this] {
+        const std::chrono::nanoseconds left = limit_.at() - Deadline::Clock::now();
+        turn_ = search_->left() > 1 ? left / 2 : left;
+    };
+    if (!search_) {
+        search_ = settings_.finder->search();
+        begin_turn();
+    }
+    for (;;) {
+        const auto started = Deadline::Clock::now();
+        const Deadline until = earlier(deadline, Deadline(started + turn_));
+        Failure failure = step_ == Step::start ? search_->ask(until, server_) : Failure{};
+        if (!failure) failure = open_step(until);
+        turn_ -= std::min<std::chrono::nanoseconds>(turn_, Deadline::Clock::now() - started);
+        if (!failure) {
+            search_->succeeded();
+            search_.reset();
+            return {};
+        }
+        if (failure.kind == Failure::Kind::local) return failure;
+        const bool slow = failure.kind == Failure::Kind::connecting;
+        if (slow && turn_ != turn_.zero() && !limit_.passed()) return failure;
+        search_->skip();
+        if (search_->left() == 0 || limit_.passed()) {
+            if (slow) failure.kind = Failure::Kind::timeout;  // nobody goes on with it
+            return failure;
+        }
+        start_over();
+        begin_turn();
+        if (deadline.passed()) return late();
+    }
+}
+
+inline void Connection::start_over() {
+    step_ = Step::start;
+    socket_.close();
+    reader_.emplace();
+    reader_->expect_arrays_of(settings_.max_elements, settings_.max_nested);
+    greeting_.clear();
+    greeted_.clear();
+    greeting_progress_ = {};
+    refused_ = {};
+    identity_ = {};
+    time_.reset();
 }
 
 inline Failure Connection::open_step(Deadline until) {
@@ -18,7 +68,7 @@ inline Failure Connection::open_step(Deadline until) {
             addresses_ = {unix_address(settings_.url.path)};
             if (Failure failure = next_address()) return failure;
         } else {
-            lookup_.start(settings_.url.hosts.front(), settings_.threads);
+            lookup_.start(server_, settings_.threads);
             step_ = Step::resolving;
         }
     }
@@ -38,8 +88,7 @@ inline Failure Connection::resolve(Deadline deadline) {
     std::string problem;
     addresses_ = lookup_.take(problem);
     if (addresses_.empty())
-        return {Failure::Kind::connect, 0,
-                where("no address for " + settings_.url.hosts.front().name + " (" + problem + ")")};
+        return {Failure::Kind::connect, 0, where("no address for " + server_.name + " (" + problem + ")")};
     std::reverse(addresses_.begin(), addresses_.end());
     return next_address();
 }
@@ -98,7 +147,7 @@ inline Failure Connection::connect(Deadline deadline) {
 
 inline void Connection::connected() {
     if (settings_.tls == nullptr) return prepare_greeting();
-    tls_ = settings_.tls->session(socket_, settings_.url.hosts.front().name);
+    tls_ = settings_.tls->session(socket_, server_.name);
     step_ = Step::securing;
 }
 
@@ -127,6 +176,7 @@ inline void Connection::prepare_greeting() {
     add(Greeting::id, {"CLIENT", "ID"});
     add(Greeting::info, {"INFO", "server"});
     add(Greeting::time, {"TIME"});
+    if (settings_.finder) add(Greeting::role, {"ROLE"});
     greeting_sent_ = Deadline::Clock::now();
     step_ = Step::greeting;
 }
@@ -149,6 +199,15 @@ inline void Connection::on_greeting(Greeting what, const Reply& reply) {
     if (reply.is_error("NOAUTH") || reply.is_error("ERR max number of clients") || reply.is_error("DENIED") ||
         (reply.is_error() && (what == Greeting::log_in || what == Greeting::select))) {
         if (!refused_) refused_ = {Failure::Kind::log_in, 0, where("log-in refused: " + reply.text)};
+        return;
+    }
+    if (what == Greeting::role) {
+        // Whoever named it may lag behind: a master that is none any more would lose what is written to it.
+        const bool known = reply.kind == Reply::Kind::array && !reply.elements.empty();
+        if (known && reply.elements.front().text == "master") return;
+        const std::string answer = known ? reply.elements.front().text : reply.text;
+        if (!refused_)
+            refused_ = {Failure::Kind::not_ready, 0, where("is no master, its ROLE is: " + answer)};
         return;
     }
     // The rest is useful and not needed: a server or a user that may not do it has other ways (see
@@ -207,8 +266,9 @@ inline Failure Connection::send_some(const Pipeline& commands, Progress& progres
     return {};
 }
 
-inline Failure Connection::receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress) {
-    std::size_t count = 0;
+/// @param count  0 when nothing has arrived
+inline Failure Connection::receive_into_buffer(std::size_t& count) {
+    count = 0;
     const std::span<char> buffer(buffer_.get(), buffer_size);
     switch (tls_ ? tls_->receive(buffer, count) : socket_.receive(buffer, count)) {
         case Socket::Received::nothing:
@@ -220,12 +280,18 @@ inline Failure Connection::receive_some(const Pipeline& commands, OnReply on_rep
         case Socket::Received::some:
             break;
     }
+    return {};
+}
+
+inline Failure Connection::receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress) {
+    std::size_t count = 0;
+    if (Failure failure = receive_into_buffer(count)) return failure;
     // The reader moves what it has left to the front after each answer: in small slices that stays cheap for
     // many small answers, while the inside of a big one may be fed whole.
     constexpr std::size_t slice = 16 * 1024;
     for (std::size_t at = 0; at < count;) {
-        const std::size_t size = reader_.unparsed() > slice ? count - at : std::min(slice, count - at);
-        if (!reader_.feed(std::span<const char>(buffer_.get() + at, size)))
+        const std::size_t size = reader_->unparsed() > slice ? count - at : std::min(slice, count - at);
+        if (!reader_->feed(std::span<const char>(buffer_.get() + at, size)))
             return {Failure::Kind::local, ENOMEM, where("no memory for an answer")};
         at += size;
         if (Failure failure = parse(commands, on_reply, progress)) return failure;
@@ -235,14 +301,50 @@ inline Failure Connection::receive_some(const Pipeline& commands, OnReply on_rep
 
 inline Failure Connection::parse(const Pipeline& commands, OnReply on_reply, Progress& progress) {
     while (progress.answered < commands.commands()) {
-        const ReplyReader::Next next = reader_.next();
+        const ReplyReader::Next next = reader_->next();
         if (next == ReplyReader::Next::broken)
-            return {Failure::Kind::protocol, 0, where(std::string("not an answer: ") + reader_.problem())};
+            return {Failure::Kind::protocol, 0, where(std::string("not an answer: ") + reader_->problem())};
         if (next == ReplyReader::Next::incomplete) break;
-        on_reply(progress.answered, reader_.reply());
+        on_reply(progress.answered, reader_->reply());
         ++progress.answered;
     }
-    if (reader_.unparsed() > settings_.max_reply)
+    return check_length();
+}
+
+inline Failure Connection::tell(const Pipeline& commands, Deadline deadline) {
+    Progress progress;
+    for (;;) {
+        if (Failure failure = send_some(commands, progress)) return failure;
+        if (progress.sent == commands.bytes()) return {};
+        if (socket_.wait(POLLOUT, deadline) == 0) return {Failure::Kind::timeout, 0, where("takes nothing")};
+    }
+}
+
+inline Failure Connection::listen(FunctionRef<void(Reply&)> on_message, bool& more) {
+    more = false;
+    constexpr int at_once = 4;
+    for (int i = 0; i < at_once; ++i) {
+        std::size_t count = 0;
+        if (Failure failure = receive_into_buffer(count)) return failure;
+        if (count == 0) return {};
+        if (!reader_->feed(std::span<const char>(buffer_.get(), count)))
+            return {Failure::Kind::local, ENOMEM, where("no memory for a message")};
+        for (;;) {
+            const ReplyReader::Next next = reader_->next();
+            if (next == ReplyReader::Next::broken)
+                return {Failure::Kind::protocol, 0,
+                        where(std::string("not a message: ") + reader_->problem())};
+            if (next == ReplyReader::Next::incomplete) break;
+            on_message(reader_->reply());
+        }
+        if (Failure failure = check_length()) return failure;
+    }
+    more = true;
+    return {};
+}
+
+inline Failure Connection::check_length() const {
+    if (reader_->unparsed() > settings_.max_reply)
         return {Failure::Kind::protocol, 0,
                 where("an answer of more than " + std::to_string(settings_.max_reply) + " bytes")};
     return {};

@@ -10,48 +10,93 @@
 
 namespace smartcache::inline v0 {
 
-/// The keys of one round trip as Redis knows them, and the namespaces they belong to.
+/// Keys of one partition as Redis knows them, and the namespaces they belong to.
 class RedisTier::Names {
   public:
-    struct Space {
-        std::string_view name;
-        std::string epoch_key;
-        std::optional<detail::EpochFields> answer;
-        std::optional<std::uint64_t> epoch;
-    };
+    using Space = detail::RedisClient::Space;
 
-    /// @param keys  must outlive the names
-    explicit Names(std::span<const std::string_view> keys) {
-        names_.reserve(keys.size());
-        space_of_.reserve(keys.size());
-        for (const std::string_view key : keys) {
-            names_.push_back("sc:" + std::string(key));
-            const std::string_view space = detail::namespace_of(key);
-            // A cache has one namespace; a tier used by hand may see a few.
-            std::size_t index = 0;
-            while (index < spaces_.size() && spaces_[index].name != space) ++index;
-            if (index == spaces_.size()) spaces_.push_back({space, detail::epoch_key(space), {}, {}});
-            space_of_.push_back(index);
-        }
+    explicit Names(detail::Partition& partition) : partition_(&partition) {}
+    /// One key.
+    Names(detail::Partition& partition, std::string_view key) : Names(partition) { add(key, 0); }
+
+    /// @param key  must outlive the names
+    /// @param at  where it stands among all keys
+    void add(std::string_view key, std::size_t at) {
+        names_.push_back(partition_->record_name(key));
+        at_.push_back(at);
+        const std::string_view space = detail::namespace_of(key);
+        // A cache has one namespace; a tier used by hand may see a few.
+        std::size_t index = 0;
+        while (index < spaces_.size() && spaces_[index].name != space) ++index;
+        if (index == spaces_.size()) spaces_.push_back({partition_, space, partition_->epoch_name(space)});
+        space_of_.push_back(index);
     }
 
+    [[nodiscard]] detail::Partition& partition() const noexcept { return *partition_; }
+    [[nodiscard]] std::size_t size() const noexcept { return names_.size(); }
     [[nodiscard]] const std::string& name(std::size_t key) const { return names_[key]; }
+    [[nodiscard]] std::size_t at(std::size_t key) const { return at_[key]; }
     [[nodiscard]] Space& space_of(std::size_t key) { return spaces_[space_of_[key]]; }
     [[nodiscard]] std::span<Space> spaces() noexcept { return spaces_; }
 
     /// Asks for the epochs, behind whatever the pipeline asks before.
     void add_epochs(detail::Pipeline& commands) const {
-        for (const Space& space : spaces_) detail::RedisClient::add_epoch(commands, space.epoch_key);
+        for (const Space& space : spaces_) detail::RedisClient::add_epoch(commands, space.epoch_name);
     }
     void take_epoch(std::size_t space, detail::Reply& reply) {
-        if (space < spaces_.size()) spaces_[space].answer = detail::RedisClient::take_epoch(reply);
+        if (space >= spaces_.size()) return;
+        spaces_[space].untold = reply.is_error("EXECABORT");
+        spaces_[space].answer = detail::take_epoch(reply);
+    }
+
+    /// The namespaces of those parts whose round trip did not fail.
+    [[nodiscard]] static std::vector<Space*> spaces_of(std::span<Names> parts,
+                                                       std::span<const detail::Leg> legs) {
+        std::vector<Space*> spaces;
+        for (std::size_t i = 0; i < parts.size(); ++i) {
+            if (legs[i].trip.failure) continue;
+            for (Space& space : parts[i].spaces_) spaces.push_back(&space);
+        }
+        return spaces;
     }
 
   private:
+    detail::Partition* partition_;
     std::vector<std::string> names_;
+    std::vector<std::size_t> at_;
     std::vector<std::size_t> space_of_;
     std::vector<Space> spaces_;
 };
+
+/// The keys by their partitions.
+inline auto RedisTier::names_of(std::span<const std::string_view> keys) const -> std::vector<Names> {
+    std::vector<Names> parts;
+    std::vector<std::size_t> part_of(client_.partitions(), keys.size());
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        detail::Partition& partition = client_.partition(keys[i]);
+        std::size_t& part = part_of[partition.number()];
+        if (part == keys.size()) {
+            part = parts.size();
+            parts.emplace_back(partition);
+        }
+        parts[part].add(keys[i], i);
+    }
+    return parts;
+}
+
+/// The first subscription is waited for: what an owner stores before that would be dropped when it comes.
+inline void RedisTier::begin_to_listen() {
+    if (!client_.common().announcer.on() || !context_.on_invalidation) return;
+    if (!context_.background && options_.coherence == Coherence::automatic) return;
+    listener_ = std::make_unique<detail::Listener>(
+        client_.settings(),
+        detail::Listener::Options{context_.name_space, options_.lease,
+                                  options_.coherence == Coherence::tracking},
+        client_.common(), context_.on_invalidation);
+    listener_->begin(detail::Deadline::in(options_.connect_timeout));
+    if (context_.background)
+        listening_ = std::make_unique<detail::ProcessOwned<detail::ListeningThread>>(*listener_);
+}
 
 inline RedisOptions RedisTier::checked(RedisOptions options) {
     std::vector<ConfigProblem> problems;
@@ -78,8 +123,8 @@ inline std::size_t RedisTier::longest_record(const RecordLimits& limits) noexcep
 
 /// Records carry the server's time. With an injected clock, which governs all lifetimes, they carry that
 /// clock's.
-inline Duration RedisTier::server_ahead(WallTime now) noexcept {
-    return context_.time.injected() != nullptr ? Duration::zero() : client_.server_clock().ahead(now);
+inline Duration RedisTier::server_ahead(std::string_view key, WallTime now) noexcept {
+    return context_.time.injected() != nullptr ? Duration::zero() : client_.partition(key).clock.ahead(now);
 }
 
 inline TierStatus RedisTier::failed(const detail::Failure& failure) noexcept {
@@ -91,9 +136,9 @@ inline TierStatus RedisTier::failed(const detail::Failure& failure) noexcept {
     return TierStatus::unavailable;
 }
 
-inline TierStatus RedisTier::failed(const detail::Reply& reply) noexcept {
+inline TierStatus RedisTier::refused(const std::string& answer) noexcept {
     counters_.add(Event::errors);
-    client_.report("Redis refused a command: " + reply.text);
+    client_.report("Redis refused a command: " + answer);
     return TierStatus::unavailable;
 }
 
@@ -105,8 +150,7 @@ void RedisTier::guarded(std::span<const std::string_view> changed, Body body) no
         body();
     } catch (const std::exception&) {
         counters_.add(Event::errors);
-        for (const std::string_view key : changed)
-            client_.unacknowledged().add_namespace(detail::namespace_of(key));
+        for (const std::string_view key : changed) client_.distrust_namespace(detail::namespace_of(key));
     }
 }
 
@@ -138,19 +182,53 @@ inline TierStatus RedisTier::clear(std::string_view name_space) {
     return status;
 }
 
+inline TierStatus RedisTier::change_tag(std::string_view name_space, std::string_view tag,
+                                        std::string_view how) {
+    TierStatus status = TierStatus::unavailable;
+    const std::string any = physical_key(name_space, {});
+    const std::string_view changed = any;
+    guarded({&changed, 1}, [&] {
+        if (client_.change_tag(name_space, std::string(how) + std::string(tag), deadline()))
+            status = TierStatus::ok;
+        else
+            counters_.add(Event::errors);
+    });
+    return status;
+}
+
+inline TierStatus RedisTier::erase_tag(std::string_view name_space, std::string_view tag) {
+    return change_tag(name_space, tag, "e:");
+}
+
+inline TierStatus RedisTier::expire_tag(std::string_view name_space, std::string_view tag) {
+    return change_tag(name_space, tag, "x:");
+}
+
 inline bool RedisTier::flush(Duration timeout) {
     guarded({}, [&] { client_.maintain(detail::Deadline::in(std::min(timeout, options_.timeout))); });
-    return client_.unacknowledged().empty();
+    return client_.settled();
 }
 
 inline std::size_t RedisTier::run_maintenance() {
     guarded({}, [&] { client_.maintain(deadline()); });
+    const std::unique_lock stepping(stepping_, std::try_to_lock);
+    if (listener_ != nullptr && listening_ == nullptr && stepping.owns_lock()) {
+        if (!listener_->hears()) listener_->begin(deadline());
+        listener_->step(detail::Deadline::in(Duration::zero()), -1);
+    }
     return 0;
 }
 
 inline TierHealth RedisTier::probe() {
     TierHealth health{false, "out of memory"};
-    guarded({}, [&] { health = client_.probe(deadline()); });
+    guarded({}, [&] {
+        health = client_.probe(deadline());
+        if (!health.ok || !coherent()) return;
+        if (listener_ != nullptr && !listener_->hears())
+            health.detail += "; changes by other processes are not heard: " + listener_->problem();
+        if (client_.common().announcer.forbidden())
+            health.detail += "; other processes are not told of changes: PUBLISH is not permitted";
+    });
     return health;
 }
 
@@ -167,6 +245,7 @@ inline TierStats RedisTier::stats() const {
     stats.bytes = client_.bytes_sent();
     stats.latency = latency_.summary();
     stats.breaker = client_.breaker();
+    if (listener_ != nullptr) stats.coherence = listener_->stats();
     return stats;
 }
 
@@ -174,6 +253,7 @@ inline void RedisTier::reset_stats() {
     counters_.reset();
     latency_.reset();
     client_.forget_bytes_sent();
+    if (listener_ != nullptr) listener_->reset_stats();
 }
 
 }  // namespace smartcache::inline v0

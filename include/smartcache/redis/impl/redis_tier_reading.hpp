@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
+#include <map>
 #include <utility>
 
 #include <smartcache/redis/redis_tier.hpp>
@@ -18,7 +20,7 @@ inline TierStatus RedisTier::read(std::string_view key, Found found) {
     });
     const TierStatus status = count_read(fetched);
     latency_.record(std::chrono::steady_clock::now() - started);
-    if (status == TierStatus::ok) found(fetched.record);  // no connection, no lock is held
+    if (fetched.told()) found(fetched.record);  // no connection, no lock is held
     return status;
 }
 
@@ -31,14 +33,16 @@ inline void RedisTier::read_many(std::span<const std::string_view> keys, FoundAt
         guarded({}, [&] {
             fetched.resize(count);
             if (!reachable) return;  // one deadline is enough to learn that
-            if (const detail::Failure failure = look(keys.subspan(first, count), fetched, deadline())) {
+            if (const detail::Failure failure = look(keys.subspan(first, count), fetched, deadline()))
                 (void)failed(failure);
-                reachable = false;
-            }
+            reachable = std::any_of(fetched.begin(), fetched.end(),
+                                    [](const Fetched& each) { return each.verdict != Verdict::unknown; });
         });
         if (reachable) latency_.record(std::chrono::steady_clock::now() - started);
-        for (std::size_t i = 0; i < fetched.size(); ++i)
-            if (count_read(fetched[i]) == TierStatus::ok) found(first + i, fetched[i].record);
+        for (std::size_t i = 0; i < fetched.size(); ++i) {
+            (void)count_read(fetched[i]);
+            if (fetched[i].told()) found(first + i, fetched[i].record);
+        }
         return true;
     });
 }
@@ -46,8 +50,7 @@ inline void RedisTier::read_many(std::span<const std::string_view> keys, FoundAt
 inline TierStatus RedisTier::peek(std::string_view key, Found found) {
     const TierStatus status = look_at(key, found);
     // Whoever peeks may decide by the answer, and that a key is distrusted is none of the server's.
-    return status == TierStatus::miss && client_.unacknowledged().distrusts(key) ? TierStatus::unavailable
-                                                                                 : status;
+    return status == TierStatus::miss && client_.distrusts(key) ? TierStatus::unavailable : status;
 }
 
 inline TierStatus RedisTier::look_at(std::string_view key, Found found) {
@@ -56,9 +59,8 @@ inline TierStatus RedisTier::look_at(std::string_view key, Found found) {
         if (const detail::Failure failure = look({&key, 1}, {&fetched, 1}, deadline())) (void)failed(failure);
     });
     if (fetched.verdict == Verdict::unknown) return TierStatus::unavailable;
-    if (fetched.verdict != Verdict::live) return TierStatus::miss;
-    found(fetched.record);  // no connection, no lock is held
-    return TierStatus::ok;
+    if (fetched.told()) found(fetched.record);  // no connection, no lock is held
+    return fetched.verdict == Verdict::live ? TierStatus::ok : TierStatus::miss;
 }
 
 inline TierStatus RedisTier::contains(std::string_view key) {
@@ -79,58 +81,160 @@ inline TierStatus RedisTier::count_read(const Fetched& fetched) noexcept {
 /// Fetches those keys whose record in Redis may be believed, and tidies up what is no record.
 inline detail::Failure RedisTier::look(std::span<const std::string_view> keys, std::span<Fetched> results,
                                        detail::Deadline deadline) {
-    const detail::Unacknowledged& unacknowledged = client_.unacknowledged();
-    const auto distrusted = [&](std::string_view key) { return unacknowledged.distrusts(key); };
-    if (!unacknowledged.empty() && std::any_of(keys.begin(), keys.end(), distrusted))
-        client_.settle_now(deadline);
+    const auto distrusted = [&](std::string_view key) { return client_.distrusts(key); };
+    client_.settle_for(keys, deadline);
     std::vector<std::string_view> trusted;
     std::vector<Fetched*> wanted;
     trusted.reserve(keys.size());
     wanted.reserve(keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        results[i].verdict =
-            Verdict::absent;  // R11: while it is unacknowledged, Redis has nothing to say about it
+        // R11: while it is unacknowledged, Redis has nothing to say about it
+        results[i].distrust();
         if (distrusted(keys[i])) continue;
         trusted.push_back(keys[i]);
         wanted.push_back(&results[i]);
     }
     if (trusted.empty()) return {};
     detail::Failure failure = fetch(trusted, wanted, deadline);
+    // The trip may have led to another server than those before, where more is unacknowledged.
+    for (std::size_t i = 0; i < trusted.size(); ++i)
+        if (distrusted(trusted[i])) wanted[i]->distrust();
     for (std::size_t i = 0; i < trusted.size(); ++i)
         if (wanted[i]->verdict == Verdict::corrupt) drop(trusted[i], *wanted[i], deadline);
     return failure;
 }
 
 /// One round trip: the values, and behind them the epochs by which they are judged.
+/// @return why some are unknown
 inline detail::Failure RedisTier::fetch(std::span<const std::string_view> keys,
                                         std::span<Fetched* const> results, detail::Deadline deadline) {
     for (Fetched* const each : results) each->verdict = Verdict::unknown;
-    Names names(keys);
-    detail::Pipeline commands;
+    std::vector<Names> parts = names_of(keys);
+    std::vector<detail::Pipeline> commands(parts.size());
+    std::vector<detail::Leg> legs;
+    legs.reserve(parts.size());
     // GETRANGE, so that a foreign value of any size costs at most what a record of ours may.
     const std::string last = std::to_string(max_record_ - 1);
-    for (std::size_t i = 0; i < keys.size(); ++i) commands.command({"GETRANGE", names.name(i), "0", last});
-    names.add_epochs(commands);
-    const bool ask_time = context_.time.injected() == nullptr && client_.server_clock().due();
-    if (ask_time) commands.command({"TIME"});
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        const Names& names = parts[part];
+        for (std::size_t i = 0; i < names.size(); ++i)
+            commands[part].command({"GETRANGE", names.name(i), "0", last});
+        names.add_epochs(commands[part]);
+        if (context_.time.injected() == nullptr && names.partition().clock.due())
+            commands[part].command({"TIME"});
+        legs.push_back({&names.partition(), &commands[part]});
+    }
 
     const auto sent = std::chrono::steady_clock::now();
-    const auto on_reply = [&](std::size_t i, detail::Reply& reply) {
-        if (i < keys.size()) return take_value(reply, *results[i]);
-        if (i < keys.size() + names.spaces().size()) return names.take_epoch(i - keys.size(), reply);
+    client_.ask(legs, deadline, [&](std::size_t part, std::size_t i, detail::Reply& reply) {
+        Names& names = parts[part];
+        if (i < names.size()) return take_value(reply, *results[names.at(i)]);
+        if (i < names.size() + names.spaces().size()) return names.take_epoch(i - names.size(), reply);
         const auto now = std::chrono::steady_clock::now();
         if (const std::optional<std::int64_t> server = detail::milliseconds_of(reply))
-            client_.server_clock().observe({*server, sent + (now - sent) / 2});
-    };
-    const detail::RedisClient::Trip trip = client_.ask(commands, deadline, on_reply);
-    if (trip.failure) {
-        for (Fetched* const each : results) each->verdict = Verdict::unknown;
-        return trip.failure;
+            names.partition().clock.observe({*server, sent + (now - sent) / 2});
+    });
+    client_.understand(Names::spaces_of(parts, legs), deadline);
+    detail::Failure failure;
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        Names& names = parts[part];
+        if (legs[part].trip.failure && !failure) failure = legs[part].trip.failure;
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            Fetched& fetched = *results[names.at(i)];
+            if (legs[part].trip.failure)
+                fetched.verdict = Verdict::unknown;
+            else
+                judge(keys[names.at(i)], names.space_of(i), fetched);
+        }
     }
-    for (Names::Space& space : names.spaces())
-        space.epoch = client_.epoch_after(space.name, space.answer, deadline);
-    for (std::size_t i = 0; i < keys.size(); ++i) judge(keys[i], names.space_of(i).epoch, *results[i]);
-    return {};
+    judge_tags(keys, results, deadline);
+    for (Names& names : parts)
+        for (const Names::Space& space : names.spaces()) client_.learn(space.name, deadline);
+    return failure;
+}
+
+/// What has become of the tags of the records since those were written; where something has changed since then and this
+/// process has not learnt what, another round trip.
+inline void RedisTier::judge_tags(std::span<const std::string_view> keys, std::span<Fetched* const> results,
+                                  detail::Deadline deadline) {
+    struct Question {
+        std::string_view name_space;
+        std::string_view tag;
+        std::uint64_t count;
+        std::uint64_t epoch;
+        std::optional<detail::TagFields> fields;
+    };
+    struct Part {
+        detail::Pipeline commands;
+        std::vector<std::size_t> questions;
+    };
+    std::vector<Question> asked;
+    std::vector<std::pair<std::size_t, std::size_t>> open;  // a result, and the first question about it
+    std::map<detail::Partition*, Part> parts;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        Fetched& fetched = *results[i];
+        if (fetched.verdict != Verdict::live || fetched.record.tags.empty()) continue;
+        const std::string_view name_space = detail::namespace_of(keys[i]);
+        detail::Partition& partition = client_.partition(keys[i]);
+        const detail::Epochs::Tags now = partition.epochs.tags(name_space);
+        if (fetched.record.tag_seq < now.floor) fetched.end();
+        if (fetched.verdict == Verdict::dead || fetched.record.tag_seq >= now.count) continue;
+        open.emplace_back(i, asked.size());
+        for (const std::string_view tag : fetched.record.tags) {
+            asked.push_back({name_space, tag, now.count, fetched.record.created_seq,
+                             partition.epochs.tag(name_space, tag, now.count)});
+            if (asked.back().fields) continue;
+            Part& part = parts[&partition];
+            part.questions.push_back(asked.size() - 1);
+            part.commands.command({"HMGET", partition.epoch_name(name_space), "e:" + std::string(tag),
+                                   "x:" + std::string(tag), "tags", "floor", "clear"});
+        }
+    }
+    if (open.empty()) return;
+    std::vector<detail::Leg> legs;
+    std::vector<const Part*> part_of;
+    for (const auto& [partition, part] : parts) {
+        legs.push_back({partition, &part.commands});
+        part_of.push_back(&part);
+    }
+    if (!legs.empty())
+        client_.ask(legs, deadline, [&](std::size_t leg, std::size_t i, detail::Reply& reply) {
+            Question& question = asked[part_of[leg]->questions[i]];
+            if (reply.kind != detail::Reply::Kind::array || reply.elements.size() != 5) return;
+            const auto number = [&reply](std::size_t field) {
+                return reply.elements[field].is_text() ? detail::parse_tag_count(reply.elements[field].text)
+                                                       : 0;
+            };
+            // Cleared since the record was read, or lost: then its tag's fields are gone, and say nothing of it.
+            if (number(4) != question.epoch || number(2) < question.count) {
+                question.fields = {std::numeric_limits<std::uint64_t>::max(), 0};
+                return;
+            }
+            question.fields = {std::max(number(0), number(3)), number(1)};
+            // The same as before the records were read, so nothing has changed in between.
+            if (number(2) == question.count)
+                legs[leg].partition->epochs.learn_tag(question.name_space, question.tag, question.count,
+                                                      *question.fields);
+        });
+    const auto failure = std::find_if(
+        legs.begin(), legs.end(), [](const detail::Leg& leg) { return static_cast<bool>(leg.trip.failure); });
+    if (failure != legs.end()) (void)failed(failure->trip.failure);
+    const WallTime now = wall();
+    for (const auto& [index, first] : open) {
+        Fetched& fetched = *results[index];
+        bool expired = false;
+        for (std::size_t i = 0; i < fetched.record.tags.size(); ++i) {
+            const std::optional<detail::TagFields>& fields = asked[first + i].fields;
+            if (!fields) {
+                fetched.verdict = Verdict::unknown;
+            } else {
+                if (fields->erased > fetched.record.tag_seq) fetched.end();
+                expired = expired || fields->expired > fetched.record.tag_seq;
+            }
+        }
+        if (expired) fetched.record.make_stale();
+        if (expired && fetched.verdict == Verdict::live && fetched.record.dead_at(now)) fetched.end();
+    }
 }
 
 inline void RedisTier::take_value(detail::Reply& reply, Fetched& fetched) {
@@ -148,8 +252,11 @@ inline void RedisTier::take_value(detail::Reply& reply, Fetched& fetched) {
     }
 }
 
-inline void RedisTier::judge(std::string_view key, std::optional<std::uint64_t> epoch, Fetched& fetched) {
+inline void RedisTier::judge(std::string_view key, const detail::RedisClient::Space& space,
+                             Fetched& fetched) {
+    const std::optional<std::uint64_t>& epoch = space.epoch;
     if (fetched.verdict == Verdict::corrupt) counters_.add(Event::corrupt);
+    if (fetched.verdict == Verdict::absent && epoch) fetched.record = nothing_since(*epoch, space.remade);
     if (fetched.verdict != Verdict::live) return;
     std::optional<ByteView> bytes = as_byte_view(fetched.bytes);
     if (integrity_) bytes = integrity_->verified(key, *bytes);
@@ -166,18 +273,32 @@ inline void RedisTier::judge(std::string_view key, std::optional<std::uint64_t> 
         return;
     }
     const WallTime now = wall();
-    to_our_time(fetched.record, now);
-    if (fetched.record.created_seq != *epoch) {
-        fetched.verdict = Verdict::dead;
+    to_our_time(key, fetched.record, now);
+    if (fetched.record.tombstone) {
+        fetched.verdict = Verdict::trace;
+    } else if (fetched.record.created_seq != *epoch) {
+        fetched.end();
     } else if (fetched.record.dead_at(now)) {
         counters_.add(Event::expirations);
-        fetched.verdict = Verdict::dead;
+        fetched.verdict = Verdict::trace;
+        fetched.record.tombstone = true;
     }
+    // What a fill depends on is the epoch in which it was seen, whatever its writer knew.
+    if (fetched.record.tombstone) fetched.record.created_seq = *epoch;
+}
+
+/// That a key had nothing when its namespace's epoch was this one.
+inline RecordView RedisTier::nothing_since(std::uint64_t epoch, bool remade) noexcept {
+    RecordView nothing;
+    nothing.tombstone = true;
+    nothing.created_seq = epoch;
+    nothing.negative = remade;
+    return nothing;
 }
 
 /// From the server's time to ours.
-inline void RedisTier::to_our_time(RecordView& record, WallTime now) noexcept {
-    const Duration ahead = server_ahead(now);
+inline void RedisTier::to_our_time(std::string_view key, RecordView& record, WallTime now) noexcept {
+    const Duration ahead = server_ahead(key, now);
     record.created -= ahead;
     if (record.expires != WallTime::max()) {
         record.expires -= ahead;
@@ -193,13 +314,14 @@ inline void RedisTier::to_our_time(RecordView& record, WallTime now) noexcept {
 /// Deletes what is not a record of this key, so that fills, which never overwrite, can come in. By comparing,
 /// so that a record written meanwhile stays.
 inline void RedisTier::drop(std::string_view key, const Fetched& fetched, detail::Deadline deadline) {
-    const std::string name = "sc:" + std::string(key);
+    detail::Partition& partition = client_.partition(key);
+    const std::string name = partition.record_name(key);
     const std::string_view head = std::string_view(fetched.bytes).substr(0, detail::RecordHead::max_size);
     detail::Reply answer;
     if (fetched.is_string)
-        (void)client_.eval(detail::drop_script, name, {head}, deadline, answer);
+        (void)client_.eval(detail::drop_script, partition, name, {head}, deadline, answer);
     else
-        (void)client_.eval(detail::drop_script, name, {}, deadline, answer);
+        (void)client_.eval(detail::drop_script, partition, name, {}, deadline, answer);
 }
 
 }  // namespace smartcache::inline v0

@@ -1,0 +1,113 @@
+#pragma once
+
+// Copies that only this process has, in L1 and on its disk, of values that other processes can change in a tier they share.
+//
+// They are good as long as the tier tells what the others change (`Tier::tells_changes`). Each such message marks the
+// fills and writes of its key that are under way, as a change of our own would (fences.hpp), and drops the copies. Two
+// things are different:
+//
+//   - It comes without the key's order, which may be held across the network. So a write of our own takes a ticket too:
+//     between the server's answer to it and its copy's arrival in L1 another process' write and the message about that
+//     may have passed. Then the copy is not made.
+//   - The disk has no look at tickets of its own, as L1 has. So who writes to it looks at its ticket under a gate, and the
+//     message passes the same gate: { look at the ticket; write } and { remove; mark } exclude each other.
+//
+// What is on the disk outlives the process, and times in which nothing was heard (R12). Each record there carries the
+// number of the period in which it was written: a random one, another one each time that the cache begins to hear. A
+// record of another period does not count, unless, if the options want that, nothing is heard anyway (R13).
+//
+// Such a record goes up into the shared tier only if that has nothing under the key, not even the trace of an erase, and has not
+// been cleared since: its epoch is the one that was known when copies were last made, or has been another one for so long that
+// the message of a clear would be here (a tier that was flushed has a new epoch, too).
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include <smartcache/core/counters.hpp>
+#include <smartcache/core/fork.hpp>
+#include <smartcache/core/hash.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// Thread safety: any thread; `on` and `distrusts` are set before there are others.
+class OwnCopies {
+  public:
+    using Gate = std::unique_lock<std::mutex>;
+
+    bool on = false;         ///< whether there is a tier that tells
+    bool distrusts = false;  ///< while nothing is heard, copies are not used either
+    /// Whether the cache is complete: before that it has no copies to drop.
+    std::atomic<bool> open{false};
+
+    // acquire and release: who sees a change comes after what was done before it.
+    // In a child of fork(2) nobody listens (R33).
+    [[nodiscard]] bool heard() const noexcept {
+        return heard_.load(std::memory_order_acquire) && !process_.forked();
+    }
+    void set_heard(bool heard) noexcept { heard_.store(heard, std::memory_order_release); }
+    /// Whether copies may be used and made now.
+    [[nodiscard]] bool usable() const noexcept { return !on || !distrusts || heard(); }
+
+    [[nodiscard]] std::uint64_t period() const noexcept { return period_.load(std::memory_order_acquire); }
+    void begin_period() noexcept { period_.store(random_period(), std::memory_order_release); }
+
+    /// Copies are made while the shared tier is in this epoch; 0: not known.
+    void note_epoch(std::uint64_t epoch) {
+        const std::lock_guard lock(epoch_mutex_);
+        if (epoch_ == 0) epoch_ = epoch;
+    }
+    /// After a clear that was heard, or made, here.
+    void forget_epoch() {
+        const std::lock_guard lock(epoch_mutex_);
+        epoch_ = next_epoch_ = 0;
+    }
+    /// Whether nothing has cleared the shared tier unheard, if it is in this epoch now.
+    /// @param remade  it was found without one, which is what no clear leaves
+    [[nodiscard]] bool follows(std::uint64_t epoch, bool remade) {
+        constexpr std::chrono::seconds longest_message{2};
+        const std::lock_guard lock(epoch_mutex_);
+        if (epoch == 0 || epoch < epoch_) return false;
+        if (remade) epoch_ = epoch;
+        if (epoch == epoch_) return true;
+        const auto now = std::chrono::steady_clock::now();
+        if (epoch != next_epoch_) {
+            next_epoch_ = epoch;
+            next_since_ = now;
+        } else if (now - next_since_ > longest_message) {
+            epoch_ = epoch;
+            return true;
+        }
+        return false;
+    }
+
+    [[nodiscard]] Gate gate(std::uint64_t hash) { return Gate(gates_[(hash >> 32U) % gates_.size()].mutex); }
+    /// In one order, so that two of them cannot wait for each other.
+    [[nodiscard]] std::vector<Gate> all_gates() {
+        std::vector<Gate> all;
+        all.reserve(gates_.size());
+        for (One& one : gates_) all.emplace_back(one.mutex);
+        return all;
+    }
+
+  private:
+    static std::uint64_t random_period() noexcept { return random_stamp() | 1U; }
+    struct alignas(cache_line) One {
+        std::mutex mutex;
+    };
+
+    const ProcessMark process_{};
+    std::atomic<bool> heard_{false};
+    std::atomic<std::uint64_t> period_{random_period()};
+    std::array<One, 32> gates_;
+    std::mutex epoch_mutex_;
+    std::uint64_t epoch_ = 0;
+    std::uint64_t next_epoch_ = 0;  // seen since then
+    std::chrono::steady_clock::time_point next_since_{};
+};
+
+}  // namespace smartcache::inline v0::detail

@@ -1,0 +1,135 @@
+#pragma once
+
+// SmartCache: what other processes change in a tier that they share with this one. See own_copies.hpp.
+
+#include <smartcache/facade/smart_cache.hpp>
+
+namespace smartcache::inline v0 {
+
+/// From the thread of the tier that tells.
+template <class Codec>
+void SmartCache<Codec>::take_invalidation(const Invalidation& what) {
+    using Kind = Invalidation::Kind;
+    if (what.kind == Kind::lost) own_copies_.set_heard(false);
+    if (own_copies_.open.load(std::memory_order_acquire)) {
+        switch (what.kind) {
+            case Kind::key:
+                drop_copies(what.name);
+                break;
+            case Kind::tag_erased:
+                drop_tagged(what.name, detail::TagChange::erase);
+                break;
+            case Kind::tag_expired:
+                drop_tagged(what.name, detail::TagChange::expire);
+                break;
+            case Kind::cleared:
+                drop_all_copies(true);
+                break;
+            case Kind::heard:
+                drop_all_copies(false);
+                break;
+            case Kind::lost:
+                if (own_copies_.distrusts) drop_all_copies(false);
+                break;
+        }
+    }
+    if (what.kind == Kind::heard) own_copies_.set_heard(true);
+}
+
+/// First the disk, then fills, then L1: whoever takes a ticket after the mark asks a server that has the change, and does
+/// not find an older copy on the disk; whoever has one from before stores nothing (R1, R2).
+template <class Codec>
+void SmartCache<Codec>::drop_copies(std::string_view key) {
+    if (key.size() > config_.max_key_size) return;
+    const std::uint64_t hash = hash_of(key);
+    const Unlocked later;  // values end, and events are told, when the gate is open again
+    {
+        const auto gate = own_copies_.gate(hash);
+        const std::string physical = physical_key(config_.key_prefix, key);
+        for (LowerTier& lower : lower_)
+            if (lower.own) (void)lower.tier->remove(physical);
+        fences_.mark(key, hash);
+    }
+    (void)forget_memory(key, hash);
+    count(Event::foreign_changes);
+}
+
+/// What was begun before has seen less of the tags, so no ticket needs to be marked.
+template <class Codec>
+void SmartCache<Codec>::drop_tagged(std::string_view tag, detail::TagChange how) {
+    if (tag.empty() || tag.size() > max_tag_size) return;
+    for (LowerTier& lower : lower_)
+        if (lower.own)
+            (void)(how == detail::TagChange::erase ? lower.tier->erase_tag(config_.key_prefix, tag)
+                                                   : lower.tier->expire_tag(config_.key_prefix, tag));
+    const Unlocked later;
+    tags_.change(tag, how);
+    count(Event::foreign_changes);
+}
+
+/// @param cleared  the namespace was; else what is here may be out of date, which the disk's records show by their period
+template <class Codec>
+void SmartCache<Codec>::drop_all_copies(bool cleared) {
+    const Unlocked later;
+    {
+        const auto gates = own_copies_.all_gates();
+        for (LowerTier& lower : lower_)
+            if (cleared && lower.own) (void)lower.tier->clear(config_.key_prefix);
+        // Marked before the period changes: who reads the new one and has no mark has begun after this.
+        fences_.mark_all();
+        if (!cleared) own_copies_.begin_period();
+        own_copies_.forget_epoch();
+    }
+    if (memory_) (void)memory_->clear();
+    if (cleared) count(Event::foreign_changes);
+}
+
+/// Writes to a lower tier. To one that is this process' own: only while nobody else has changed the key since the ticket was
+/// taken.
+template <class Codec>
+TierStatus SmartCache<Codec>::write_below(const LowerTier& lower, const RecordView& record,
+                                          std::uint64_t hash, WriteCondition condition,
+                                          const detail::Ticket* ticket) const {
+    if (!own_copies_.on || !lower.own) return lower.tier->write(record, condition);
+    if (!own_copies_.usable()) return TierStatus::rejected;
+    RecordView copy = record;
+    for (const LowerTier& shared : lower_)
+        if (!shared.own) own_copies_.note_epoch(shared.tier->epoch(record.key));
+    const auto gate = own_copies_.gate(hash);
+    copy.created_seq = own_copies_.period();
+    if (ticket != nullptr && fences_.marked(*ticket)) return TierStatus::refused;
+    return lower.tier->write(copy, condition);
+}
+
+/// Whether a record of one of this process' own tiers may be used.
+/// @param seen  what the tiers above have answered
+/// @param goes_up  whether it may be copied into them
+template <class Codec>
+bool SmartCache<Codec>::trusts(const LowerTier& lower, const RecordView& record,
+                               std::span<const WriteCondition> seen, bool& goes_up) const {
+    if (!own_copies_.on || !lower.own) return true;
+    goes_up = false;
+    if (!own_copies_.usable()) return false;
+    const bool heard = own_copies_.heard();
+    const bool heard_since = record.created_seq == own_copies_.period();
+    goes_up = heard && heard_since;
+    for (std::size_t i = 0; i < seen.size() && i < lower_.size(); ++i) {
+        if (lower_[i].own) continue;
+        const WriteCondition& above = seen[i];
+        if (above.kind != WriteCondition::Kind::if_stamp) {
+            // What is not there any more is lost, not cleared.
+            goes_up = own_copies_.follows(above.seq, above.remade) && goes_up;
+        } else if (const Tier::Trace trace = lower_[i].tier->trace(above.stamp);
+                   trace == Tier::Trace::foreign) {
+            // What it has and does not give out, be it the trace of an erase, is newer, unless it is the same version and
+            // whatever has changed its lifetime was heard.
+            goes_up = false;
+            return above.stamp == record.stamp && heard_since;
+        } else if (trace == Tier::Trace::made_up) {  // our own erases were done here as well
+            goes_up = false;
+        }
+    }
+    return heard_since || !heard;
+}
+
+}  // namespace smartcache::inline v0

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace smartcache::inline v0 {
+
+/// What a tier that others share tells its owner of what they have done there.
+struct Invalidation {
+    enum class Kind : std::uint8_t {
+        key = 1,          ///< `name` was written or erased
+        tag_erased = 2,   ///< the tag `name`
+        tag_expired = 3,  ///< the tag `name`
+        cleared = 4,      ///< the whole namespace
+        heard =
+            5,     ///< from now on changes are told; whatever is from before may have changed meanwhile (R12)
+        lost = 6,  ///< changes are not told any more (R13)
+    };
+    Kind kind = Kind::key;
+    std::string_view name{};  ///< valid during the call
+};
+
+}  // namespace smartcache::inline v0

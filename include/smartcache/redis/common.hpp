@@ -1,0 +1,135 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <smartcache/core/hash.hpp>
+#include <smartcache/core/log.hpp>
+#include <smartcache/record/invalidation.hpp>
+#include <smartcache/record/tier_context.hpp>
+#include <smartcache/redis/announcer.hpp>
+#include <smartcache/redis/pipeline.hpp>
+#include <smartcache/redis/reply.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// What the parts of one tier's way to Redis have in common. Thread safety: any thread.
+struct RedisCommon {
+    RateLimitedLog log;
+    std::atomic<std::uint64_t> bytes_sent{0};
+    std::atomic<bool> no_unlink{false};
+
+    std::function<void(bool up)> on_state;
+    Announcer announcer;
+    /// A record that says that its key was erased, as it goes to Redis; empty: erased keys leave nothing (R7).
+    std::function<std::string(std::string_view key)> tombstone{};
+
+    /// @param announces  whether other processes are told of changes @param db  on which channels
+    RedisCommon(const TierContext& context, bool announces, unsigned db)
+        : log(context.logger), on_state(context.on_state), announcer(announces, db) {}
+
+    /// The data goes to a server that was found: to its `server`-th, in this run of it.
+    void move_to(std::uint64_t server, const std::string& run) {
+        // relaxed: a first look, the lock decides.
+        if (moves_.load(std::memory_order_relaxed) >= server) return;
+        const std::lock_guard lock(moving_);
+        if (moves_.load(std::memory_order_relaxed) >= server) return;
+        run_ = run;
+        moves_.store(server, std::memory_order_release);
+    }
+    [[nodiscard]] std::uint64_t moves() const noexcept { return moves_.load(std::memory_order_acquire); }
+    [[nodiscard]] bool is_at(const std::string& run) const {
+        const std::lock_guard lock(moving_);
+        return run_ == run;
+    }
+
+    /// A breaker has opened or closed.
+    void state(bool up, const std::string& text) {
+        log.always(up ? LogLevel::info : LogLevel::warning, "smartcache: " + text);
+        if (on_state) on_state(up);
+    }
+
+    /// At most one a second.
+    void report(const std::string& problem) noexcept { log(LogLevel::warning, "smartcache: " + problem); }
+
+    /// The command that deletes keys: UNLINK, or DEL where the server does not know that.
+    [[nodiscard]] std::string_view erase_command() const noexcept {
+        return no_unlink.load(std::memory_order_relaxed) ? "DEL" : "UNLINK";
+    }
+    /// How long what was erased or has ended leaves a trace in Redis, for fills that began before (R7).
+    static constexpr std::chrono::seconds trace_length{60};
+    /// Adds what erases a record. @param trace  a tombstone, unless empty; must outlive the pipeline if it is long
+    void add_erase(Pipeline& commands, std::string_view name, std::string_view trace) const {
+        static const std::string lifetime =
+            std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(trace_length).count());
+        if (trace.empty())
+            commands.command({erase_command(), name});
+        else
+            commands.command({"SET", name, trace, "PX", lifetime});
+    }
+    /// Whether an answer to that says that it is done.
+    [[nodiscard]] static bool is_erased(const Reply& reply) noexcept {
+        return reply.kind == Reply::Kind::integer || reply.is_status("OK");
+    }
+
+    /// What `epoch_script` is called with.
+    /// @param too_low  a new epoch is above this  @param token, tags  what was seen  @param field  of a tag, that changes
+    [[nodiscard]] std::vector<std::string> epoch_arguments(std::string_view name_space, std::uint64_t too_low,
+                                                           std::string_view what, std::string_view token,
+                                                           std::uint64_t tags, std::string_view field) const {
+        using Kind = Invalidation::Kind;
+        std::vector<std::string> all{std::to_string(too_low), std::to_string(random_stamp()),
+                                     std::string(what),       std::string(token),
+                                     std::to_string(tags),    std::string(field)};
+        if (!announcer.on()) {
+            all.emplace_back();
+            return all;
+        }
+        all.push_back(announcer.channel(name_space));
+        all.push_back(
+            field.empty()
+                ? std::string()
+                : announcer.message(field[0] == 'e' ? Kind::tag_erased : Kind::tag_expired, field.substr(2)));
+        all.push_back(announcer.message(Kind::cleared, std::span<const std::string_view>()));
+        return all;
+    }
+
+    /// Whether the server does not do several commands as one step: then messages go behind what they are about, and are lost
+    /// with a connection that breaks in between and a process that ends then.
+    [[nodiscard]] bool lacks_transactions() const noexcept {
+        return no_transactions_.load(std::memory_order_relaxed);
+    }
+    void learn_no_transactions(const std::string& answer) {
+        if (!no_transactions_.exchange(true, std::memory_order_relaxed))
+            report("MULTI is of no use here, so changes and the messages about them are not one step: " +
+                   answer);
+    }
+
+    /// @return whether what was to be announced has to be tried again without that
+    bool learn_silence(const Reply& reply) noexcept {
+        if (!announcer.learn(reply)) return false;
+        report("PUBLISH is not permitted, so other processes are not told of changes: " + reply.text);
+        return true;
+    }
+
+    /// @return whether an erase has to be tried again with the other command
+    bool learn_erase_command(const Reply& reply) noexcept {
+        if (!reply.is_error("ERR unknown command")) return false;
+        return !no_unlink.exchange(true, std::memory_order_relaxed);
+    }
+
+  private:
+    mutable std::mutex moving_;
+    std::string run_;
+    std::atomic<std::uint64_t> moves_{0};
+    std::atomic<bool> no_transactions_{false};
+};
+
+}  // namespace smartcache::inline v0::detail

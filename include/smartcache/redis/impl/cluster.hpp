@@ -1,0 +1,153 @@
+#pragma once
+
+// Cluster: the map of slots, health.
+
+#include <smartcache/redis/cluster.hpp>
+
+namespace smartcache::inline v0::detail {
+
+inline Cluster::Cluster(ConnectionSettings settings, const RedisOptions& options, RedisCommon& common,
+                        std::span<const std::unique_ptr<Partition>> partitions)
+    : settings_([&] {
+          settings.numbers = std::make_shared<std::atomic<std::uint64_t>>(0);
+          return std::move(settings);
+      }()),
+      options_(options),
+      common_(common),
+      partitions_(partitions),
+      owners_(partitions.size()),
+      topology_(settings_) {}
+
+/// Asks for the map of slots, unless somebody else has just done that. Who has a map does not wait for others.
+inline Failure Cluster::refresh(Deadline deadline) {
+    std::unique_lock lock(refreshing_, std::try_to_lock);
+    while (!lock.owns_lock()) {
+        if (mapped_) return {};
+        if (deadline.passed())
+            return {Failure::Kind::busy, 0, settings_.url.endpoint() + ": still being asked for its slots"};
+        ::poll(nullptr, 0, 1);
+        static_cast<void>(lock.try_lock());
+    }
+    const auto now = Deadline::Clock::now();
+    if (now < refresh_again_) {
+        if (mapped_) return {};
+        return {Failure::Kind::backing_off, 0,
+                settings_.url.endpoint() + ": no node said who serves which slots"};
+    }
+    std::vector<RedisUrl::Host> known;
+    for (const NodePointer& node : masters()) known.push_back(node->host());
+    RedisUrl::Host best;
+    RedisUrl::Host avoid;
+    {
+        const std::lock_guard map_lock(mutex_);
+        best = std::exchange(moved_to_, {});
+        avoid = suspect_;
+    }
+    doubtful_ = false;
+    std::vector<SlotRange> ranges;
+    Failure failure = topology_.ask(best, known, avoid, deadline, ranges);
+    if (failure) doubtful_ = true;
+    if (failure.kind == Failure::Kind::connecting) return failure;
+    refresh_again_ = Deadline::Clock::now() + std::chrono::milliseconds(100);
+    if (failure)
+        common_.report(failure.message());
+    else
+        take_map(ranges);
+    return failure;
+}
+
+inline void Cluster::refresh_if_doubtful(Deadline deadline) {
+    if (!doubtful_) return;
+    const auto now = Deadline::Clock::now();
+    (void)refresh(mapped_ ? earlier(deadline, Deadline(now + (deadline.at() - now) / 2)) : deadline);
+}
+
+inline void Cluster::take_map(const std::vector<SlotRange>& ranges) {
+    std::vector<const SlotRange*> found(partitions_.size());
+    for (std::size_t i = 0; i < found.size(); ++i)
+        for (const SlotRange& range : ranges)
+            if (range.first <= partitions_[i]->slot() && partitions_[i]->slot() <= range.last)
+                found[i] = &range;
+    std::map<std::string, NodePointer> left;  // ends, with its connections, after the lock
+    const std::lock_guard lock(mutex_);
+    left.swap(nodes_);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        owners_[i].reset();
+        if (found[i] == nullptr) continue;
+        const std::string name = found[i]->master.endpoint();
+        if (const auto kept = left.find(name); kept != left.end()) nodes_.insert(left.extract(kept));
+        owners_[i] = node_at(found[i]->master);
+    }
+    mapped_ = true;
+}
+
+inline auto Cluster::owner(const Partition& partition) const -> NodePointer {
+    const std::lock_guard lock(mutex_);
+    return owners_[partition.number()];
+}
+
+inline auto Cluster::node_at(const RedisUrl::Host& host) -> NodePointer {
+    std::string name = host.endpoint();
+    if (const auto found = nodes_.find(name); found != nodes_.end()) return found->second;
+    if (nodes_.size() >= most_nodes) return nullptr;
+    ConnectionSettings settings = settings_;
+    settings.url.hosts = {host};
+    settings.url.scheme = RedisUrl::Scheme::tcp;
+    auto node = std::make_shared<Node>(std::move(settings), options_, common_);
+    nodes_.emplace(std::move(name), node);
+    return node;
+}
+
+/// Those that serve a partition.
+inline auto Cluster::masters() const -> std::vector<NodePointer> {
+    const std::lock_guard lock(mutex_);
+    std::vector<NodePointer> all;
+    for (const NodePointer& node : owners_)
+        if (node && std::find(all.begin(), all.end(), node) == all.end()) all.push_back(node);
+    return all;
+}
+
+inline TierHealth Cluster::probe(Deadline deadline) {
+    if (doubtful_)
+        if (const Failure failure = refresh(deadline); failure && !mapped_) return {false, failure.message()};
+    const std::vector<NodePointer> all = masters();
+    std::string problems;
+    std::size_t left = all.size();
+    for (const NodePointer& node : all) {
+        const auto now = Deadline::Clock::now();
+        const auto share = (deadline.at() - now) / static_cast<std::int64_t>(left--);
+        const TierHealth health = node->probe(earlier(deadline, Deadline(now + share)), nullptr);
+        if (!health.ok) problems += (problems.empty() ? "" : "; ") + health.detail;
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        if (std::find(owners_.begin(), owners_.end(), nullptr) != owners_.end())
+            problems += (problems.empty() ? "" : "; ") + settings_.url.endpoint() +
+                        ": nobody serves some of the slots";
+    }
+    if (problems.empty()) return {true, "ok: " + std::to_string(all.size()) + " masters answered PING"};
+    doubtful_ = true;
+    return {false, std::move(problems)};
+}
+
+inline void Cluster::maintain(Deadline deadline) {
+    for (const NodePointer& node : masters()) node->drop_broken();
+    refresh_if_doubtful(deadline);
+}
+
+inline BreakerState Cluster::breaker() const {
+    BreakerState worst = BreakerState::closed;
+    for (const NodePointer& node : masters()) {
+        const BreakerState state = node->breaker();
+        if (state == BreakerState::open || worst == BreakerState::closed) worst = state;
+    }
+    return worst;
+}
+
+inline std::size_t Cluster::open_connections() const {
+    std::size_t sum = 0;
+    for (const NodePointer& node : masters()) sum += node->open_connections();
+    return sum;
+}
+
+}  // namespace smartcache::inline v0::detail

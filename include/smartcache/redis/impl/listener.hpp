@@ -1,0 +1,181 @@
+#pragma once
+
+#include <smartcache/redis/listener.hpp>
+
+namespace smartcache::inline v0::detail {
+
+inline void Listener::step(Deadline wake, int waker) {
+    try {
+        if (!connection_ || !connection_->ready()) return open(wake, waker);
+        if (!subscribed_) return subscribe();
+        // Before it waits, so that what has come while it was away counts before the lease is looked at.
+        const bool heard = hears();
+        bool more = false;
+        Failure failure = connection_->listen([this](Reply& message) { take(message); }, more);
+        if (failure) return lose(failure.message());
+        if (hears() != heard) return;  // whoever waits for that
+        if (!refused_.empty()) return lose(refused_);
+        if (left_behind()) return lose("the data is at another server by now");
+        if (hears() && Clock::now() >= lease_until_) return lose("no sign of life within the lease");
+        if (!hears() && Clock::now() >= asked_ + settings_.connect_timeout)
+            return lose("no answer to SUBSCRIBE");
+        if (hears()) keep_alive();
+        if (!connection_ || more) return;
+        const Clock::time_point until =
+            hears() ? std::min(answered_ ? next_question() : lease_until_, lease_until_)
+                    : asked_ + settings_.connect_timeout;
+        wait(std::min(until, wake.at()), waker, connection_->fd());
+    } catch (const std::exception& error) {
+        lose(std::string("a message could not be dealt with: ") + error.what());
+    }
+}
+
+inline void Listener::open(Deadline wake, int waker) {
+    if (Clock::now() < retry_at_) return wait(std::min(retry_at_, wake.at()), waker, -1);
+    if (!connection_) {
+        connection_ = std::make_unique<Connection>(settings_);
+        moves_ = common_.moves();
+    }
+    // Not longer at a time than whoever stops this would wait.
+    const Failure failure = connection_->open(earlier(wake, Deadline::in(std::chrono::milliseconds(100))));
+    if (!failure || failure.kind == Failure::Kind::connecting) return;
+    lose(failure.message());
+}
+
+inline void Listener::subscribe() {
+    Pipeline commands;
+    if (options_.tracking) {
+        const std::uint64_t self = connection_->identity().client_id;
+        if (self == 0) return lose("CLIENT ID is not permitted, which client tracking needs");
+        commands.command(
+            {"CLIENT", "TRACKING", "ON", "REDIRECT", std::to_string(self), "BCAST", "PREFIX", prefix_});
+        commands.command({"SUBSCRIBE", channel_, tracking_channel});
+    } else {
+        commands.command({"SUBSCRIBE", channel_});
+    }
+    asked_ = Clock::now();
+    acknowledged_ = 0;
+    refused_.clear();
+    subscribed_ = true;
+    if (const Failure failure = connection_->tell(commands, Deadline::in(settings_.connect_timeout)))
+        lose(failure.message());
+}
+
+inline void Listener::take(Reply& message) {
+    if (message.is_error()) {
+        refused_ = "the server does not let us listen: " + message.text;
+    } else if (message.kind == Reply::Kind::array && message.elements.size() >= 2) {
+        take_pushed(message);
+    }
+}
+
+inline void Listener::take_pushed(Reply& message) {
+    const std::string& what = message.elements[0].text;
+    if (what == "subscribe") {
+        if (++acknowledged_ == (options_.tracking ? 2U : 1U) && refused_.empty()) become_heard();
+    } else if (what == "pong") {
+        answered_ = true;
+        lease_until_ = asked_ + options_.lease;
+        failures_in_a_row_ = 0;
+    } else if (what == "message" && message.elements.size() == 3) {
+        if (message.elements[1].text == tracking_channel) return take_tracked(message.elements[2]);
+        std::chrono::nanoseconds took{0};
+        switch (common_.announcer.read(message.elements[2].text, told_, took)) {
+            case Announcer::Read::own:
+                latency_.record(took);
+                return;
+            case Announcer::Read::unreadable:
+                // Something has changed, and what it was a later version may know.
+                unreadable_.fetch_add(1, std::memory_order_relaxed);
+                told_({Invalidation::Kind::cleared});
+                break;
+            case Announcer::Read::done:
+                break;
+        }
+        messages_.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+/// The names of records that have changed, or nil: all have (FLUSHALL).
+inline void Listener::take_tracked(Reply& message) {
+    messages_.fetch_add(1, std::memory_order_relaxed);
+    if (message.kind != Reply::Kind::array) return told_({Invalidation::Kind::cleared});
+    for (const Reply& name : message.elements) {
+        const std::string_view text = name.text;
+        if (text.substr(0, prefix_.size()) == prefix_)
+            told_({Invalidation::Kind::key, text.substr(prefix_.size())});
+    }
+}
+
+/// Whether the pool's connections have gone to another server since this one was opened.
+inline bool Listener::left_behind() {
+    const std::uint64_t moves = common_.moves();
+    if (moves == moves_) return false;
+    moves_ = moves;
+    return !common_.is_at(connection_->identity().run_id);
+}
+
+inline void Listener::keep_alive() {
+    if (!answered_ || Clock::now() < next_question()) return;
+    Pipeline question;
+    question.command({"PING"});
+    asked_ = Clock::now();
+    answered_ = false;
+    if (const Failure failure = connection_->tell(question, Deadline::in(options_.lease)))
+        lose(failure.message());
+}
+
+inline void Listener::become_heard() {
+    gaps_.fetch_add(1, std::memory_order_relaxed);
+    told_({Invalidation::Kind::heard});
+    answered_ = true;
+    lease_until_ = asked_ + options_.lease;
+    hears_.store(true, std::memory_order_release);
+    set_problem({});
+}
+
+inline void Listener::lose(const std::string& why) {
+    connection_.reset();
+    subscribed_ = false;
+    ++failures_;
+    constexpr std::chrono::milliseconds first{10};
+    constexpr std::chrono::milliseconds longest{1000};
+    const auto delay = std::min(longest, first * (std::int64_t{1} << std::min(failures_in_a_row_, 8U)));
+    // With jitter, so that many processes do not come back at the same moment.
+    retry_at_ = Clock::now() + delay / 2 +
+                std::chrono::milliseconds(static_cast<std::int64_t>(
+                    random_stamp() % static_cast<std::uint64_t>(delay.count() / 2 + 1)));
+    ++failures_in_a_row_;
+    try {
+        set_problem(why);
+        common_.report("changes by other processes are not heard: " + why);
+        if (hears_.exchange(false, std::memory_order_acq_rel)) told_({Invalidation::Kind::lost});
+    } catch (const std::exception&) {  // no memory to say so
+    }
+}
+
+inline void Listener::wait(Clock::time_point until, int waker, int socket) const {
+    std::array<pollfd, 2> all{pollfd{waker, POLLIN, 0},
+                              pollfd{socket, POLLIN, 0}};  // of -1 poll takes no notice
+    (void)::poll(all.data(), all.size(), Deadline(until).poll_timeout());
+}
+
+inline CoherenceStats Listener::stats() const {
+    CoherenceStats stats;
+    stats.on = true;
+    stats.hears = hears();
+    stats.messages = messages_.load(std::memory_order_relaxed);
+    stats.unreadable = unreadable_.load(std::memory_order_relaxed);
+    stats.gaps = gaps_.load(std::memory_order_relaxed);
+    stats.latency = latency_.summary();
+    return stats;
+}
+
+inline void Listener::reset_stats() noexcept {
+    messages_.store(0, std::memory_order_relaxed);
+    unreadable_.store(0, std::memory_order_relaxed);
+    gaps_.store(0, std::memory_order_relaxed);
+    latency_.reset();
+}
+
+}  // namespace smartcache::inline v0::detail

@@ -1,0 +1,220 @@
+#pragma once
+
+#include <smartcache/redis/node.hpp>
+
+namespace smartcache::inline v0::detail {
+
+inline void Node::Passage::finish(const Failure& failure) {
+    result_ = !failure                  ? Breaker::Result::success
+              : failure.blames_server() ? Breaker::Result::failure
+                                        : Breaker::Result::neutral;
+    const bool changed = node_.breaker_.leave(pass_, result_, Deadline::Clock::now());
+    pass_ = Breaker::Pass::refused;  // left
+    if (!changed) return;
+    node_.common_.state(!failure, failure ? "Redis is not asked for a while: " + failure.message()
+                                          : "Redis at " + node_.settings_.url.endpoint() + " answers again");
+}
+
+inline Failure Node::connect(Deadline deadline, Partition& partition) {
+    Pool::Lease lease;
+    Failure failure = pool_.acquire(deadline, lease);
+    if (failure) return failure;
+    if (lease->time_at_log_in()) partition.clock.observe(*lease->time_at_log_in());
+    lease.give_back();
+    return {};
+}
+
+/// Answers of a server that is there and of no use: starting, stuck in a script, cut off from its master, or
+/// closed to us. Where there are sentinels a read-only server is another's replica by now; elsewhere it may be
+/// what the caller wants.
+inline bool Node::cannot_serve(const Reply& reply) const noexcept {
+    if (!reply.is_error()) return false;
+    // In a cluster that may be so for some slots only: see Cluster.
+    if (settings_.numbers && reply.is_error("CLUSTERDOWN")) return false;
+    // Before version 7 a script's answer says it after its own name.
+    if (settings_.finder &&
+        (reply.is_error("READONLY") || reply.text.find("-READONLY ") != std::string::npos))
+        return true;
+    for (const std::string_view code : {"LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH"})
+        if (reply.is_error(code)) return true;
+    return false;
+}
+
+inline void Node::notice(const Reply& reply, Failure& refusal) const {
+    if (cannot_serve(reply) && !refusal)
+        refusal = {Failure::Kind::not_ready, 0,
+                   "Redis at " + settings_.url.endpoint() + " cannot serve: " + reply.text};
+}
+
+inline Failure Node::execute(Connection& connection, const Pipeline& commands, Deadline deadline,
+                             Connection::OnReply on_reply) {
+    Connection::Progress progress;
+    Failure refusal;
+    Failure failure = connection.execute(
+        commands, deadline,
+        [&](std::size_t i, Reply& reply) {
+            notice(reply, refusal);
+            on_reply(i, reply);
+        },
+        progress);
+    common_.bytes_sent.fetch_add(progress.sent, std::memory_order_relaxed);
+    return failure ? failure : refusal;
+}
+
+inline Failure Node::settle(Partition& partition, const Pool::Lease& lease, std::uint64_t server,
+                            Deadline deadline) {
+    return partition.settle(*lease, server, deadline,
+                            [&](const Pipeline& commands, Connection::OnReply on_reply) {
+                                return execute(*lease, commands, deadline, on_reply);
+                            });
+}
+
+/// After a trip that failed: whether another server is the master by now is for the sentinels to say. One
+/// answer that did not come in time is no reason to open all connections anew; when the breaker opens, it is.
+inline void Node::doubt_server(const Pool::Lease& lease, const Failure& failure) {
+    if (!lease || !failure.blames_server()) return;
+    if (!failure.timed_out() || breaker_.state() != BreakerState::closed) pool_.leave_server(lease);
+}
+
+inline TierHealth Node::probe(Deadline deadline, Partition* partition) {
+    const auto started = Deadline::Clock::now();
+    Pool::Lease lease;
+    Failure failure = pool_.acquire(deadline, lease);
+    if (!failure && partition != nullptr)
+        failure = settle(*partition, lease, partition->arrive(lease), deadline);
+    if (!failure) {
+        Pipeline commands;
+        commands.command({"PING"});
+        Failure answer;
+        failure = execute(*lease, commands, deadline, [&](std::size_t, Reply& reply) {
+            if (!reply.is_status("PONG"))
+                answer = {Failure::Kind::protocol, 0,
+                          "Redis at " + settings_.url.endpoint() + " answered PING with " + reply.text};
+        });
+        if (!failure) failure = answer;
+    }
+    if (failure) {
+        doubt_server(lease, failure);
+        return {false, failure.message()};
+    }
+    lease.give_back();
+    if (breaker_.recovered()) common_.state(true, "Redis at " + settings_.url.endpoint() + " answers again");
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - started);
+    return {true, "ok: Redis at " + settings_.url.endpoint() + " answered PING in " +
+                      std::to_string(took.count()) + " us"};
+}
+
+inline Visit::Visit(Node& node, std::span<Leg* const> legs, bool helps_out)
+    : node_(node), legs_(legs), helps_out_(helps_out), passage_(node), moved_(legs.size()) {}
+
+inline void Visit::begin(Deadline deadline, Deadline connected_by) {
+    failure_ = {};
+    if (passage_.refused())
+        failure_ = {Failure::Kind::breaker_open, 0, "the circuit breaker is open"};
+    else if (!lease_)
+        failure_ = node_.pool_.acquire(connected_by, lease_);
+    if (!failure_) failure_ = prepare(deadline);
+    under_way_ = !failure_;
+}
+
+inline Failure Visit::prepare(Deadline deadline) {
+    for (std::size_t i = 0; i < legs_.size() && !helps_out_; ++i) {
+        Leg& leg = *legs_[i];
+        leg.trip.server = leg.partition->arrive(lease_);
+        Failure failure = node_.settle(*leg.partition, lease_, leg.trip.server, deadline);
+        if (failure.kind == Failure::Kind::redirected)
+            moved_[i] = std::move(failure.text);
+        else if (failure)
+            return failure;
+    }
+    for (Leg* const leg : legs_)
+        leg->trip.connection = helps_out_ ? ConnectionIdentity{} : lease_->identity();
+    if (legs_.size() == 1 && legs_.front()->atomic && moved_.front().empty()) {
+        all_.command({"MULTI"});
+        all_.append(*legs_.front()->commands);
+        all_.command({"EXEC"});
+        commands_ = &all_;
+        return {};
+    }
+    if (legs_.size() == 1 && moved_.front().empty()) {
+        commands_ = legs_.front()->commands;
+        return {};
+    }
+    for (std::size_t i = 0; i < legs_.size(); ++i) {
+        if (moved_[i].empty()) all_.append(*legs_[i]->commands);
+        ends_.push_back(all_.commands());
+    }
+    commands_ = &all_;
+    return {};
+}
+
+inline void Visit::go_on(Deadline until, bool last, OnLegReply on_reply) {
+    Failure failure = lease_->execute(
+        *commands_, until, [&](std::size_t i, Reply& reply) { deliver(i, reply, on_reply); }, progress_);
+    if (failure.kind == Failure::Kind::timeout && !last) return;
+    failure_ = failure ? std::move(failure) : std::move(refusal_);
+    under_way_ = false;
+}
+
+inline void Visit::deliver(std::size_t i, Reply& reply, OnLegReply on_reply) {
+    if (legs_.size() == 1 && legs_.front()->atomic) return deliver_atomic(i, reply, on_reply);
+    std::size_t command = i;
+    if (commands_ == &all_) {
+        while (ends_[current_] <= i) ++current_;
+        if (current_ > 0) command -= ends_[current_ - 1];
+    }
+    node_.notice(reply, refusal_);
+    on_reply(current_, command, reply);
+}
+
+/// MULTI's answer, one for each command that it was queued, and EXEC's with those of the commands.
+inline void Visit::deliver_atomic(std::size_t i, Reply& reply, OnLegReply on_reply) {
+    const std::size_t commands = legs_.front()->commands->commands();
+    node_.notice(reply, refusal_);
+    if (i <= commands) {
+        // MULTI itself is refused, or the keys are of different slots of a cluster that was taken for a server.
+        if (reply.is_error() && (i == 0 || reply.is_error("CROSSSLOT"))) no_transaction_ = true;
+        if (reply.is_error() && i > 0) not_queued_.emplace_back(i - 1, std::move(reply.text));
+        return;
+    }
+    if (reply.is_error("NOPERM") || reply.is_error("ERR unknown command") || reply.is_error("CROSSSLOT"))
+        no_transaction_ = true;
+    if (no_transaction_) node_.common_.learn_no_transactions(reply.text);
+    stuck_ = reply.is_error() && !reply.is_error("EXECABORT");
+    const bool ran = reply.kind == Reply::Kind::array && reply.elements.size() == commands;
+    auto why = not_queued_.begin();
+    for (std::size_t command = 0; command < commands; ++command) {
+        Reply answer;
+        if (ran) {
+            answer = std::move(reply.elements[command]);
+            node_.notice(answer, refusal_);
+        } else {
+            answer.kind = Reply::Kind::error;
+            const bool own = why != not_queued_.end() && why->first == command;
+            answer.text = no_transaction_    ? std::string("EXECABORT")
+                          : own              ? std::move((why++)->second)
+                          : reply.is_error() ? reply.text
+                                             : "EXEC was answered with something else";
+        }
+        on_reply(0, command, answer);
+    }
+}
+
+inline void Visit::end() {
+    node_.common_.bytes_sent.fetch_add(progress_.sent, std::memory_order_relaxed);
+    const bool not_ready = failure_.kind == Failure::Kind::not_ready;
+    const bool lost = progress_.sent != 0 && failure_ && !not_ready;
+    for (Leg* const leg : legs_) {
+        leg->trip.failure = failure_;
+        leg->trip.sent = leg->trip.unanswered = lost;
+    }
+    if (!failure_ && !stuck_) lease_.give_back();
+    passage_.finish(failure_);
+    node_.doubt_server(lease_, failure_);
+    if (not_ready && lease_) lease_.give_back();
+    if (failure_ && failure_.kind != Failure::Kind::backing_off &&
+        failure_.kind != Failure::Kind::breaker_open)
+        node_.common_.report(failure_.message());
+}
+
+}  // namespace smartcache::inline v0::detail

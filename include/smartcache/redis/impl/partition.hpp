@@ -1,0 +1,123 @@
+#pragma once
+
+#include <smartcache/redis/partition.hpp>
+
+namespace smartcache::inline v0::detail {
+
+inline Failure Partition::settle(const Connection& connection, std::uint64_t server, Deadline deadline,
+                                 Execute execute) {
+    // acquire: pairs with the release below; who sees the server settled sees its keys erased.
+    const auto new_server = [&] { return server > settled_server_.load(std::memory_order_acquire); };
+    if (unacknowledged.empty() && !new_server()) return {};
+    // One thread at a time; the others go on, since reads of what is unacknowledged answer nothing until it
+    // is done. What such a thread writes meanwhile may be erased by this: a loss, never an old value.
+    std::unique_lock lock(settling_, std::try_to_lock);
+    // But a read that began when nothing was unacknowledged would believe a new server.
+    while (!lock.owns_lock() && new_server()) {
+        if (deadline.passed())
+            return {
+                Failure::Kind::busy, 0,
+                "Redis at " + connection.server().endpoint() + ": erases on the new master are under way"};
+        ::poll(nullptr, 0, 1);
+        static_cast<void>(lock.try_lock());
+    }
+    if (!lock.owns_lock()) return {};
+    if (!new_server() && Deadline::Clock::now() < settle_again_) return {};
+    if (Failure failure = settle_all(connection, execute)) return failure;
+    if (new_server()) settled_server_.store(server, std::memory_order_release);
+    return {};
+}
+
+inline Failure Partition::settle_all(const Connection& connection, Execute execute) {
+    for (;;) {
+        constexpr std::size_t most_keys = 512;
+        const Unacknowledged::Batch batch = unacknowledged.next(most_keys);
+        if (batch.empty()) return {};
+        bool stuck = false;
+        if (Failure failure = settle_batch(connection, batch, execute, stuck)) return failure;
+        if (!stuck) continue;
+        // The server answers and refuses (read-only, not permitted, its slot is being moved): asking with every
+        // command would help nobody.
+        settle_again_ = Deadline::Clock::now() + std::chrono::milliseconds(100);
+        return {};
+    }
+}
+
+inline Failure Partition::settle_batch(const Connection& connection, const Unacknowledged::Batch& batch,
+                                       Execute execute, bool& stuck) {
+    Pipeline commands;
+    bool killable = true;
+    for (const ConnectionIdentity& zombie : batch.zombies) {
+        if (connection.identity().run_id.empty()) killable = false;
+        // It died with its server; or that is the master no longer, and what it still applies gets lost.
+        if (zombie.run_id != connection.identity().run_id) continue;
+        commands.command({"CLIENT", "KILL", "ID", std::to_string(zombie.client_id)});
+    }
+    const std::size_t kills = commands.commands();
+    std::vector<std::string> traces;
+    for (const std::string& key : batch.keys)
+        traces.push_back(common_.tombstone && !no_room_ ? common_.tombstone(key) : std::string());
+    for (std::size_t i = 0; i < traces.size(); ++i)
+        common_.add_erase(commands, record_name(batch.keys[i]), traces[i]);
+    const std::vector<Announcer::Message> messages = common_.announcer.about(batch.keys);
+    for (const Announcer::Message& message : messages)
+        commands.command({"PUBLISH", message.channel, message.text});
+    bool again = false;
+    Failure moved;
+    Failure failure = execute(commands, [&](std::size_t i, Reply& reply) {
+        if (!reply.is_error()) return;
+        if (i >= kills + traces.size()) {
+            (void)common_.learn_silence(reply);
+        } else if (i < kills) {
+            killable = false;
+        } else if (reply.is_error("MOVED ")) {
+            moved = {Failure::Kind::redirected, 0, reply.text};
+        } else if (common_.learn_erase_command(reply) || (reply.is_error("OOM") && !no_room_)) {
+            again = true;
+            no_room_ = reply.is_error("OOM");
+        } else if (!again) {
+            stuck = true;
+            common_.report("an erase was refused: " + reply.text);
+        }
+    });
+    if (failure) return failure;
+    if (moved) return moved;
+    if (!killable) {
+        common_.report(
+            "CLIENT KILL is not permitted: after a write without an answer the namespace is cleared instead");
+        unacknowledged.cannot_kill(batch);
+        return {};
+    }
+    if (again || stuck) return {};
+    no_room_ = false;
+    unacknowledged.acknowledged(batch);
+    return clear_batch(batch, execute, stuck);
+}
+
+inline Failure Partition::clear_batch(const Unacknowledged::Batch& batch, Execute execute, bool& stuck) {
+    for (const std::string& name_space : batch.namespaces) {
+        Reply answer;
+        const std::string key = epoch_name(name_space);
+        const std::vector<std::string> arguments =
+            common_.epoch_arguments(name_space, epochs.highest(name_space), "clear", {}, 0, {});
+        const std::vector<std::string_view> words(arguments.begin(), arguments.end());
+        for (const bool by_name : {true, false}) {
+            Pipeline script;
+            add_script(script, epoch_script, by_name, key, std::span(words));
+            if (Failure failure =
+                    execute(script, [&](std::size_t, Reply& reply) { answer = std::move(reply); }))
+                return failure;
+            if (!answer.is_error("NOSCRIPT")) break;
+        }
+        if (answer.is_error("MOVED ")) return {Failure::Kind::redirected, 0, std::move(answer.text)};
+        if (take_new_epoch(name_space, answer)) {
+            unacknowledged.cleared(name_space, batch.ticket);
+        } else {
+            stuck = true;
+            common_.report("a new epoch was refused: " + answer.text);
+        }
+    }
+    return {};
+}
+
+}  // namespace smartcache::inline v0::detail

@@ -1,0 +1,162 @@
+#pragma once
+
+// One server, and one round trip to it on behalf of one or several partitions.
+
+#include <poll.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/function_ref.hpp>
+#include <smartcache/core/stats.hpp>
+#include <smartcache/redis/breaker.hpp>
+#include <smartcache/redis/common.hpp>
+#include <smartcache/redis/connection.hpp>
+#include <smartcache/redis/failure.hpp>
+#include <smartcache/redis/identity.hpp>
+#include <smartcache/redis/options.hpp>
+#include <smartcache/redis/partition.hpp>
+#include <smartcache/redis/pipeline.hpp>
+#include <smartcache/redis/pool.hpp>
+#include <smartcache/redis/reply.hpp>
+
+namespace smartcache::inline v0::detail {
+
+/// How a round trip ended.
+struct Trip {
+    Failure failure{};
+    bool sent = false;  ///< of one that failed: some of its commands may have been run
+    bool unanswered =
+        false;  ///< of one that failed: some may be run even later, if `connection` is not closed
+    std::uint64_t server = 0;         ///< see `Partition::arrive`
+    ConnectionIdentity connection{};  ///< over which they went
+};
+
+/// What is to be asked of one partition, and how that ended.
+struct Leg {
+    Partition* partition = nullptr;
+    const Pipeline* commands = nullptr;
+    Trip trip{};
+    /// All commands or none of them, as one step (MULTI). Not in a cluster. Who asks gets the commands' own answers.
+    bool atomic = false;
+};
+/// Receives the answer to a leg's command.
+using OnLegReply = FunctionRef<void(std::size_t leg, std::size_t command, Reply& reply)>;
+
+/// Connections to one server, and a breaker that keeps them from being tried in vain.
+///
+/// Thread safety: any thread.
+class Node {
+  public:
+    Node(ConnectionSettings settings, const RedisOptions& options, RedisCommon& common)
+        : settings_(std::move(settings)),
+          common_(common),
+          breaker_(options.breaker),
+          pool_(settings_, options.max_connections) {}
+
+    /// Connects, for a constructor that wants to know.
+    [[nodiscard]] Failure connect(Deadline deadline, Partition& partition);
+    /// Asks for a sign of life, whatever the breaker says. @param partition  to be settled first, if any
+    [[nodiscard]] TierHealth probe(Deadline deadline, Partition* partition);
+    void drop_broken() { pool_.drop_broken(); }
+
+    [[nodiscard]] BreakerState breaker() const noexcept { return breaker_.state(); }
+    [[nodiscard]] std::size_t open_connections() const { return pool_.open_connections(); }
+    /// Where it is; for a node of a cluster.
+    [[nodiscard]] const RedisUrl::Host& host() const { return settings_.url.hosts.front(); }
+
+  private:
+    friend class Visit;
+    class Passage;
+
+    [[nodiscard]] bool cannot_serve(const Reply& reply) const noexcept;
+    /// Looks out for answers by which the whole trip fails.
+    void notice(const Reply& reply, Failure& refusal) const;
+    [[nodiscard]] Failure execute(Connection& connection, const Pipeline& commands, Deadline deadline,
+                                  Connection::OnReply on_reply);
+    [[nodiscard]] Failure settle(Partition& partition, const Pool::Lease& lease, std::uint64_t server,
+                                 Deadline deadline);
+    void doubt_server(const Pool::Lease& lease, const Failure& failure);
+
+    const ConnectionSettings settings_;
+    RedisCommon& common_;
+    Breaker breaker_;
+    Pool pool_;
+};
+
+/// One command's way through the breaker, left exactly once.
+class Node::Passage {
+  public:
+    explicit Passage(Node& node) : node_(node), pass_(node.breaker_.enter(Deadline::Clock::now())) {}
+    Passage(const Passage&) = delete;
+    Passage& operator=(const Passage&) = delete;
+    ~Passage() { node_.breaker_.leave(pass_, result_, Deadline::Clock::now()); }
+
+    [[nodiscard]] bool refused() const noexcept { return pass_ == Breaker::Pass::refused; }
+    void finish(const Failure& failure);
+
+  private:
+    Node& node_;
+    Breaker::Pass pass_;
+    Breaker::Result result_ = Breaker::Result::neutral;
+};
+
+/// A round trip to a node: `begin`, `go_on` until it is no longer `under_way`, `end`. Used by one thread.
+///
+/// What is unacknowledged is settled first, and answers that say that the server cannot serve now make the whole trip fail.
+class Visit {
+  public:
+    /// @param legs  where `end` puts the results; they and their commands must outlive the visit. Of a node that only
+    /// helps out (ASK) nothing is learnt about their partitions
+    Visit(Node& node, std::span<Leg* const> legs, bool helps_out = false);
+
+    /// Gets a connection, until `connected_by`, and settles.
+    void begin(Deadline deadline, Deadline connected_by);
+    /// Whether it had too little time for that, and may be called again.
+    [[nodiscard]] bool waits_to_begin() const noexcept {
+        return failure_.kind == Failure::Kind::connecting || failure_.kind == Failure::Kind::busy;
+    }
+    [[nodiscard]] bool under_way() const noexcept { return under_way_; }
+    /// Sends and receives until all is done, or `until` passes.
+    /// @param last  whether that is the end of it
+    void go_on(Deadline until, bool last, OnLegReply on_reply);
+    [[nodiscard]] pollfd waits_for() const { return lease_->waits_for(*commands_, progress_); }
+    void end();
+
+    [[nodiscard]] const Node& node() const noexcept { return node_; }
+    /// After `end`: the answer that a leg's partition is elsewhere, which was learnt before its commands were sent; else
+    /// empty.
+    [[nodiscard]] const std::string& moved(std::size_t leg) const noexcept { return moved_[leg]; }
+
+  private:
+    [[nodiscard]] Failure prepare(Deadline deadline);
+    void deliver(std::size_t i, Reply& reply, OnLegReply on_reply);
+    void deliver_atomic(std::size_t i, Reply& reply, OnLegReply on_reply);
+
+    Node& node_;
+    const std::span<Leg* const> legs_;
+    const bool helps_out_;
+    Node::Passage passage_;
+    Pool::Lease lease_;
+    const Pipeline* commands_ = nullptr;
+    Pipeline all_;                                                 // of several legs
+    std::vector<std::size_t> ends_;                                // of each leg's commands among all
+    std::size_t current_ = 0;                                      // leg, of the next answer
+    std::vector<std::pair<std::size_t, std::string>> not_queued_;  // of an atomic leg: commands, and why
+    bool no_transaction_ = false;                                  // that leg cannot be one step here
+    bool stuck_ = false;  // the connection may still be in a transaction
+    std::vector<std::string> moved_;
+    Connection::Progress progress_;
+    Failure failure_;
+    Failure refusal_;
+    bool under_way_ = false;
+};
+
+}  // namespace smartcache::inline v0::detail
+
+#include <smartcache/redis/impl/node.hpp>  // IWYU pragma: export

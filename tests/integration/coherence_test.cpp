@@ -1,0 +1,620 @@
+// Several caches, each as if in a process of its own, over one redis-server: what one changes the others forget.
+
+#include <smartcache/facade/monitor.hpp>
+#include <smartcache/facade/smart_cache.hpp>
+
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <smartcache/codec/json.hpp>
+
+#include "support/catch.hpp"
+#include "support/fork.hpp"
+#include "support/redis_server.hpp"
+#include "support/temp_dir.hpp"
+
+namespace coherence_test {
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+using sc::test::RedisServer;
+using smartcache_test::TempDir;
+
+namespace {
+
+constexpr auto ample = 30s;
+
+sc::Config config_for(const std::string& url) {
+    return {.redis = {.enabled = true, .url = url, .connect_timeout = ample, .timeout = ample, .lease = 30s}};
+}
+sc::Config config_for(const std::string& url, const TempDir& dir) {
+    sc::Config config = config_for(url);
+    config.disk = {.enabled = true, .path = dir / "store"};
+    return config;
+}
+
+/// Waits for what must come about, however slow the machine.
+template <class Condition>
+bool eventually(Condition condition) {
+    const auto limit = std::chrono::steady_clock::now() + ample;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > limit) return false;
+        std::this_thread::yield();
+    }
+    return true;
+}
+
+template <class Cache>
+bool in_memory(Cache& cache, std::string_view key) {
+    return static_cast<bool>(cache.template try_get<int>(key));
+}
+template <class Cache>
+bool hears(const Cache& cache) {
+    return cache.stats().redis.coherence.hears;
+}
+
+}  // namespace
+
+TEST_CASE("what one cache changes others drop from memory", "[coherence][r9]") {
+    RedisServer server;
+    sc::Config config = config_for(server.url());
+    config.key_prefix = GENERATE(std::string(), std::string("app"));
+    config.redis.coherence =
+        GENERATE(sc::Coherence::automatic, sc::Coherence::publish, sc::Coherence::tracking);
+    sc::SmartCache<> one(config);
+    sc::SmartCache<> two(config);
+    REQUIRE(hears(one));
+    REQUIRE(hears(two));
+    const auto known_to_two = [&](int value) {
+        REQUIRE(one.set("k", value, {.tags = {"t"}}));
+        REQUIRE(eventually([&] {
+            const auto found = two.get<int>("k");
+            return found && *found == value && in_memory(two, "k");
+        }));
+    };
+    known_to_two(1);
+    REQUIRE(one.set("k", 2));
+    CHECK(eventually([&] { return two.get<int>("k").value_or(-1) == 2; }));
+
+    known_to_two(3);
+    REQUIRE(one.erase("k"));
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+
+    known_to_two(4);
+    CHECK(one.set_many({std::pair<std::string_view, int>{"k", 5}, {"other", 6}}) == 2);
+    CHECK(eventually([&] { return two.get<int>("k").value_or(-1) == 5; }));
+
+    known_to_two(7);
+    CHECK(one.erase_many({"other", "k"}) == 2);
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+
+    known_to_two(8);
+    CHECK(one.increment("k", 2) == 10);
+    CHECK(eventually([&] { return two.get<int>("k").value_or(-1) == 10; }));
+
+    known_to_two(11);
+    CHECK(*one.take<int>("k") == 11);
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+
+    known_to_two(12);
+    CHECK(one.touch("k", 1min));
+    CHECK(eventually([&] { return two.get<int>("k").ttl() <= 1min; }));
+
+    known_to_two(13);
+    CHECK(one.expire("k"));
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+
+    known_to_two(14);
+    one.erase_tag("t");
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+
+    known_to_two(15);
+    one.expire_tag("t");
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+
+    known_to_two(16);
+    one.clear();
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+    CHECK(two.stats().foreign_changes >= 11);
+    CHECK(two.stats().redis.coherence.unreadable == 0);
+    CHECK(two.stats().redis.coherence.gaps == 1);
+}
+
+TEST_CASE("a cache does not drop what it has changed itself, nor what others change elsewhere",
+          "[coherence]") {
+    RedisServer server;
+    sc::Config config = config_for(server.url());
+    sc::SmartCache<> one(config);
+    sc::SmartCache<> two(config);
+    config.key_prefix = "neighbour";
+    sc::SmartCache<> neighbour(config);
+    config.key_prefix = "";
+    config.redis.url = server.url(1);
+    sc::SmartCache<> other_db(config);
+    REQUIRE(one.set("mine", 1));
+    REQUIRE(neighbour.set("mine", 2));
+    REQUIRE(other_db.set("mine", 3));
+    REQUIRE(two.set("marker", 1));
+    // Messages come in order: when that of the marker is here, so are all before it.
+    REQUIRE(eventually([&] { return one.stats().foreign_changes == 1; }));
+    CHECK(in_memory(one, "mine"));
+    REQUIRE(eventually([&] { return one.stats().redis.coherence.latency.count >= 1; }));  // its own came back
+    CHECK(sc::to_json(one.stats()).find(R"("coherence":{"hears":true,"messages":)") != std::string::npos);
+    CHECK(sc::prometheus_text(one).find("smartcache_coherence_hears 1\n") != std::string::npos);
+    CHECK(in_memory(neighbour, "mine"));
+    CHECK(neighbour.stats().foreign_changes == 0);
+    CHECK(other_db.stats().foreign_changes == 0);
+}
+
+TEST_CASE("writers that do not use this library count with tracking", "[coherence]") {
+    RedisServer server;
+    sc::Config config = config_for(server.url());
+    config.redis.coherence = sc::Coherence::tracking;
+    sc::SmartCache<> cache(config);
+    REQUIRE(cache.set("k", 1));
+    REQUIRE(eventually([&] { return cache.get<int>("k") && in_memory(cache, "k"); }));
+    REQUIRE(server.command({"DEL", "sc:0::k"}).integer == 1);
+    CHECK(eventually([&] { return !cache.get<int>("k"); }));
+    REQUIRE(cache.set("k", 2));
+    REQUIRE(eventually([&] { return cache.get<int>("k") && in_memory(cache, "k"); }));
+    REQUIRE(server.command({"FLUSHALL"}).text == "OK");
+    CHECK(eventually([&] { return !cache.get<int>("k"); }));
+}
+
+TEST_CASE("what others change is dropped from the disk as well", "[coherence][disk]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url(), dir));
+    const auto on_disk = [&] {
+        two.clear_memory();
+        return static_cast<bool>(two.get<int>("k", {.tiers = sc::TierSet::disk}));
+    };
+    REQUIRE(two.set("k", 1, {.tags = {"t"}}));
+    REQUIRE(on_disk());
+    REQUIRE(one.erase("k"));
+    CHECK(eventually([&] { return !on_disk(); }));
+    const auto set_on_disk = [&](int value) {  // unless a message is still on its way to it
+        return eventually([&] { return two.set("k", value, {.tags = {"t"}}) && on_disk(); });
+    };
+    REQUIRE(set_on_disk(2));
+    one.erase_tag("t");
+    CHECK(eventually([&] { return !on_disk(); }));
+    REQUIRE(set_on_disk(3));
+    one.clear();
+    CHECK(eventually([&] { return !on_disk(); }));
+}
+
+TEST_CASE("what was on the disk before a gap counts only as the version that Redis has",
+          "[coherence][disk][r12]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    {
+        sc::SmartCache<> two(config_for(server.url(), dir));
+        REQUIRE(two.set("erased", 1));
+        REQUIRE(two.set("changed", 1));
+        REQUIRE(two.set("same", 1));
+        REQUIRE(two.set("evicted", 1));
+    }
+    // While nobody hears it.
+    REQUIRE(one.erase("erased"));
+    REQUIRE(one.set("changed", 2));
+    REQUIRE(server.command({"DEL", "sc:0::evicted"}).integer == 1);
+    sc::SmartCache<> two(config_for(server.url(), dir));
+    CHECK_FALSE(two.get<int>("erased"));
+    CHECK(two.get<int>("changed").value_or(-1) == 2);
+    CHECK(two.get<int>("same").value_or(-1) == 1);
+    CHECK_FALSE(two.get<int>("evicted"));  // it might have been erased, longer ago than a trace stays
+    CHECK_FALSE(two.exists("evicted"));
+    CHECK(two.explain("evicted").reason.find("unheard") != std::string::npos);
+    CHECK_FALSE(one.get<int>("evicted"));
+    // From now on it hears what happens, so what Redis evicts the disk may answer.
+    REQUIRE(two.set("kept", 1));
+    two.clear_memory();
+    REQUIRE(server.command({"DEL", "sc:0::kept"}).integer == 1);
+    CHECK(two.get<int>("kept").tier() == sc::TierId::disk);
+}
+
+TEST_CASE("a cache that hears nothing says so, and afterwards trusts nothing from before",
+          "[coherence][r12][r13]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::Config config = config_for(server.url());
+    config.redis.lease = 2s;  // longer than a busy machine keeps a thread waiting
+    config.redis.timeout = 100ms;
+    config.redis.lease_lost = GENERATE(sc::LeaseLost::serve_stale, sc::LeaseLost::distrust);
+    const bool distrusts = config.redis.lease_lost == sc::LeaseLost::distrust;
+    sc::SmartCache<> two(config);
+    REQUIRE(one.set("k", 1));
+    REQUIRE(eventually([&] { return two.stats().foreign_changes == 1; }));
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+
+    server.pause();  // connections stay open, nothing passes: no error tells
+    CHECK(eventually([&] { return !hears(two); }));
+    CHECK(eventually([&] { return in_memory(two, "k") != distrusts; }));
+    CHECK_FALSE(two.health_check().ok());
+    (void)two.set("meanwhile", 2);
+    CHECK(in_memory(two, "meanwhile") != distrusts);
+
+    server.resume();
+    CHECK(eventually([&] { return hears(two); }));
+    CHECK(eventually([&] { return !in_memory(two, "k"); }));
+    CHECK(two.stats().redis.coherence.gaps >= 2);
+    CHECK(one.stats().redis.coherence.gaps == 1);  // its lease is longer
+    REQUIRE(one.erase("k"));
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+}
+
+TEST_CASE("a restart of Redis is a gap", "[coherence][r12][r14]") {
+    RedisServer server;
+    sc::SmartCache<> cache(config_for(server.url()));
+    REQUIRE(cache.set("k", 1));
+    server.kill();
+    CHECK(eventually([&] { return !hears(cache); }));
+    CHECK(in_memory(cache, "k"));  // better than nothing
+    server.start();
+    CHECK(eventually([&] { return hears(cache); }));
+    CHECK(eventually([&] { return !in_memory(cache, "k"); }));
+    CHECK_FALSE(cache.get<int>("k"));
+}
+
+TEST_CASE("a fill that has seen less than what was erased since comes in nowhere", "[coherence][r1][r7]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    SECTION("nothing, then a set and an erase") {
+        const auto loaded = two.get_or_compute("k", [&] {
+            REQUIRE(one.set("k", 2));
+            REQUIRE(one.erase("k"));
+            return 1;
+        });
+        CHECK(*loaded == 1);
+    }
+    SECTION("nothing, then an erase of nothing") {
+        const auto loaded = two.get_or_compute("k", [&] {
+            CHECK_FALSE(one.erase("k"));
+            return 1;
+        });
+        CHECK(*loaded == 1);
+    }
+    SECTION("nothing, then something that has ended since") {
+        const auto loaded = two.get_or_compute("k", [&] {
+            REQUIRE(one.set("k", 2, {.ttl = 1ms}));
+            REQUIRE(eventually([&] { return !one.exists("k"); }));
+            return 1;
+        });
+        CHECK(*loaded == 1);
+    }
+    SECTION("an erase, then another one") {
+        REQUIRE(one.set("k", 1));
+        REQUIRE(one.erase("k"));
+        const auto loaded = two.get_or_compute("k", [&] {
+            CHECK_FALSE(one.erase("k"));
+            return 1;
+        });
+        CHECK(*loaded == 1);
+    }
+    SECTION("nothing, then a clear") {
+        (void)two.get<int>("k");  // has seen the epoch
+        const auto loaded = two.get_or_compute("k", [&] {
+            one.clear();
+            (void)two.get<int>("other");  // knows the new one
+            return 1;
+        });
+        CHECK(*loaded == 1);
+    }
+    CHECK(eventually([&] { return !in_memory(two, "k"); }));
+    CHECK_FALSE(two.get<int>("k"));
+    CHECK_FALSE(one.get<int>("k"));
+    // What is loaded after that comes in.
+    CHECK(eventually([&] {  // unless a message is still on its way to it
+        (void)two.get_or_compute("k", [] { return 3; });
+        return one.get<int>("k").value_or(-1) == 3;
+    }));
+}
+
+TEST_CASE("the disk puts nothing back into Redis that others have ended", "[coherence][disk][r7][r12]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::Config config = config_for(server.url(), dir);
+    config.background_threads = 0;  // hears when it is maintained: what lies in between is on its way
+    config.redis.coherence = sc::Coherence::publish;
+    auto two = std::make_unique<sc::SmartCache<>>(config);
+    REQUIRE(two->set("k", 1, {.grace = 1h}));
+    two->clear_memory();
+    SECTION("by a clear") {
+        one.clear();
+    }
+    SECTION("by an erase") {
+        REQUIRE(one.erase("k"));
+    }
+    SECTION("by a clear, when it had lost the value") {
+        REQUIRE(server.command({"DEL", "sc:0::k"}).integer == 1);
+        one.clear();
+    }
+    SECTION("by an expiry") {
+        REQUIRE(one.expire("k"));
+    }
+    SECTION("by an expiry while it was away") {
+        two.reset();
+        REQUIRE(one.expire("k"));
+        two = std::make_unique<sc::SmartCache<>>(config);
+        CHECK_FALSE(two->get<int>("k"));
+    }
+    (void)two->get<int>("k");  // from its disk, unless it can tell that it is not good any more
+    CHECK_FALSE(one.get<int>("k"));
+    CHECK(eventually([&] {
+        (void)two->run_maintenance();
+        return !two->get<int>("k");
+    }));
+    CHECK_FALSE(one.get<int>("k"));
+}
+
+TEST_CASE("what Redis has lost, and nobody has ended, the disk brings back", "[coherence][disk][promotion]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url(), dir));
+    REQUIRE(two.set("k", 1, {.ttl = 1h}));
+    two.clear_memory();
+    SECTION("a key") {
+        REQUIRE(server.command({"DEL", "sc:0::k"}).integer == 1);
+    }
+    SECTION("everything") {
+        REQUIRE(server.command({"FLUSHALL"}).text == "OK");
+    }
+    SECTION("because it was excluded") {
+        REQUIRE(two.set("k", 1, {.ttl = 1h, .write = sc::TierSet::disk}));
+        CHECK_FALSE(one.get<int>("k"));
+    }
+    CHECK(two.get<int>("k").tier() == sc::TierId::disk);
+    CHECK(in_memory(two, "k"));
+    const auto found = one.get<int>("k");
+    REQUIRE(found);
+    CHECK(*found == 1);
+    CHECK(found.ttl() <= 1h + 1s);  // both estimate the server's clock
+}
+
+TEST_CASE("what was erased before a clear can be filled, counted and set anew", "[coherence][r7]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(one.set("k", 1));
+    REQUIRE(one.erase("k"));
+    two.clear();
+    REQUIRE(eventually([&] { return one.stats().foreign_changes == 1; }));  // else it comes while one loads
+    int loads = 0;
+    for (int i = 0; i < 3; ++i) CHECK(*one.get_or_compute("k", [&] { return ++loads; }) == 1);
+    CHECK(loads == 1);
+    REQUIRE(one.set("counter", 1));
+    REQUIRE(one.erase("counter"));
+    two.clear();
+    REQUIRE(eventually([&] { return one.stats().foreign_changes == 2; }));
+    CHECK(one.increment("counter") == 1);
+}
+
+TEST_CASE("of a key that is set twice at once the last value counts everywhere", "[coherence][batch]") {
+    RedisServer server;
+    sc::SmartCache<> cache(config_for(server.url()));
+    (void)cache.set_many({std::pair<std::string_view, int>{"k", 1}, {"k", 2}});
+    CHECK(cache.get<int>("k").value_or(-1) == 2);
+    cache.clear_memory();
+    CHECK(cache.get<int>("k").value_or(-1) == 2);
+}
+
+TEST_CASE("an erase gets through to a server that is full", "[coherence][r3]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(one.set("k", 1));
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+    CHECK(one.erase("k"));
+    CHECK(server.command({"EXISTS", "sc:0::k"}).integer == 0);
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+}
+
+TEST_CASE("a server that has no MULTI is used without", "[coherence][r9]") {
+    RedisServer server({.arguments = {"--rename-command", "MULTI", ""}});
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    for (int i = 0; i < 3; ++i) {
+        REQUIRE(one.set("k", i));
+        one.clear_memory();
+        CHECK(one.get<int>("k").tier() == sc::TierId::redis);
+        CHECK(eventually([&] { return two.get<int>("k").value_or(-1) == i; }));
+    }
+    CHECK(one.erase("k"));
+    CHECK(eventually([&] { return !two.get<int>("k"); }));
+}
+
+TEST_CASE("a server that does not let us track is not asked all the time", "[coherence]") {
+    RedisServer server;
+    (void)server.command({"ACL", "SETUSER", "u", "on", ">pw", "~*", "&*", "+@all", "-client|tracking"});
+    sc::Config config = config_for("redis://u:pw@127.0.0.1:" + std::to_string(server.port()));
+    config.redis.coherence = sc::Coherence::tracking;
+    sc::SmartCache<> cache(config);
+    REQUIRE(cache.set("k", 1));
+    CHECK_FALSE(hears(cache));
+    CHECK(in_memory(cache, "k"));
+    CHECK(cache.stats().redis.coherence.gaps == 0);
+    CHECK(cache.health_check().detail(sc::TierId::redis).find("does not let us listen") != std::string::npos);
+}
+
+TEST_CASE("what the child of a fork changes its parent hears, and the child knows that it hears nothing",
+          "[coherence][fork][r33]") {
+    RedisServer server;
+    sc::SmartCache<> cache(config_for(server.url()));
+    REQUIRE(cache.set("k", 1));
+    CHECK(smartcache_test::in_child(
+        [&] { return !hears(cache) && cache.set("k", 2) && cache.get<int>("k").value_or(-1) == 2; }));
+    CHECK(eventually([&] { return cache.get<int>("k").value_or(-1) == 2; }));
+    CHECK(hears(cache));
+    std::set<std::uint64_t> stamps{sc::random_stamp()};
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe(ends.data()) == 0);
+    for (int child = 0; child < 2; ++child)
+        REQUIRE(smartcache_test::in_child([&] {
+            const std::uint64_t stamp = sc::random_stamp();
+            return ::write(ends[1], &stamp, sizeof stamp) == sizeof stamp;
+        }));
+    for (int child = 0; child < 2; ++child) {
+        std::uint64_t stamp = 0;
+        REQUIRE(::read(ends[0], &stamp, sizeof stamp) == sizeof stamp);
+        stamps.insert(stamp);
+    }
+    stamps.insert(sc::random_stamp());
+    CHECK(stamps.size() == 4);
+    ::close(ends[0]);
+    ::close(ends[1]);
+}
+
+TEST_CASE("what expired while Redis did not answer is not fresh there afterwards", "[coherence][r4][r11]") {
+    RedisServer server;
+    sc::Config config = config_for(server.url());
+    config.redis.timeout = 100ms;
+    sc::SmartCache<> cache(config);
+    REQUIRE(cache.set("k", 1, {.grace = 1h}));
+    server.pause();
+    (void)cache.expire("k");
+    server.resume();
+    cache.clear_memory();
+    bool fresh = false;
+    CHECK(eventually([&] {
+        fresh = fresh || cache.get<int>("k");
+        return cache.flush(1s);
+    }));
+    CHECK_FALSE(fresh);
+    CHECK_FALSE(cache.get<int>("k"));
+}
+
+TEST_CASE("messages that nobody can read make a cache forget, and no harm", "[coherence][r25]") {
+    RedisServer server;
+    sc::SmartCache<> cache(config_for(server.url()));
+    const std::string channel = sc::detail::invalidation_channel(0, "");
+    for (const std::string& message :
+         {std::string(), std::string("x"), std::string("SCi1"), "SCi1" + std::string(16, 'x') + "\x09",
+          "SCi1" + std::string(16, 'x') + "\x01\x05k",
+          "SCi1" + std::string(16, 'x') + "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+          std::string(1'000'000, 'x')}) {
+        INFO(message.substr(0, 30));
+        REQUIRE(cache.set("k", 1));
+        const std::uint64_t before = cache.stats().redis.coherence.unreadable;
+        REQUIRE(server.command({"PUBLISH", channel, message}).integer == 1);
+        CHECK(eventually([&] { return cache.stats().redis.coherence.unreadable == before + 1; }));
+        CHECK(eventually([&] { return !in_memory(cache, "k"); }));
+        CHECK(cache.get<int>("k").tier() == sc::TierId::redis);
+    }
+    CHECK(cache.stats().redis.coherence.gaps == 1);
+}
+
+TEST_CASE("a user who may not publish or subscribe is told what is lost", "[coherence]") {
+    RedisServer server;
+    (void)server.command({"ACL", "SETUSER", "mute", "on", ">pw", "~*", "+@all", "resetchannels"});
+    sc::Config config = config_for("redis://mute:pw@127.0.0.1:" + std::to_string(server.port()));
+    sc::SmartCache<> cache(config);
+    CHECK_FALSE(hears(cache));
+    CHECK(cache.set("k", 1));
+    CHECK(cache.erase("k"));
+    CHECK(cache.set("k", 2));
+    CHECK(cache.get<int>("k").value_or(-1) == 2);
+    const sc::Health health = cache.health_check();
+    CHECK(health.redis);
+    const std::string detail = health.detail(sc::TierId::redis);
+    CHECK(detail.find("changes by other processes are not heard") != std::string::npos);
+    CHECK(detail.find("PUBLISH is not permitted") != std::string::npos);
+}
+
+TEST_CASE("without background threads a cache listens when it is maintained", "[coherence]") {
+    RedisServer server;
+    sc::Config config = config_for(server.url());
+    sc::SmartCache<> one(config);
+    config.background_threads = 0;
+    config.redis.coherence = sc::Coherence::publish;
+    sc::SmartCache<> two(config);
+    REQUIRE(two.set("k", 1));
+    REQUIRE(one.erase("k"));
+    CHECK(in_memory(two, "k"));
+    CHECK(eventually([&] {
+        (void)two.run_maintenance();
+        return !in_memory(two, "k");
+    }));
+}
+
+TEST_CASE("many caches and threads: nothing erased comes back, and in the end all agree",
+          "[coherence][stress]") {
+    RedisServer server;
+    const TempDir dir;
+    constexpr int caches = 3;
+    constexpr int keys = 8;
+    std::vector<std::unique_ptr<sc::SmartCache<>>> all;
+    for (int i = 0; i < caches; ++i) {
+        sc::Config config = config_for(server.unix_url());
+        if (i == 0) config.disk = {.enabled = true, .path = dir / "store"};
+        all.push_back(std::make_unique<sc::SmartCache<>>(config));
+    }
+    // The truth that loaders read: for each key a number that only grows. Who has raised it sets or erases afterwards.
+    std::vector<std::atomic<int>> truth(keys);
+    const auto name = [](int key) { return "k" + std::to_string(key); };
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+    for (int t = 0; t < 2 * caches; ++t)
+        threads.emplace_back([&, t] {
+            sc::SmartCache<>& cache = *all[static_cast<std::size_t>(t % caches)];
+            std::uint64_t random = static_cast<std::uint64_t>(t) * 7919 + 1;
+            for (int round = 0; round < 400; ++round) {
+                random = random * 6364136223846793005U + 1442695040888963407U;
+                const int key = static_cast<int>(random >> 33U) % keys;
+                std::atomic<int>& real = truth[static_cast<std::size_t>(key)];
+                switch ((random >> 50U) % 8) {
+                    case 0:
+                        ++real;
+                        (void)cache.erase(name(key));
+                        break;
+                    case 1:
+                        ++real;
+                        if (round % 50 == 0)
+                            cache.clear();
+                        else
+                            cache.erase_tag(name(key));
+                        break;
+                    case 2:
+                        cache.clear_memory();
+                        break;
+                    default: {
+                        const auto found = cache.get_or_compute(name(key), [&] { return real.load(); },
+                                                                {.tags = {name(key)}});
+                        if (*found > real.load()) ++wrong;
+                    }
+                }
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == 0);
+    // Everybody who raised a number has erased after that: in the end nobody has an older one.
+    for (int key = 0; key < keys; ++key)
+        for (const auto& cache : all)
+            CHECK(eventually([&] {
+                const auto found = cache->get<int>(name(key));
+                return !found || *found == truth[static_cast<std::size_t>(key)].load();
+            }));
+    for (int key = 0; key < keys; ++key)
+        for (const auto& cache : all) {
+            cache->clear_memory();
+            const auto found = cache->get<int>(name(key));
+            CHECK((!found || *found == truth[static_cast<std::size_t>(key)].load()));
+        }
+}
+
+}  // namespace coherence_test
