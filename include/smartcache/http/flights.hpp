@@ -62,6 +62,7 @@ class Flights {
         std::mutex mutex;
         std::unordered_map<std::string, std::shared_ptr<Flight>, Hash, std::equal_to<>> flights;
     };
+    using Shards = std::array<Shard, 16>;
 
   public:
     /// A request's part in a flight. Leaving it, and ending its lead, is the destructor's work.
@@ -76,7 +77,7 @@ class Flights {
         ~Ticket() {
             if (flight_ == nullptr) return;
             end(Ending::abandoned);
-            owner_->leave(key_, flight_);
+            leave(*shards_, key_, flight_);
         }
 
         [[nodiscard]] explicit operator bool() const noexcept { return flight_ != nullptr; }
@@ -114,7 +115,7 @@ class Flights {
       private:
         friend class Flights;
         void swap(Ticket& other) noexcept {
-            std::swap(owner_, other.owner_);
+            std::swap(shards_, other.shards_);
             std::swap(flight_, other.flight_);
             std::swap(key_, other.key_);
             std::swap(variant_, other.variant_);
@@ -122,7 +123,8 @@ class Flights {
             std::swap(leads_, other.leads_);
         }
 
-        Flights* owner_ = nullptr;
+        // Kept alive: an executor may drop what waits in it, and so a ticket, after these flights have ended.
+        std::shared_ptr<Shards> shards_;
         std::shared_ptr<Flight> flight_;
         std::string key_;
         std::string variant_;
@@ -135,9 +137,9 @@ class Flights {
     /// Enters the flight of `key`, without a part in its collapsing. Fences everything that follows.
     [[nodiscard]] Ticket join(std::string_view key) {
         Ticket ticket;
-        ticket.owner_ = this;
+        ticket.shards_ = shards_;
         ticket.key_ = key;
-        Shard& shard = shard_of(key);
+        Shard& shard = shard_of(*shards_, key);
         {
             const std::lock_guard lock(shard.mutex);
             auto& flight = shard.flights[ticket.key_];
@@ -197,7 +199,7 @@ class Flights {
     /// Returns when every change of records that was under way at the call has ended.
     void settle() {
         std::vector<std::shared_ptr<Flight>> all;
-        for (Shard& shard : shards_) {
+        for (Shard& shard : *shards_) {
             const std::lock_guard lock(shard.mutex);
             for (const auto& [key, flight] : shard.flights) all.push_back(flight);
         }
@@ -208,7 +210,7 @@ class Flights {
     template <class Erase>
     void invalidate_all(Erase&& erase) {
         std::vector<Lead> leads;
-        for (Shard& shard : shards_) {
+        for (Shard& shard : *shards_) {
             const std::lock_guard lock(shard.mutex);
             for (auto& [key, flight] : shard.flights) {
                 const std::lock_guard flight_lock(flight->mutex);
@@ -233,17 +235,17 @@ class Flights {
         return {};
     }
 
-    void leave(const std::string& key, const std::shared_ptr<Flight>& flight) noexcept {
-        Shard& shard = shard_of(key);
+    static void leave(Shards& shards, const std::string& key, const std::shared_ptr<Flight>& flight) noexcept {
+        Shard& shard = shard_of(shards, key);
         const std::lock_guard lock(shard.mutex);
         if (--flight->users == 0) shard.flights.erase(key);
     }
 
-    [[nodiscard]] Shard& shard_of(std::string_view key) noexcept {
-        return shards_[static_cast<std::size_t>(KeyHash{}(key) >> 32U) % shards_.size()];
+    [[nodiscard]] static Shard& shard_of(Shards& shards, std::string_view key) noexcept {
+        return shards[static_cast<std::size_t>(KeyHash{}(key) >> 32U) % shards.size()];
     }
 
-    std::array<Shard, 16> shards_;
+    const std::shared_ptr<Shards> shards_ = std::make_shared<Shards>();
 };
 
 /// Remembers for a while which variants turned out not to be shared, so that requests for them do not wait

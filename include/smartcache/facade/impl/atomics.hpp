@@ -227,10 +227,12 @@ auto SmartCache<Codec>::erase_if(std::string_view key, std::uint64_t hash, const
     }
     for (LowerTier& lower : lower_)
         if (&lower != base.shared) (void)lower.tier->remove(physical);
+    // Marks that come without the order are of two kinds. A `set` in a cache that has L1 alone: somebody was faster. What
+    // another process has changed: it was that process that was late, if the shared tier has ended this very version for us.
     bool conflict = false;
     if (memory_)
         (void)memory_->take_if(hash, KeyIs{key}, [&](Entry&) {
-            conflict = fences_.marked(ticket);
+            conflict = base.shared == nullptr && fences_.marked(ticket);
             return !conflict;
         });
     if (conflict) return Change::conflict;
