@@ -235,7 +235,8 @@ class Flights {
         return {};
     }
 
-    static void leave(Shards& shards, const std::string& key, const std::shared_ptr<Flight>& flight) noexcept {
+    static void leave(Shards& shards, const std::string& key,
+                      const std::shared_ptr<Flight>& flight) noexcept {
         Shard& shard = shard_of(shards, key);
         const std::lock_guard lock(shard.mutex);
         if (--flight->users == 0) shard.flights.erase(key);
