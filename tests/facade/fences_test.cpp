@@ -1,6 +1,7 @@
 #include <smartcache/facade/detail/fences.hpp>
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <future>
 #include <stdexcept>
@@ -210,6 +211,35 @@ TEST_CASE("who changes all keys, many of them, or one excludes the others", "[fa
     run([&] { return fences.order_all(); });
     for (std::thread& thread : threads) thread.join();
     CHECK(changes == 6 * 2000);
+}
+
+TEST_CASE("a passage ends when all changes from before it have, and waits for no later ones",
+          "[facade][fence][R12]") {
+    sc::detail::Fences fences;
+    constexpr std::uint64_t one = std::uint64_t{1} << 40U;
+    constexpr std::uint64_t two = std::uint64_t{2} << 40U;
+    const auto passed = [&](sc::detail::Fences::Passage& passage) {
+        return std::async(std::launch::async, [&] { return passage.passed(fences); }).get();
+    };
+    sc::detail::Fences::Passage passage;
+    {
+        const auto first = fences.order(one);
+        CHECK_FALSE(passed(passage));
+    }
+    const auto later = fences.order(two);
+    CHECK(passed(passage));
+    sc::detail::Fences::Passage of_all;
+    CHECK_FALSE(passed(of_all));
+}
+
+TEST_CASE("a passage waits for who changes all keys", "[facade][fence][R12]") {
+    sc::detail::Fences fences;
+    sc::detail::Fences::Passage passage;
+    {
+        const auto all = fences.order_all();
+        CHECK_FALSE(std::async(std::launch::async, [&] { return passage.passed(fences); }).get());
+    }
+    CHECK(passage.passed(fences));
 }
 
 TEST_CASE("under load from many threads no erased or overwritten value is ever seen again",

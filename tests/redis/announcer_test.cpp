@@ -84,7 +84,7 @@ TEST_CASE("a change and its message are one step", "[redis][announcer][r9]") {
             peer.send("+OK\r\n");
         else if (command[0] == "EXEC")
             peer.send(
-                "*3\r\n+OK\r\n*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n:0\r\n");
+                "*4\r\n+OK\r\n*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n:0\r\n$-1\r\n");
         else if (command[0] == "HMGET" && (said.size() < 2 || said[said.size() - 2] != "SET"))
             peer.send("*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n");
         else
@@ -94,9 +94,9 @@ TEST_CASE("a change and its message are one step", "[redis][announcer][r9]") {
     sc::RedisTier tier(patient(server.url()));
     CHECK(put(tier, sc::physical_key("app", "k"), "v") == sc::TierStatus::ok);
     const std::lock_guard lock(mutex);
-    REQUIRE(said.size() >= 5);
-    CHECK(std::vector<std::string>(said.end() - 5, said.end()) ==
-          std::vector<std::string>{"MULTI", "SET", "HMGET", "PUBLISH", "EXEC"});
+    REQUIRE(said.size() >= 6);
+    CHECK(std::vector<std::string>(said.end() - 6, said.end()) ==
+          std::vector<std::string>{"MULTI", "SET", "HMGET", "PUBLISH", "XADD", "EXEC"});
 }
 
 }  // namespace announcer_test

@@ -32,6 +32,7 @@ struct CoherenceStats {
     std::uint64_t messages = 0;    ///< that others have sent
     std::uint64_t unreadable = 0;  ///< of them: after each of those everything was dropped
     std::uint64_t gaps = 0;        ///< how often it began to hear: what it had before was dropped
+    std::uint64_t resumed = 0;     ///< how often it was told what it had missed instead
     Latency latency;               ///< of its own messages, from the change to hearing of it
 };
 

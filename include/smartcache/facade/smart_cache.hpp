@@ -536,6 +536,10 @@ class SmartCache {
     void drop_copies(std::string_view key);
     void drop_tagged(std::string_view tag, detail::TagChange how);
     void drop_all_copies(bool cleared);
+    void drop_memory();
+    [[nodiscard]] std::string position_key() const;
+    void keep_position(std::string_view position);
+    [[nodiscard]] std::string kept_position();
     TierStatus write_below(const LowerTier& lower, const RecordView& record, std::uint64_t hash,
                            WriteCondition condition = {}, const detail::Ticket* ticket = nullptr) const;
     [[nodiscard]] bool trusts(const LowerTier& lower, const RecordView& record,

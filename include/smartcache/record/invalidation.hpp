@@ -15,6 +15,9 @@ struct Invalidation {
         heard =
             5,     ///< from now on changes are told; whatever is from before may have changed meanwhile (R12)
         lost = 6,  ///< changes are not told any more (R13)
+        resumed = 7,  ///< as `heard`, but everything since the position that was known has been told as well
+        position =
+            8,  ///< all that was changed up to here has been told; `name` is for `Tier::begin_to_listen`
     };
     Kind kind = Kind::key;
     std::string_view name{};  ///< valid during the call

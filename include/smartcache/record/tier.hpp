@@ -167,7 +167,13 @@ class Tier {
     /// Gives it back, if it is still held with this token.
     virtual void unlock(std::string_view /*key*/, std::uint64_t /*token*/) {}
 
-    /// Whether the tier tells its owner what others change in it (`TierContext::on_invalidation`).
+    /// Begins to tell its owner what others change in it (`TierContext::on_invalidation`), and returns when it does, or has
+    /// failed to. Called once, at most, when the owner can take it.
+    /// @param positions  whether the owner has copies that may outlive the time in which it is told, and so wants to hear
+    ///                   positions
+    /// @param known  the last one that it has heard; empty: none
+    virtual void begin_to_listen(bool /*positions*/, std::string /*known*/) {}
+    /// Whether it tells, or will.
     [[nodiscard]] virtual bool tells_changes() const noexcept { return false; }
     /// The epoch in which what is written now under `key` would be, without I/O; 0: none, or not known yet.
     [[nodiscard]] virtual std::uint64_t epoch(std::string_view /*key*/) noexcept { return 0; }

@@ -25,8 +25,8 @@ struct TierContext {
     std::function<void(bool up)> on_state{};
     /// The namespace whose changes by others the owner wants to hear.
     std::string name_space{};
-    /// Told of them, if set and the tier can know; one call at a time, from a thread of the tier's or, before there is one, in its constructor.
-    /// What it throws makes the tier begin to listen anew.
+    /// Told of them, if set and the tier can know, from `Tier::begin_to_listen` on; one call at a time, in that function or
+    /// from a thread of the tier's. What it throws makes the tier begin to listen anew.
     std::function<void(const Invalidation&)> on_invalidation{};
 };
 

@@ -65,6 +65,39 @@ struct RedisCommon {
     }
     /// How long what was erased or has ended leaves a trace in Redis, for fills that began before (R7).
     static constexpr std::chrono::seconds trace_length{60};
+    /// How much of what was told is kept for those that were away, and for how long after the last of them has asked
+    /// (history.hpp; the scripts know the length, too).
+    static constexpr std::string_view history_length = "65536";
+    static constexpr std::string_view history_lifetime = "604800000";
+    [[nodiscard]] bool keeps_history() const noexcept {
+        return !no_history_.load(std::memory_order_relaxed) && !lacks_transactions();
+    }
+    static void add_to_history(Pipeline& commands, std::string_view stream, std::string_view message) {
+        commands.command({"XADD", stream, "NOMKSTREAM", "MAXLEN", "~", history_length, "*", "m", message});
+    }
+    /// Adds what tells others of a change, two commands, behind those that make it.
+    /// @param keep  whether it can be kept: it is one step with the change, or both are repeated until they are done
+    void add_message(Pipeline& commands, const Announcer::Message& message, bool keep) const {
+        commands.command({"PUBLISH", message.channel, message.text});
+        if (keep && keeps_history())
+            add_to_history(commands, message.channel, message.text);
+        else
+            commands.command({"DEL", message.channel});
+    }
+    /// Understands the `i`-th answer to messages. @return whether what they are about has to be tried again
+    bool learn_of_messages(std::size_t i, const Reply& reply) noexcept {
+        return i % 2 == 0 ? learn_silence(reply) : learn_no_history(reply);
+    }
+    /// @return whether the command was refused before anything was done
+    bool learn_no_history(const Reply& reply) noexcept {
+        if (!reply.is_error() || reply.is_error("EXECABORT") || !keeps_history()) return false;
+        const bool refused = reply.is_error("NOPERM") || reply.is_error("ERR unknown command");
+        if (!refused && !reply.is_error("ERR syntax") && !reply.is_error("ERR wrong number")) return false;
+        no_history_.store(true, std::memory_order_relaxed);
+        report("changes are not kept for caches that are away: " + reply.text);
+        return refused;
+    }
+
     /// Adds what erases a record. @param trace  a tombstone, unless empty; must outlive the pipeline if it is long
     void add_erase(Pipeline& commands, std::string_view name, std::string_view trace) const {
         static const std::string lifetime =
@@ -130,6 +163,7 @@ struct RedisCommon {
     std::string run_;
     std::atomic<std::uint64_t> moves_{0};
     std::atomic<bool> no_transactions_{false};
+    std::atomic<bool> no_history_{false};
 };
 
 }  // namespace smartcache::inline v0::detail

@@ -14,6 +14,12 @@
 // broadcast mode, redirected to this very connection, which RESP2 allows). That includes this process' own changes: what it
 // sets is read back from Redis once.
 //
+// What a cache has on its disk outlives all that. For those that have one, the listener asks now and then up to which message
+// the namespace's history (history.hpp) has got, and when the next sign of life proves that all of that is here, it tells so
+// (`position`). When it begins to hear again, and finds that message still there, it tells what came after it; then nothing was
+// missed (`resumed`). In the life of one process that must be the same run of the server: what another run has lost, this
+// process may have in memory.
+//
 // Where the data goes to a server that was found (sentinels), the listener must sit at the same one: when connections of
 // the pool arrive at another run, it leaves.
 
@@ -32,6 +38,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -46,6 +53,7 @@
 #include <smartcache/redis/common.hpp>
 #include <smartcache/redis/connection.hpp>
 #include <smartcache/redis/failure.hpp>
+#include <smartcache/redis/history.hpp>
 #include <smartcache/redis/pipeline.hpp>
 #include <smartcache/redis/reply.hpp>
 
@@ -63,14 +71,21 @@ class Listener {
 
     Listener(ConnectionSettings settings, Options options, RedisCommon& common,
              std::function<void(const Invalidation&)> told)
-        : settings_(adapted(std::move(settings))),
+        : settings_(adapted(settings)),
           options_(std::move(options)),
           common_(common),
           told_(std::move(told)),
           channel_(common.announcer.channel(options_.name_space)),
-          prefix_("sc:" + physical_key(options_.name_space, {})) {}
+          prefix_("sc:" + physical_key(options_.name_space, {})),
+          history_settings_(std::move(settings)) {}
     Listener(const Listener&) = delete;
     Listener& operator=(const Listener&) = delete;
+
+    /// Tells positions, too. Before anything else. @param known  the last one that was told to a listener before
+    void keep_positions(std::string known) {
+        position_ = std::move(known);
+        history_ = std::make_unique<History>(history_settings_, channel_, common_);
+    }
 
     /// Does what is to be done, and waits for more until `wake` or until `waker` is readable.
     /// @param waker  a descriptor; -1: none
@@ -117,7 +132,10 @@ class Listener {
         problem_ = std::move(text);
     }
     void wait(Clock::time_point until, int waker, int socket) const;
-    [[nodiscard]] Clock::time_point next_question() const { return asked_ + options_.lease / 3; }
+    [[nodiscard]] Clock::time_point next_question() const {
+        const Clock::time_point due = asked_ + options_.lease / 3;
+        return history_ ? std::min(due, next_look_) : due;
+    }
 
     const ConnectionSettings settings_;
     const Options options_;
@@ -125,6 +143,7 @@ class Listener {
     const std::function<void(const Invalidation&)> told_;
     const std::string channel_;
     const std::string prefix_;  // of the records' names
+    const ConnectionSettings history_settings_;
 
     // Of the thread that steps.
     std::unique_ptr<Connection> connection_;
@@ -138,12 +157,18 @@ class Listener {
     Clock::time_point retry_at_{};
     unsigned failures_in_a_row_ = 0;
     std::uint64_t failures_ = 0;
+    std::unique_ptr<History> history_;         // null: no positions are wanted
+    std::string position_;                     // up to here everything has been told
+    std::optional<std::string> position_run_;  // of the server that said so; nullopt: to another process
+    std::string next_position_;                // to be that, when the server gives a sign of life
+    Clock::time_point next_look_{};            // into the history
 
     const ProcessMark process_{};
     std::atomic<bool> hears_{false};
     std::atomic<std::uint64_t> messages_{0};
     std::atomic<std::uint64_t> unreadable_{0};
     std::atomic<std::uint64_t> gaps_{0};
+    std::atomic<std::uint64_t> resumed_{0};
     LatencyHistogram latency_;
     mutable std::mutex problem_mutex_;
     std::string problem_{"not connected yet"};

@@ -74,8 +74,7 @@ class RedisTier final : public Tier {
         if (const detail::Failure failure = client_.connect())
             throw TierUnavailable("smartcache: " + failure.message());
     }
-    /// Connects when first used, and whenever there is no connection. An owner that wants to hear what others change waits for
-    /// that connection, at most for `connect_timeout`.
+    /// Connects when first used, and whenever there is no connection.
     /// @throws ConfigError when the options are impossible
     RedisTier(RedisOptions options, TierContext context, defer_connect_t)
         : options_(checked(std::move(options))),
@@ -87,7 +86,7 @@ class RedisTier final : public Tier {
             client_.common().tombstone = [this](std::string_view key) {
                 return tombstone(key, Trace::made_up);
             };
-        begin_to_listen();
+        prepare_to_listen();
     }
 
     [[nodiscard]] TierId id() const noexcept override { return TierId::redis; }
@@ -113,6 +112,8 @@ class RedisTier final : public Tier {
             return 0;
         }
     }
+    /// Waits for the first subscription, at most for `connect_timeout`.
+    void begin_to_listen(bool positions, std::string known) override;
     [[nodiscard]] bool tells_changes() const noexcept override { return listener_ != nullptr; }
     [[nodiscard]] std::uint64_t epoch(std::string_view key) noexcept override {
         try {
@@ -173,7 +174,7 @@ class RedisTier final : public Tier {
     class Names;
     struct Encoded;
 
-    void begin_to_listen();
+    void prepare_to_listen();
 
     static RedisOptions checked(RedisOptions options);
     static RedisUrl url_of(const RedisOptions& options);

@@ -30,8 +30,9 @@ inline void add_script(Pipeline& commands, const RedisScript& script, bool by_na
     add_script(commands, script, by_name, key, std::span(arguments.begin(), arguments.size()));
 }
 
-// Each of those that change something tells so (R9): the last two of ARGV are a channel, or nothing, and a message for it.
-// A server that does not let it is found out by those changes that are no scripts.
+// Each of those that change something tells so (R9): the last two of ARGV are a channel, or nothing, and a message for it,
+// which also goes into the history (history.hpp) or ends that. A server that does not let it is found out by those changes
+// that are no scripts.
 
 /// Replaces a record by another one if it still has the expected version (R7).
 /// KEYS: record. ARGV: its 8 stamp bytes, the new record, lifetime in ms or "0" for ever, channel, message. @return 1 or 0
@@ -39,9 +40,13 @@ inline constexpr RedisScript replace_script{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end
 if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
 if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
+if ARGV[4] and ARGV[4] ~= '' then
+  redis.pcall('PUBLISH', ARGV[4], ARGV[5])
+  local kept = redis.pcall('XADD', ARGV[4], 'NOMKSTREAM', 'MAXLEN', '~', 65536, '*', 'm', ARGV[5])
+  if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[4]) end
+end
 return 1)",
-    "5bc3ad7eef444c08249da84242ab0daef6dd85b6"};
+    "53918b5caa49f1e64f1a3ba34767b68d975a778c"};
 
 /// Ends a record if it still has the expected version: leaves a tombstone, or deletes it.
 /// KEYS: record. ARGV: its 8 stamp bytes, a tombstone or nothing, its lifetime in ms, channel, message. @return 1 or 0
@@ -50,9 +55,13 @@ inline constexpr RedisScript end_script{
 if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 if ARGV[2] ~= '' then redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
+if ARGV[4] and ARGV[4] ~= '' then
+  redis.pcall('PUBLISH', ARGV[4], ARGV[5])
+  local kept = redis.pcall('XADD', ARGV[4], 'NOMKSTREAM', 'MAXLEN', '~', 65536, '*', 'm', ARGV[5])
+  if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[4]) end
+end
 return 1)",
-    "3f0aef28fc357d3fb0edf50402b8d9f1f52cb12b"};
+    "8c9ad830263ee4625846738c83a196187efd71e1"};
 
 /// Gives a lock back, if it is still that of the token. KEYS: lock. ARGV: token. @return 1 or 0
 inline constexpr RedisScript unlock_script{
@@ -126,10 +135,13 @@ floor = string.format('%.0f', floor)
 if not whole or ARGV[3] ~= 'keep' then
   redis.call('HSET', KEYS[1], 'clear', clear, 'token', token, 'tags', tags, 'floor', floor)
   if ARGV[7] and ARGV[7] ~= '' and ARGV[3] ~= 'keep' then
-    redis.pcall('PUBLISH', ARGV[7], whole and ARGV[3] == 'tag' and ARGV[8] or ARGV[9])
+    local message = whole and ARGV[3] == 'tag' and ARGV[8] or ARGV[9]
+    redis.pcall('PUBLISH', ARGV[7], message)
+    local kept = redis.pcall('XADD', ARGV[7], 'NOMKSTREAM', 'MAXLEN', '~', 65536, '*', 'm', message)
+    if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[7]) end
   end
 end
 return {clear, token, tags, floor})",
-    "bd1cb1f69e0a15563ebf710144a41443be0d9e84"};
+    "dfe110e9872b997d27eeee2dd416f52f65366f8d"};
 
 }  // namespace smartcache::inline v0::detail

@@ -23,6 +23,7 @@
 
 #include <array>
 #include <atomic>
+#include <bitset>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -141,6 +142,8 @@ struct Flight : Ticket, std::enable_shared_from_this<Flight> {
 };
 
 class Fences {
+    static constexpr std::size_t stripe_count = 256;
+
   public:
     using Order = std::unique_lock<std::mutex>;
     /// Several keys, or all of them; the order in which it is released does not matter.
@@ -205,6 +208,24 @@ class Fences {
         locks.closed_ = this;
         return locks;
     }
+
+    /// Waits, over several calls and without holding anybody up, until every change that was under way at the first of them has
+    /// ended.
+    class Passage {
+      public:
+        /// @return whether that is so now
+        [[nodiscard]] bool passed(Fences& fences) {
+            if (!all_) all_ = free(fences.all_);
+            for (std::size_t i = 0; all_ && i < stripe_count; ++i)
+                if (!stripes_[i]) stripes_[i] = free(fences.stripes_[i].order);
+            return all_ && stripes_.all();
+        }
+
+      private:
+        static bool free(std::mutex& mutex) { return Order(mutex, std::try_to_lock).owns_lock(); }
+        bool all_ = false;
+        std::bitset<stripe_count> stripes_;
+    };
 
     void enter(Ticket& ticket) {
         Stripe& stripe = stripes_[index_of(ticket.hash)];
@@ -280,7 +301,6 @@ class Fences {
         [[nodiscard]] bool empty() noexcept { return count.fetch_add(0, std::memory_order_acq_rel) == 0; }
     };
 
-    static constexpr std::size_t stripe_count = 256;
     static std::size_t index_of(std::uint64_t hash) noexcept { return (hash >> 40U) % stripe_count; }
 
     static void link(Stripe& stripe, Ticket& ticket) noexcept {

@@ -13,8 +13,12 @@
 //     message passes the same gate: { look at the ticket; write } and { remove; mark } exclude each other.
 //
 // What is on the disk outlives the process, and times in which nothing was heard (R12). Each record there carries the
-// number of the period in which it was written: a random one, another one each time that the cache begins to hear. A
-// record of another period does not count, unless, if the options want that, nothing is heard anyway (R13).
+// number of the period in which it was written: a random one, another one each time that the cache begins to hear without
+// having been told what it missed. A record of another period does not count, unless, if the options want that, nothing is
+// heard anyway (R13). How far the cache has heard (`Invalidation::Kind::position`) lies on the disk too, with the period, so
+// that another process can go on from there. It gets there when every change that was under way has reached all tiers:
+// else a process that dies in one would leave an older value on its disk than the one that the shared tier has told of. What
+// is written there later is newer, and what others change later is told later.
 //
 // Such a record goes up into the shared tier only if that has nothing under the key, not even the trace of an erase, and has not
 // been cleared since: its epoch is the one that was known when copies were last made, or has been another one for so long that
@@ -26,11 +30,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
+#include <smartcache/facade/detail/fences.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -54,7 +61,16 @@ class OwnCopies {
     [[nodiscard]] bool usable() const noexcept { return !on || !distrusts || heard(); }
 
     [[nodiscard]] std::uint64_t period() const noexcept { return period_.load(std::memory_order_acquire); }
-    void begin_period() noexcept { period_.store(random_period(), std::memory_order_release); }
+    void begin_period() noexcept { go_on_with(random_period()); }
+    void go_on_with(std::uint64_t period) noexcept { period_.store(period, std::memory_order_release); }
+
+    /// Of the thread that tells.
+    struct Position {
+        std::string next;                        ///< to be kept
+        std::optional<Fences::Passage> passage;  ///< of the changes that were under way when it was told
+        std::string kept;
+    };
+    Position position;
 
     /// Copies are made while the shared tier is in this epoch; 0: not known.
     void note_epoch(std::uint64_t epoch) {

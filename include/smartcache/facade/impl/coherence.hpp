@@ -2,7 +2,16 @@
 
 // SmartCache: what other processes change in a tier that they share with this one. See own_copies.hpp.
 
+#include <chrono>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include <smartcache/core/hash.hpp>
 #include <smartcache/facade/smart_cache.hpp>
+#include <smartcache/record/varint.hpp>
 
 namespace smartcache::inline v0 {
 
@@ -10,6 +19,7 @@ namespace smartcache::inline v0 {
 template <class Codec>
 void SmartCache<Codec>::take_invalidation(const Invalidation& what) {
     using Kind = Invalidation::Kind;
+    if (what.kind == Kind::position) return keep_position(what.name);
     if (what.kind == Kind::lost) own_copies_.set_heard(false);
     if (own_copies_.open.load(std::memory_order_acquire)) {
         switch (what.kind) {
@@ -28,12 +38,15 @@ void SmartCache<Codec>::take_invalidation(const Invalidation& what) {
             case Kind::heard:
                 drop_all_copies(false);
                 break;
-            case Kind::lost:
-                if (own_copies_.distrusts) drop_all_copies(false);
+            case Kind::lost:  // what is on the disk may count again
+                if (own_copies_.distrusts) drop_memory();
+                break;
+            case Kind::resumed:
+            case Kind::position:
                 break;
         }
     }
-    if (what.kind == Kind::heard) own_copies_.set_heard(true);
+    if (what.kind == Kind::heard || what.kind == Kind::resumed) own_copies_.set_heard(true);
 }
 
 /// First the disk, then fills, then L1: whoever takes a ticket after the mark asks a server that has the change, and does
@@ -82,6 +95,72 @@ void SmartCache<Codec>::drop_all_copies(bool cleared) {
     }
     if (memory_) (void)memory_->clear();
     if (cleared) count(Event::foreign_changes);
+}
+
+template <class Codec>
+void SmartCache<Codec>::drop_memory() {
+    const Unlocked later;
+    fences_.mark_all();
+    if (memory_) (void)memory_->clear();
+}
+
+/// Under a name of its own, which is in no user's namespace: a directory has one cache, with one prefix.
+template <class Codec>
+std::string SmartCache<Codec>::position_key() const {
+    return physical_key(config_.key_prefix + "\nposition", {});
+}
+
+/// See own_copies.hpp.
+template <class Codec>
+void SmartCache<Codec>::keep_position(std::string_view position) {
+    detail::OwnCopies::Position& mine = own_copies_.position;
+    if (!mine.passage) {
+        if (position == mine.kept) return;
+        mine.next = position;
+        mine.passage.emplace();
+    }
+    // Most changes take a fraction of a millisecond, and messages can wait that long; else it is tried again next time.
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::milliseconds(1);
+    while (!mine.passage->passed(fences_)) {
+        if (std::chrono::steady_clock::now() > patience) return;
+        std::this_thread::yield();
+    }
+    if (!std::unique_lock(tag_changes_, std::try_to_lock)) return;
+    ByteSink payload;
+    detail::put_fixed(payload, own_copies_.period());
+    payload.append(as_byte_view(mine.next));
+    const std::string key = position_key();
+    RecordView record;
+    record.key = key;
+    record.payload = payload.view();
+    record.raw_size = record.payload.size();
+    record.kind = ValueKind::bytes;
+    record.stamp = random_stamp();
+    record.created = time_.wall();
+    bool kept = true;
+    for (const LowerTier& lower : lower_)
+        if (lower.own) kept = lower.tier->write(record, {}) == TierStatus::ok && kept;
+    mine.passage.reset();
+    if (kept) mine.kept = std::move(mine.next);
+}
+
+/// What an earlier process has kept, whose period goes on; empty: nothing. Before anything is told.
+template <class Codec>
+std::string SmartCache<Codec>::kept_position() {
+    std::string position;
+    const std::string key = position_key();
+    for (const LowerTier& lower : lower_) {
+        if (!lower.own) continue;
+        (void)lower.tier->peek(key, [&](const RecordView& record) {
+            detail::ByteReader reader(record.payload);
+            const auto period = reader.fixed<std::uint64_t>();
+            const std::string_view text = reader.text(reader.remaining());
+            if (!reader.ok() || period == 0 || text.empty()) return;
+            own_copies_.go_on_with(period);
+            position = text;
+        });
+    }
+    return position;
 }
 
 /// Writes to a lower tier. To one that is this process' own: only while nobody else has changed the key since the ticket was

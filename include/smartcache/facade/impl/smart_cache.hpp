@@ -3,6 +3,9 @@
 // Bodies of SmartCache: set-up, small things, maintenance, statistics. Reading, writing and loading have
 // files of their own.
 
+#include <algorithm>
+#include <string>
+
 #include <smartcache/core/error.hpp>
 #include <smartcache/facade/detail/prepared_value.hpp>
 #include <smartcache/facade/impl/tiers.hpp>
@@ -126,6 +129,11 @@ void SmartCache<Codec>::start_lower_tiers() {
     if (config_.disk.enabled)
         start(TierId::disk, config_.disk.ttl, [&] { return detail::make_disk_tier(config_, context); });
     own_copies_.open.store(true, std::memory_order_release);
+    if (!own_copies_.on) return;
+    const std::string position = kept_position();
+    const bool has_own =
+        std::any_of(lower_.begin(), lower_.end(), [](const LowerTier& lower) { return lower.own; });
+    for (LowerTier& lower : lower_) lower.tier->begin_to_listen(has_own, position);
 }
 
 template <class Codec>

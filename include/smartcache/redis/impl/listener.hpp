@@ -77,6 +77,11 @@ inline void Listener::take_pushed(Reply& message) {
         answered_ = true;
         lease_until_ = asked_ + options_.lease;
         failures_in_a_row_ = 0;
+        if (std::string next = std::exchange(next_position_, {}); !next.empty()) {
+            position_ = std::move(next);
+            position_run_ = connection_->identity().run_id;
+            told_({Invalidation::Kind::position, position_});
+        }
     } else if (what == "message" && message.elements.size() == 3) {
         if (message.elements[1].text == tracking_channel) return take_tracked(message.elements[2]);
         std::chrono::nanoseconds took{0};
@@ -117,6 +122,13 @@ inline bool Listener::left_behind() {
 
 inline void Listener::keep_alive() {
     if (!answered_ || Clock::now() < next_question()) return;
+    constexpr std::chrono::seconds between_looks{1};
+    if (const auto now = Clock::now(); history_ && now >= next_look_) {
+        next_look_ = now + between_looks;
+        next_position_ =
+            history_->newest(connection_->identity().run_id,
+                             Deadline::in(std::min<Duration>(settings_.connect_timeout, options_.lease / 3)));
+    }
     Pipeline question;
     question.command({"PING"});
     asked_ = Clock::now();
@@ -126,8 +138,20 @@ inline void Listener::keep_alive() {
 }
 
 inline void Listener::become_heard() {
-    gaps_.fetch_add(1, std::memory_order_relaxed);
-    told_({Invalidation::Kind::heard});
+    const std::string& run = connection_->identity().run_id;
+    const bool may_resume = history_ && (!position_run_ || (!run.empty() && *position_run_ == run));
+    if (const auto known = may_resume ? history_->catch_up(position_, run, told_) : std::nullopt) {
+        asked_ = *known;
+        resumed_.fetch_add(1, std::memory_order_relaxed);
+        told_({Invalidation::Kind::resumed});
+    } else {
+        gaps_.fetch_add(1, std::memory_order_relaxed);
+        told_({Invalidation::Kind::heard});
+        position_.clear();
+    }
+    position_run_ = run;
+    next_position_.clear();
+    next_look_ = {};
     answered_ = true;
     lease_until_ = asked_ + options_.lease;
     hears_.store(true, std::memory_order_release);
@@ -167,6 +191,7 @@ inline CoherenceStats Listener::stats() const {
     stats.messages = messages_.load(std::memory_order_relaxed);
     stats.unreadable = unreadable_.load(std::memory_order_relaxed);
     stats.gaps = gaps_.load(std::memory_order_relaxed);
+    stats.resumed = resumed_.load(std::memory_order_relaxed);
     stats.latency = latency_.summary();
     return stats;
 }
@@ -175,6 +200,7 @@ inline void Listener::reset_stats() noexcept {
     messages_.store(0, std::memory_order_relaxed);
     unreadable_.store(0, std::memory_order_relaxed);
     gaps_.store(0, std::memory_order_relaxed);
+    resumed_.store(0, std::memory_order_relaxed);
     latency_.reset();
 }
 

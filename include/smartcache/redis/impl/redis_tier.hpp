@@ -84,8 +84,7 @@ inline auto RedisTier::names_of(std::span<const std::string_view> keys) const ->
     return parts;
 }
 
-/// The first subscription is waited for: what an owner stores before that would be dropped when it comes.
-inline void RedisTier::begin_to_listen() {
+inline void RedisTier::prepare_to_listen() {
     if (!client_.common().announcer.on() || !context_.on_invalidation) return;
     if (!context_.background && options_.coherence == Coherence::automatic) return;
     listener_ = std::make_unique<detail::Listener>(
@@ -93,6 +92,13 @@ inline void RedisTier::begin_to_listen() {
         detail::Listener::Options{context_.name_space, options_.lease,
                                   options_.coherence == Coherence::tracking},
         client_.common(), context_.on_invalidation);
+}
+
+/// The first subscription is waited for: what an owner stores before that would be dropped when it comes.
+inline void RedisTier::begin_to_listen(bool positions, std::string known) {
+    if (listener_ == nullptr) return;
+    // The server itself tells of what other programs change, and keeps nothing of that.
+    if (positions && options_.coherence != Coherence::tracking) listener_->keep_positions(std::move(known));
     listener_->begin(detail::Deadline::in(options_.connect_timeout));
     if (context_.background)
         listening_ = std::make_unique<detail::ProcessOwned<detail::ListeningThread>>(*listener_);

@@ -172,8 +172,9 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
     std::vector<std::string> refusals(chosen.size());
     client_.ask(legs, deadline, [&](std::size_t part, std::size_t i, detail::Reply& reply) {
         Names& names = parts[part];
-        if (i >= names.size() + names.spaces().size()) {
-            silenced = client_.common().learn_silence(reply) || silenced;
+        const std::size_t message = names.size() + names.spaces().size();
+        if (i >= message) {
+            silenced = client_.common().learn_of_messages(i - message, reply) || silenced;
             return;
         }
         if (i >= names.size()) return names.take_epoch(i - names.size(), reply);
@@ -383,9 +384,9 @@ inline std::vector<detail::Announcer::Message> RedisTier::announce(std::span<con
                                                                    std::span<detail::Leg> legs, bool as_one) {
     std::vector<detail::Announcer::Message> messages = client_.common().announcer.about(keys);
     if (messages.empty() || legs.size() != 1) return messages;
-    for (const detail::Announcer::Message& message : messages)
-        commands.front().command({"PUBLISH", message.channel, message.text});
     legs.front().atomic = as_one && !client_.common().lacks_transactions();
+    for (const detail::Announcer::Message& message : messages)
+        client_.common().add_message(commands.front(), message, legs.front().atomic);
     return messages;
 }
 
@@ -442,8 +443,9 @@ inline void RedisTier::erase_all(std::span<const std::string_view> keys, std::sp
             announce(keys, commands, legs, traces == coherent());
         client_.ask(legs, until, [&](std::size_t part, std::size_t i, detail::Reply& reply) {
             Names& names = parts[part];
-            if (i >= 2 * names.size() + names.spaces().size()) {
-                again = client_.common().learn_silence(reply) || again;
+            const std::size_t message = 2 * names.size() + names.spaces().size();
+            if (i >= message) {
+                again = client_.common().learn_of_messages(i - message, reply) || again;
                 return;
             }
             if (i >= 2 * names.size()) return names.take_epoch(i - 2 * names.size(), reply);
