@@ -393,6 +393,44 @@ TEST_CASE("RFC 9111 section 4.3.5: a HEAD response updates the stored response i
     CHECK(site.get("/a").headers.get("X-Cache") == "MISS");
 }
 
+TEST_CASE("RFC 9111 section 4.3.5: a HEAD response makes nothing fresh that it does not name",
+          "[http][rfc][head]") {
+    const std::string before = "Sun, 06 Nov 1994 08:49:37 GMT";
+    struct Case {
+        const char* what;
+        Headers stored;
+        Headers head;
+        const char* head_body;
+        const char* outcome;  // of a GET that takes what is stale: updated, as it was, or gone
+    };
+    for (const Case& c : std::initializer_list<Case>{
+             {"nothing to tell by", {}, {}, "", "STALE"},
+             {"a condition, and no validator", {{"ETag", "\"1\""}}, {}, "", "MISS"},
+             {"a condition, and only a length", {{"ETag", "\"1\""}}, {{"Content-Length", "5"}}, "", "MISS"},
+             {"the same tag", {{"ETag", "\"1\""}}, {{"ETag", "\"1\""}}, "", "HIT"},
+             {"the same date", {{"Last-Modified", before}}, {{"Last-Modified", before}}, "", "HIT"},
+             {"a tag where there was none", {}, {{"ETag", "\"1\""}}, "", "MISS"},
+             {"the same length", {}, {{"Content-Length", "5"}}, "", "HIT"},
+             {"another length", {}, {{"Content-Length", "6"}}, "", "MISS"},
+             {"the same content", {}, {}, "12345", "HIT"},
+             {"other content", {}, {}, "54321", "MISS"},
+             {"other content of the same length", {}, {{"Content-Length", "5"}}, "54321", "MISS"},
+         }) {
+        CAPTURE(c.what);
+        Site site;
+        Headers stored = c.stored;
+        stored.add("Cache-Control", "max-age=10, stale-while-revalidate=600");
+        site.answers(stored, "12345");
+        site.get("/a");
+        site.clock.advance(15s);
+        Headers head = c.head;
+        head.add("Cache-Control", "max-age=10, stale-while-revalidate=600");
+        site.origin = [&](const Request&) { return Response{200, head, c.head_body}; };
+        site.send(Site::request("HEAD", "/a"));
+        CHECK(site.get("/a", {{"Cache-Control", "max-stale"}}).headers.value("X-Cache") == c.outcome);
+    }
+}
+
 TEST_CASE("RFC 5861 section 4: stale-if-error and grace answer for an origin that fails",
           "[http][rfc][stale]") {
     MiddlewareOptions options = Site::plain();

@@ -91,7 +91,8 @@ struct MiddlewareOptions {
     std::vector<std::string> exclude_paths{};
     /// If not empty, only these paths are cached.
     std::vector<std::string> include_paths{};
-    /// Store private responses too, each for the Authorization and Cookie it was made for.
+    /// Store private responses too, each for the Authorization and Cookie it was made for; never one to a request with
+    /// neither, nor, unless `set_cookie` says so, one that sets a cookie.
     bool cache_private = false;
     /// Store responses to requests with Authorization too, each for that Authorization, unless they are for
     /// everybody.

@@ -56,21 +56,20 @@ template <class Range, class Value>
 /// section 7.6.1), so what the origin answers was not made for it.
 template <class Selects>
 [[nodiscard]] bool hides_field(const Headers& request, Selects&& selects) {
-    bool hides = false;
-    request.for_each_member("Connection", [&](std::string_view name) {
-        hides = hides || (!is_hop_by_hop(name) && request.has(name) && selects(name));
+    if (!request.has("Connection")) return false;
+    const ConnectionOptions options(request);
+    return std::any_of(request.begin(), request.end(), [&](const Headers::Field& field) {
+        return !is_hop_by_hop(field.name) && options.nominate(field.name) && selects(field.name);
     });
-    return hides;
 }
 [[nodiscard]] inline bool hides_field(const Headers& request) {
     return hides_field(request, [](std::string_view) { return true; });
 }
 
-/// Whether `name` is one of those that select a variant, which may stand for one cookie ("cookie:name").
+/// Whether `name` is one of those that select a variant.
 [[nodiscard]] inline bool selects_by(const FieldNames& names, std::string_view name) {
-    return std::any_of(names.begin(), names.end(), [name](std::string_view each) {
-        return equal_ignoring_case(each.substr(0, each.find(':')), name);
-    });
+    return std::any_of(names.begin(), names.end(),
+                       [name](std::string_view each) { return equal_ignoring_case(each, name); });
 }
 
 /// RFC 9111 section 4.3 lets only these wait for, or fetch for, others.

@@ -278,22 +278,32 @@ Reason Middleware<Cache>::update(Pending& pending, const Headers& merged, WallTi
     return store(pending, whole, now, &found);
 }
 
-/// RFC 9111 section 4.3.5: a HEAD response updates the stored GET response it agrees with, and ends one it
-/// does not.
+/// RFC 9111 section 4.3.5: a HEAD response updates the stored GET response that it provably speaks of, and ends one
+/// that it contradicts. One that says nothing to tell by leaves what is stored as it is: fresh without end
+/// otherwise, whatever became of the content.
 template <ResponseCache Cache>
 void Middleware<Cache>::update_by_head(Pending& pending, const Response& response, WallTime now) {
     const Found& found = *pending.found;
     Headers merged = Headers::from_wire(found.stored.head);
-    const auto agrees = [&](std::string_view name) {
-        const auto theirs = response.headers.get(name);
-        return !theirs || theirs == merged.get(name);
+    bool proven = false;
+    bool contradicted = found.stored.meta.status != 200;
+    const auto compare = [&](bool equal) {
+        proven = proven || equal;
+        contradicted = contradicted || !equal;
     };
-    const auto length = response.headers.get("Content-Length");
-    const bool same_length = !length || *length == std::to_string(found.stored.body.size());
-    if (found.stored.meta.status != 200 || !agrees("ETag") || !agrees("Last-Modified") || !same_length) {
+    for (const std::string_view validator : {"ETag", "Last-Modified"})
+        if (const auto theirs = response.headers.get(validator)) compare(theirs == merged.get(validator));
+    // To a condition that holds the answer is 304: a 200 has to name the version itself.
+    if (pending.validating) contradicted = contradicted || !proven;
+    if (const auto length = response.headers.get("Content-Length"))
+        compare(*length == std::to_string(found.stored.body.size()));
+    // Applications that answer HEAD as they do GET.
+    if (!response.body.empty()) compare(response.body == found.stored.body);
+    if (contradicted) {
         cache_->erase(found.key);
         return;
     }
+    if (!proven) return;
     merge(merged, response.headers, false);
     const Reason refused = update(pending, merged, now);
     if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
