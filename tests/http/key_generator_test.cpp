@@ -47,7 +47,26 @@ TEST_CASE("headers and cookies select variants; absent is not empty", "[http][ke
     CHECK(key({{"Cookie", "Lang=de"}}) != key({{"Cookie", "Lang=en"}}));
     CHECK(key({{"Cookie", "lang=de"}}) == key({}));  // cookie names are case-sensitive
     CHECK(key({{"Cookie", "Lang="}}) != key({}));
+    // Which of several counts, and what is a cookie, is the application's to say: all that may matter is in the key.
+    CHECK(key({{"Cookie", "Lang=de; Lang=en"}}) != key({{"Cookie", "Lang=de"}}));
+    CHECK(key({{"Cookie", "Lang=de; Lang=en"}}) != key({{"Cookie", "Lang=en; Lang=de"}}));
+    CHECK(key({{"Cookie", "Lang=de"}, {"Cookie", "Lang=en"}}) == key({{"Cookie", "Lang=de; x=1; Lang=en"}}));
+    CHECK(key({{"Cookie", "Lang =de"}}) != key({}));
+    CHECK(key({{"Cookie", "Lang"}}) != key({}));
+    CHECK(key({{"Cookie", "Lang"}}) != key({{"Cookie", "Lang="}}));
     CHECK(key({}).find("accept=-") != std::string::npos);
+}
+
+TEST_CASE("whether a key tells all cookies of a request apart", "[http][key]") {
+    const FieldNames one{"cookie:Lang"};
+    CHECK(KeyGenerator::covers_cookies({}, {}));
+    CHECK_FALSE(KeyGenerator::covers_cookies({}, {{"Cookie", "Lang=de"}}));
+    CHECK(KeyGenerator::covers_cookies({"accept", "cookie"}, {{"Cookie", "Lang=de; id=1"}}));
+    CHECK(KeyGenerator::covers_cookies(one, {{"Cookie", "Lang=de; Lang=en;"}}));
+    CHECK_FALSE(KeyGenerator::covers_cookies(one, {{"Cookie", "Lang=de; id=1"}}));
+    CHECK_FALSE(KeyGenerator::covers_cookies(one, {{"Cookie", "Lang=de"}, {"Cookie", "id=1"}}));
+    CHECK_FALSE(KeyGenerator::covers_cookies(one, {{"Cookie", "lang=de"}}));
+    CHECK_FALSE(KeyGenerator::covers_cookies(one, {{"Cookie", "token"}}));
 }
 
 TEST_CASE("credentials are in keys by their SHA-256 only", "[http][key]") {

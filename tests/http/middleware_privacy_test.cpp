@@ -124,6 +124,35 @@ TEST_CASE("what an anonymous visitor got by default_ttl is not shown to who send
     CHECK(site.web.counters().cache_skips == 1);
 }
 
+TEST_CASE("one cookie in the key says nothing about the others", "[http][privacy]") {
+    MiddlewareOptions options = Site::plain();
+    options.default_ttl = 60s;
+    options.cache_cookies = {"lang"};
+    Site site(options);
+    greets(site, {});
+    const auto get = [&](Headers headers) { return site.get("/home", std::move(headers)); };
+    CHECK(get({{"Cookie", "lang=en; session=ann"}}).body == "hello lang=en; session=ann");
+    CHECK(get({{"Cookie", "lang=en; session=bob"}}).body == "hello lang=en; session=bob");
+    // Who sends that one alone, or none, shares; nobody else is shown it.
+    CHECK(get({{"Cookie", "lang=en"}}).body == "hello lang=en");
+    CHECK(get({{"Cookie", "lang=en"}}).headers.value("X-Cache") == "HIT");
+    CHECK(get({{"Cookie", "lang=en; session=ann"}}).body == "hello lang=en; session=ann");
+    CHECK(get({}).body == "hello ");
+    CHECK(get({}).headers.value("X-Cache") == "HIT");
+    CHECK(get({{"Cookie", "session=ann"}}).body == "hello session=ann");
+    CHECK(site.web.counters().reason(Reason::cookie) == 4);
+}
+
+TEST_CASE("default_ttl does not know which cookies a key of the application's own tells apart", "[http][privacy]") {
+    MiddlewareOptions options = Site::plain();
+    options.default_ttl = 60s;
+    options.custom_key_generator = [](const Request& r) { return r.path; };
+    Site site(options);
+    greets(site, {});
+    CHECK(site.get("/home", {{"Cookie", "session=ann"}}).body == "hello session=ann");
+    CHECK(site.get("/home", {{"Cookie", "session=bob"}}).body == "hello session=bob");
+}
+
 TEST_CASE("what an anonymous visitor got is not shown to who sends credentials, unless it says so",
           "[http][privacy]") {
     Site site;

@@ -75,13 +75,17 @@ class ResponseHook {
 /// `static_cache` or `page_cache` and change what you need. Callables must be callable from any thread.
 struct MiddlewareOptions {
     /// Lifetime of responses about whose freshness the origin says nothing; 0: such responses are not stored.
-    /// Never applied to a response to a request with a Cookie, unless cookies are part of the key.
+    /// Never applied to a response to a request with a Cookie, unless all of its cookies are part of the key: by
+    /// `cache_cookies`, or by a Vary, `cache_headers` or `cache_vary_headers` that name Cookie. What
+    /// `custom_key_generator` makes does not count: nobody knows what it looks at.
     Duration default_ttl = std::chrono::hours(1);
     /// Methods answered from the store. Only GET and HEAD can be in it: RFC 9111 gives no other a meaning.
     std::vector<std::string> cache_methods{"GET", "HEAD"};
     /// Statuses to which `default_ttl` applies. Explicit freshness holds for every status.
     std::vector<int> cache_status_codes{200, 301, 302, 404};
-    /// Query parameters that do not change the answer: left out of the key, still forwarded.
+    /// Query parameters that do not change the answer: left out of the key, still forwarded. One that does all the same,
+    /// be it that the page only repeats it (in a link, a form, a script), lets whoever sends it first decide what the
+    /// others get: then take it out of this list. Parameters with a ';' in them stay in the key.
     std::vector<std::string> ignore_query_params{"_", "timestamp", "cache_buster"};
     /// Request fields that select a variant, whatever the response's Vary says; compared in normalised form.
     std::vector<std::string> cache_headers{"accept", "accept-encoding", "accept-language"};

@@ -55,15 +55,13 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
     result.names = selecting_names(rule);
     const FieldNames required = result.names;
     const bool authorized = request.headers.has("Authorization");
-    const bool has_cookie = request.headers.has("Cookie");
     // The safe side of section 3.5, in both directions: who sends credentials gets what is for everybody, or
     // for them.
     const auto usable = [&](const StoredMeta& meta, const FieldNames& names) {
         if (authorized && !meta.is(StoredMeta::shared_with_users) &&
             !detail::holds(names, std::string_view("authorization")))
             return false;
-        if (has_cookie && meta.is(StoredMeta::from_default_ttl) &&
-            !detail::holds(names, std::string_view("cookie")))
+        if (meta.is(StoredMeta::from_default_ttl) && !KeyGenerator::covers_cookies(names, request.headers))
             return false;
         // Stored under other options, by another run or process: it may lack what must select it now.
         return std::includes(names.begin(), names.end(), required.begin(), required.end());
@@ -130,9 +128,7 @@ StorePolicy Middleware<Cache>::policy_for(const Pending& pending, int status, co
     policy.cache_authenticated = options_.cache_authenticated;
     policy.set_cookie = options_.set_cookie;
     policy.grace = rule != nullptr && rule->grace ? *rule->grace : options_.grace;
-    policy.cookie_in_key = static_cast<bool>(options_.custom_key_generator) ||
-                           !options_.cache_cookies.empty() ||
-                           detail::holds(names, std::string_view("cookie"));
+    policy.cookie_in_key = KeyGenerator::covers_cookies(names, pending.client.headers);
     const bool own_statuses = rule != nullptr && rule->status_codes.has_value();
     // RFC 9111 section 4.2.2: public makes any status one for which a lifetime may be guessed.
     const bool by_default =

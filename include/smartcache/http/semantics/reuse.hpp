@@ -17,7 +17,7 @@ struct StoredMeta {
             2,  ///< must-revalidate, proxy-revalidate, s-maxage: not served stale, not even on errors
         shared_with_users =
             4,                 ///< public, s-maxage, must-revalidate: may answer a request with Authorization
-        from_default_ttl = 8,  ///< the origin said nothing about freshness
+        from_default_ttl = 8,  ///< the origin said nothing about freshness, nor that it is for everybody
         has_validator = 16,    ///< ETag or Last-Modified
     };
 

@@ -176,8 +176,7 @@ namespace detail {
     flag(control.must_revalidate || control.proxy_revalidate || control.s_maxage.present,
          StoredMeta::never_stale);
     flag(detail::shared_with_users(control), StoredMeta::shared_with_users);
-    flag(fresh.source == FreshnessSource::default_ttl && !control.public_ && !policy.cookie_in_key,
-         StoredMeta::from_default_ttl);
+    flag(fresh.source == FreshnessSource::default_ttl && !control.public_, StoredMeta::from_default_ttl);
     flag(detail::has_validator(response.headers), StoredMeta::has_validator);
 
     if (!meta.is(StoredMeta::has_validator)) {
