@@ -301,6 +301,7 @@ class Middleware final : private detail::TransactionOwner {
     void make_whole(Pending& pending, Response& response, WallTime now);
     Reason store_or_combine(Pending& pending, Response& response, WallTime now);
     Response revalidated(Pending& pending, Response response, WallTime now);
+    Response refuted(Pending& pending, Response response, WallTime now);
     Response forwarded(Pending& pending, Response response, Reason refused, WallTime now);
     Response serve_stale(Pending& pending, int origin_status, WallTime now);
     void merge(Headers& stored, Headers fields, bool part) const;

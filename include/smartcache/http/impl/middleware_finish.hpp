@@ -220,26 +220,49 @@ Response Middleware<Cache>::serve_stale(Pending& pending, int origin_status, Wal
     return answer(pending.client, *pending.found, now, "STALE", status);
 }
 
+/// A 304 that speaks of another version than the stored one (RFC 9111 section 4.3.4) is no leave to go on using that: it
+/// goes. The client is told so if that version is its own; there is nothing else to send but an error, unless what is
+/// stored may stand in for one.
+template <ResponseCache Cache>
+Response Middleware<Cache>::refuted(Pending& pending, Response response, WallTime now) {
+    const bool stand_in = may_stand_in(pending, now);
+    cache_->erase(pending.found->key);
+    pending.ticket.end(Flights::Ending::abandoned);
+    pending.replaced = true;
+    const Headers& client = pending.client.headers;
+    const bool own = response.headers.has(client.has("If-None-Match") ? "ETag" : "Last-Modified") &&
+                     http::not_modified(client, response.headers, 200, now, now);
+    if (!own && stand_in) return serve_stale(pending, response.status, now);
+    count_outcome(pending, Reason::partial);
+    log("MISS", pending.client, to_string(Reason::partial));
+    CacheStatus status;
+    status.fwd = pending.why;
+    status.fwd_status = response.status;
+    status.detail = to_string(Reason::partial);
+    response = own ? make_not_modified(std::move(response.headers))
+                   : detail::short_response(502, "the origin vouches for another version than it was asked about");
+    annotate(response, "MISS", status);
+    return response;
+}
+
 /// The origin says that what is stored is still right (RFC 9111 sections 4.3.3 and 4.3.4).
 template <ResponseCache Cache>
 Response Middleware<Cache>::revalidated(Pending& pending, Response response, WallTime now) {
     Found& found = *pending.found;
+    Headers merged = Headers::from_wire(found.stored.head);
+    if (!selects(response.headers, merged)) return refuted(pending, std::move(response), now);
     pending.replaced = true;
     events_.add(Event::revalidated);
     log("REVALIDATED", pending.client, {});
     std::vector<std::string> cookies;
     response.headers.for_each("Set-Cookie", [&](std::string_view value) { cookies.emplace_back(value); });
 
-    Headers merged = Headers::from_wire(found.stored.head);
-    Reason refused = Reason::partial;  // it speaks of another version than ours
-    if (selects(response.headers, merged)) {
-        found.stored.meta.response_time = now;
-        found.stored.meta.initial_age = initial_age(response.headers, pending.request_time, now);
-        merge(merged, response.headers, found.stored.meta.status == 206);
-        refused = update(pending, merged, now);
-        if (refused == Reason::none) found.stored.meta = pending.stored_meta;
-        found.stored.head = merged.wire();
-    }
+    found.stored.meta.response_time = now;
+    found.stored.meta.initial_age = initial_age(response.headers, pending.request_time, now);
+    merge(merged, response.headers, found.stored.meta.status == 206);
+    const Reason refused = update(pending, merged, now);
+    if (refused == Reason::none) found.stored.meta = pending.stored_meta;
+    found.stored.head = merged.wire();
     // What must not be kept, or is in doubt, goes: the next request starts afresh.
     if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
     count_outcome(pending, refused);
@@ -267,6 +290,7 @@ template <ResponseCache Cache>
 void Middleware<Cache>::merge(Headers& stored, Headers fields, bool part) const {
     const CacheControl control = response_control(fields, options_.targeted_fields);
     remove_unstorable(fields, control, options_.set_cookie != SetCookie::rfc);
+    fields.remove("Age");  // as in `store`
     freshen(stored, fields, part);
 }
 
