@@ -321,6 +321,30 @@ TEST_CASE("RFC 9111 section 4.4: an unsafe method's success invalidates the targ
     CHECK(site.get("/a").headers.get("X-Cache") == "HIT");
 }
 
+TEST_CASE("RFC 9111 section 4.4: an unsafe method invalidates under keys of the application's own",
+          "[http][rfc][invalidation]") {
+    MiddlewareOptions options = Site::plain();
+    options.custom_key_generator = [](const Request& r) {
+        return r.method + r.headers.combined("X-Tenant") + "|" + r.headers.combined("Content-Type") + r.path;
+    };
+    Site site(options);
+    const Headers ann{{"X-Tenant", "ann"}};
+    const Headers bob{{"X-Tenant", "bob"}};
+    site.counts({{"Cache-Control", "max-age=60"}});
+    for (const Headers& tenant : {ann, bob})
+        for (const char* path : {"/a", "/b"}) site.get(path, tenant);
+    site.answers({{"Location", "/b"}}, "", 201);
+    Request put = Site::request("PUT", "/a", {{"X-Tenant", "ann"}, {"Content-Type", "text/plain"}});
+    put.body = "new";
+    site.send(put);
+    CHECK(site.web.counters().invalidations == 2);
+    site.counts({{"Cache-Control", "max-age=60"}});
+    for (const char* path : {"/a", "/b"}) {
+        CHECK(site.get(path, ann).headers.value("X-Cache") == "MISS");
+        CHECK(site.get(path, bob).headers.value("X-Cache") == "HIT");
+    }
+}
+
 TEST_CASE("R1: what was on its way when its resource was invalidated is not stored",
           "[http][rfc][invalidation]") {
     Site site;
@@ -366,6 +390,25 @@ TEST_CASE("RFC 9110 section 9.3.3: a POST's response that says so answers later 
     CHECK_FALSE(stored({{"Cache-Control", "max-age=60, private"}, {"Content-Location", "/a?q"}}));
     CHECK_FALSE(stored(
         {{"Cache-Control", "max-age=60"}, {"Content-Location", "/a?q"}, {"Content-Location", "/a?q"}}));
+}
+
+TEST_CASE("RFC 9111 section 4.1: a POST's response that its own content selected answers no GET",
+          "[http][rfc][post]") {
+    const Headers json{{"Content-Type", "application/json"}, {"Accept", "text/plain"}};
+    const auto stored = [&](const char* vary, const Headers& headers) {
+        Site site;
+        const Headers said{{"Cache-Control", "max-age=60"}, {"Content-Location", "/a"}, {"Vary", vary}};
+        Transaction post = site.web.begin(Site::request("POST", "/a", headers));
+        const bool wanted = post.wants_body(Response{200, said, {}});
+        (void)post.finish(Response{200, said, "posted"});
+        site.answers({});
+        CHECK(wanted == (site.cache.stats().size > 0));
+        return site.get("/a", {{"Accept", "text/plain"}}).headers.value("X-Cache") == "HIT";
+    };
+    CHECK(stored("Accept", json));
+    CHECK_FALSE(stored("Content-Type", json));
+    CHECK_FALSE(stored("Accept, content-type", json));
+    CHECK(stored("Content-Type", {{"Accept", "text/plain"}}));  // it has none of its own
 }
 
 TEST_CASE("R1: a POST's response that another request has overtaken is not stored",
@@ -528,6 +571,48 @@ TEST_CASE("RFC 5861 section 3: stale-while-revalidate answers first and refreshe
     site.answers({{"Cache-Control", "max-age=10, stale-while-revalidate=30"}}, "three");
     site.clock.advance(15s);
     CHECK(site.get("/a").body == "three");
+}
+
+TEST_CASE("RFC 5861 section 3: a refresh behind asks for what is stored, whatever its client asked for",
+          "[http][rfc][stale]") {
+    const bool tagged = GENERATE(false, true);
+    Headers headers{{"Cache-Control", "max-age=10, stale-while-revalidate=30"}};
+    if (tagged) headers.add("ETag", "\"1\"");
+    for (Request request :
+         {Site::request("GET", "/a", {{"Range", "bytes=1-1"}}), Site::request("HEAD", "/a"),
+          Site::request("GET", "/a", {{"If-None-Match", "\"0\""}, {"If-Modified-Since", "0"}}),
+          Site::request("GET", "/a", {{"If-Range", "\"1\""}, {"Range", "bytes=1-1"}})}) {
+        CAPTURE(tagged, request.method, request.headers.wire());
+        Site site;
+        site.answers(headers, "one");
+        site.get("/a");
+        site.clock.advance(15s);
+        Transaction refresh = site.web.begin(request, Refresh::after_answer);
+        REQUIRE(refresh.wants_refresh());
+        CHECK(refresh.request().method == "GET");
+        CHECK(refresh.request().headers.wire() == (tagged ? "If-None-Match: \"1\"\r\n" : ""));
+        CHECK(refresh.wants_body(Response{200, headers, {}}));
+        (void)refresh.finish(Response{200, headers, "two"});
+        CHECK(site.get("/a").body == "two");
+        CHECK(site.get("/a").headers.value("X-Cache") == "HIT");
+    }
+}
+
+TEST_CASE("RFC 5861 section 3: of a stored part that part is refreshed", "[http][rfc][stale][partial]") {
+    Site site;
+    Headers headers{{"Cache-Control", "max-age=10, stale-while-revalidate=30"}, {"Content-Range", "bytes 2-5/10"}};
+    site.answers(headers, "2345", 206);
+    site.get("/a", {{"Range", "bytes=2-5"}});
+    site.clock.advance(15s);
+    Transaction refresh =
+        site.web.begin(Site::request("GET", "/a", {{"Range", "bytes=3-3"}}), Refresh::after_answer);
+    REQUIRE(refresh.wants_refresh());
+    CHECK(refresh.response().body == "3");
+    CHECK(refresh.request().headers.wire() == "Range: bytes=2-5\r\n");
+    (void)refresh.finish(Response{206, headers, "cdef"});
+    const Response hit = site.get("/a", {{"Range", "bytes=2-5"}});
+    CHECK(hit.headers.value("X-Cache") == "HIT");
+    CHECK(hit.body == "cdef");
 }
 
 TEST_CASE("RFC 9111 section 5.2.2.4: no-cache is stored with a validator and validated each time",

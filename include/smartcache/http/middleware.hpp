@@ -249,7 +249,8 @@ class Middleware final : private detail::TransactionOwner {
                                                      const MakeWake& make_wake);
     [[nodiscard]] std::optional<Transaction> serve(Attempt& state, const Match& match, Reuse reuse,
                                                    WallTime now);
-    [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant);
+    [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant,
+                                                   bool background = false);
     [[nodiscard]] std::optional<Transaction> from_memory(Attempt& state);
     [[nodiscard]] std::optional<Transaction> from_store(Attempt& state, Match& match, WallTime now);
     [[nodiscard]] Transaction forward_untouched(const Request& request, Gate gate);
@@ -282,7 +283,8 @@ class Middleware final : private detail::TransactionOwner {
     [[nodiscard]] std::vector<std::string> tags_of(const Pending& pending, const Headers& headers) const;
     [[nodiscard]] bool may_stand_in(const Pending& pending, WallTime now);
     [[nodiscard]] bool tags_purged(const Pending& pending, std::vector<std::string> tags);
-    [[nodiscard]] std::string primary_of(const Url& url) const noexcept;
+    template <class Target>  // an address or a request
+    [[nodiscard]] std::string primary_of(const Target& target) const noexcept;
 
     // impl/middleware_purge.hpp
     [[nodiscard]] Response answer_purge(const Request& request);
@@ -308,6 +310,7 @@ class Middleware final : private detail::TransactionOwner {
     Reason update(Pending& pending, const Headers& merged, WallTime now);
     void update_by_head(Pending& pending, const Response& response, WallTime now);
     void invalidate(const Request& request, const Response& response, Flights::Ticket* own);
+    [[nodiscard]] bool is_as_get(const Pending& post, const Response& response, WallTime now) const;
     [[nodiscard]] bool store_as_get(Pending& post, Response& response, WallTime now);
     [[nodiscard]] Response answer(const Request& request, const Found& found, WallTime now,
                                   std::string_view x_cache, const CacheStatus& status);

@@ -101,7 +101,9 @@ struct MiddlewareOptions {
     /// Store responses to requests with Authorization too, each for that Authorization, unless they are for
     /// everybody.
     bool cache_authenticated = false;
-    /// Replaces the key of a resource. An empty key means "do not cache"; a throw means the same.
+    /// Replaces the key of a resource. An empty key means "do not cache"; a throw means the same. Called with more than
+    /// requests to be answered: with a GET that has the fields of an unsafe request, for what that one invalidates, and
+    /// with an address alone, for `purge` and PURGE.
     std::function<std::string(const Request&)> custom_key_generator{};
     /// What holds for some paths only; a rule overrides what stands here.
     Rules rules{};

@@ -15,6 +15,7 @@
 #include <smartcache/http/options.hpp>
 #include <smartcache/http/reason.hpp>
 #include <smartcache/http/rules.hpp>
+#include <smartcache/http/semantics/conditional.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 #include <smartcache/http/semantics/storability.hpp>
 #include <smartcache/http/semantics/vary.hpp>
@@ -50,6 +51,19 @@ template <class Range, class Value>
     Response response{status, {{"Content-Type", "text/plain"}}, std::string(text) + "\n"};
     response.headers.add("Content-Length", std::to_string(response.body.size()));
     return response;
+}
+
+/// The GET that its client would send instead of `request`: without conditions, and without what is about its content.
+[[nodiscard]] inline Request get_like(const Request& request) {
+    Request get = request;
+    get.state.reset();
+    get.method = "GET";
+    get.body = {};
+    remove_conditions(get.headers);
+    for (const std::string_view about_content :
+         {"Content-Length", "Transfer-Encoding", "Content-Type", "Content-Encoding", "Expect"})
+        get.headers.remove(about_content);
+    return get;
 }
 
 /// Whether a request names a field of its own in Connection that `selects(name)`. It is taken out on the way (RFC 9110

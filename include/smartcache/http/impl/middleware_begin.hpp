@@ -93,14 +93,7 @@ std::optional<Transaction> Middleware<Cache>::answer_at_once(const Request& requ
 template <ResponseCache Cache>
 std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) {
     auto get = std::make_unique<Pending>();
-    get->client = post;
-    get->client.state.reset();
-    get->client.method = "GET";
-    get->client.body = {};
-    remove_conditions(get->client.headers);
-    for (const std::string_view about_content :
-         {"Content-Length", "Transfer-Encoding", "Content-Type", "Content-Encoding", "Expect"})
-        get->client.headers.remove(about_content);
+    get->client = detail::get_like(post);
     Gate gate = judge(get->client);
     if (gate.skip != Reason::none) return nullptr;
     get->rule = gate.rule;
@@ -128,10 +121,21 @@ Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate ga
 
 template <ResponseCache Cache>
 std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Match match,
-                                                            std::string variant) {
+                                                            std::string variant, bool background) {
     auto pending = std::make_unique<Pending>();
     pending->client = state.request;
     pending->client.state.reset();
+    if (background) {
+        // The client has its answer. What is stored is refreshed as what it is, not as what that one wanted of it.
+        pending->background = true;
+        pending->client.method = "GET";
+        remove_conditions(pending->client.headers);
+        const StoredResponse& stored = match.found->stored;
+        if (const auto held = part_of(Headers::from_wire(stored.head), stored.body.size());
+            held && stored.meta.status == 206)
+            pending->client.headers.add("Range", "bytes=" + std::to_string(held->range.first) + "-" +
+                                                     std::to_string(held->range.last));
+    }
     pending->forward = pending->client;
     remove_hop_by_hop(pending->forward.headers);
     pending->rule = state.gate.rule;
@@ -202,8 +206,7 @@ std::optional<Transaction> Middleware<Cache>::serve(Attempt& state, const Match&
         state.ticket = flights_.join(state.gate.primary);
         if (flights_.take_part(state.ticket, found.key, true, false, false, [] { return Flights::Wake{}; }) ==
             Flights::Role::leader) {
-            refresh = forward(state, match, found.key);
-            refresh->background = true;
+            refresh = forward(state, match, found.key, true);
         }
     }
     return transaction(std::move(response), std::move(refresh));

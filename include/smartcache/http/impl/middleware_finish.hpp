@@ -59,18 +59,38 @@ void Middleware<Cache>::count_outcome(const Pending& pending, Reason refused) no
 
 template <ResponseCache Cache>
 void Middleware<Cache>::invalidate(const Request& request, const Response& response, Flights::Ticket* own) {
-    for (const Url& url : invalidated_by(request, response)) {
-        const std::string primary = primary_of(url);
+    const std::vector<Url> urls = invalidated_by(request, response);
+    if (urls.empty()) return;
+    // A custom key generator may look at more than the address: at what says whose resource it is.
+    Request get = detail::get_like(request);
+    for (const Url& url : urls) {
+        get.scheme = url.scheme;
+        get.host = url.host;
+        get.path = url.path;
+        get.query = url.query;
+        const std::string primary = primary_of(get);
         if (!primary.empty() && purge_resource(primary, Purge::hard, own)) events_.add(Event::invalidation);
     }
+}
+
+/// Whether the response to a POST is also that to the GET made of it (RFC 9110 section 9.3.3). Not where it was selected
+/// by a field that only the POST has: a GET without it would get another one (RFC 9111 section 4.1).
+template <ResponseCache Cache>
+bool Middleware<Cache>::is_as_get(const Pending& post, const Response& response, WallTime now) const {
+    if (!post.as_get ||
+        !answers_get(post.client, response, response_control(response.headers, options_.targeted_fields), now))
+        return false;
+    FieldNames names = vary_names(response.headers);
+    for (const std::string& name : selecting_names(post.as_get->rule)) detail::add_sorted(names, name);
+    return std::none_of(names.begin(), names.end(), [&](const std::string& name) {
+        return post.client.headers.has(name) && !post.as_get->client.headers.has(name);
+    });
 }
 
 /// RFC 9110 section 9.3.3. @return whether the response to a POST was stored for later GETs
 template <ResponseCache Cache>
 bool Middleware<Cache>::store_as_get(Pending& post, Response& response, WallTime now) {
-    if (!post.as_get || post.streamed ||
-        !answers_get(post.client, response, response_control(response.headers, options_.targeted_fields),
-                     now) ||
+    if (post.streamed || !is_as_get(post, response, now) ||
         store(*post.as_get, response, now, nullptr) != Reason::none)
         return false;
     post.stored_meta = post.as_get->stored_meta;

@@ -179,8 +179,7 @@ template <ResponseCache Cache>
 bool Middleware<Cache>::wants_body(Pending& pending, const Response& head) {
     if (pending.as_get) {
         FieldNames names;
-        return answers_get(pending.client, head, response_control(head.headers, options_.targeted_fields),
-                           wall()) &&
+        return is_as_get(pending, head, wall()) &&
                judge_response(*pending.as_get, head, wall(), names, false).refused == Reason::none;
     }
     if (pending.skip != Reason::none || pending.client.method != "GET") return false;
@@ -363,9 +362,10 @@ bool Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const F
 }
 
 template <ResponseCache Cache>
-std::string Middleware<Cache>::primary_of(const Url& url) const noexcept {
+template <class Target>
+std::string Middleware<Cache>::primary_of(const Target& target) const noexcept {
     try {
-        return keys_.primary(url);
+        return keys_.primary(target);
     } catch (...) {  // the custom generator's
         return {};
     }
