@@ -82,7 +82,15 @@ TEST_CASE("credentials are in keys by their SHA-256 only", "[http][key]") {
 TEST_CASE("a custom generator replaces the primary key", "[http][key]") {
     const KeyGenerator keys{
         {.custom = [](const Request& r) { return "user:" + r.headers.combined("X-User"); }}};
-    CHECK(keys(get("/a", "", {{"X-User", "7"}})) == "user:7");
+    CHECK(keys(get("/a", "", {{"X-User", "7"}})) == "custom 6:user:7");
+    // Whoever has a say in it cannot spell the variant of another key.
+    const KeyGenerator as_is{{.custom = [](const Request& r) { return r.path + r.query; }}};
+    const std::string variant = KeyGenerator::variant(as_is.primary(get("/a")), get("/a"), {"x"});
+    const std::string plain = KeyGenerator::variant("/a", get("/a"), {"x"});
+    CHECK(as_is.primary(get("/a", plain.substr(2))) != variant);
+    CHECK(as_is.primary(get(variant)) != variant);
+    const KeyGenerator none{{.custom = [](const Request&) { return std::string{}; }}};
+    CHECK(none.primary(get("/a")).empty());
 }
 
 }  // namespace key_generator_test

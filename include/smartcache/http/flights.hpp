@@ -109,7 +109,7 @@ class Flights {
                 // After an invalidation the lead is gone already, or is somebody else's.
                 if (flight_->generation == generation_) waiters = take_lead(*flight_, variant_);
             }
-            for (const Wake& wake : waiters) wake(ending);
+            wake_all(waiters, ending);
         }
 
       private:
@@ -192,8 +192,7 @@ class Flights {
             leads.swap(flight.leads);  // R2: nobody joins them any more
             erase();
         }
-        for (const Lead& lead : leads)
-            for (const Wake& wake : lead.waiters) wake(Ending::abandoned);
+        for (const Lead& lead : leads) wake_all(lead.waiters, Ending::abandoned);
     }
 
     /// Returns when every change of records that was under way at the call has ended.
@@ -220,11 +219,20 @@ class Flights {
             }
         }
         erase();
-        for (const Lead& lead : leads)
-            for (const Wake& wake : lead.waiters) wake(Ending::abandoned);
+        for (const Lead& lead : leads) wake_all(lead.waiters, Ending::abandoned);
     }
 
   private:
+    /// Runs in whatever thread ends a lead, destructors included.
+    static void wake_all(const std::vector<Wake>& waiters, Ending ending) noexcept {
+        for (const Wake& wake : waiters) {
+            try {
+                wake(ending);
+            } catch (...) {  // nobody here can answer for it, and the others wait still
+            }
+        }
+    }
+
     static std::vector<Wake> take_lead(Flight& flight, const std::string& variant) noexcept {
         for (std::size_t i = 0; i < flight.leads.size(); ++i) {
             if (flight.leads[i].variant != variant) continue;

@@ -51,10 +51,13 @@ class KeyGenerator {
         return key.empty() || selecting_.empty() ? key : variant(key, request, selecting_);
     }
 
-    /// The resource: scheme, host, method class, path and canonical query. What `custom` throws passes
-    /// through.
+    /// The resource: scheme, host, method class, path and canonical query, or what `custom` says: "custom 6:user:7".
+    /// What that one throws passes through.
     [[nodiscard]] std::string primary(const Request& request) const {
-        return options_.custom ? options_.custom(request) : standard(request);
+        if (!options_.custom) return standard(request);
+        const std::string own = options_.custom(request);
+        // Framed: what clients may have a say in must not pass for a variant of something else.
+        return own.empty() ? own : KeyText("custom").part(own).text();
     }
 
     /// The key of a resource by its address alone.

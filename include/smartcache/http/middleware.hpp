@@ -157,7 +157,8 @@ class Middleware final : private detail::TransactionOwner {
     ///
     /// Where the executor refuses a task it is done at once, in the thread that submits it: this one, or the one
     /// that ended the other request. Where it drops one, or what a look into the store throws (memory ran out)
-    /// ends one, `done` is destroyed uncalled. The executor must outlive the middleware's transactions; one
+    /// ends one, `done` is destroyed uncalled. `done` must not throw: it may be called by the thread that ended the other
+    /// request, which drops what it throws. The executor must outlive the middleware's transactions; one
     /// without `submit_after` waits for as long as the other request takes, whatever `collapse_timeout` says.
     template <class Done>
     requires std::is_invocable_v<Done&, Transaction>

@@ -78,7 +78,8 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
         using Pin = decltype(first);
         auto pin = std::make_shared<const Pin>(std::move(first));
         const std::string_view pinned = **pin;
-        if (auto response = parse_stored(pinned).response; response && usable(response->meta, {})) {
+        if (auto response = parse_stored(pinned).response;
+            response && response->token == 0 && usable(response->meta, {})) {
             if (stale) detail::end_lifetime(response->meta, wall());
             result.found = Found{primary, *response, std::move(pin), tier};
         }
