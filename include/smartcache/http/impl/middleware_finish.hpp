@@ -77,8 +77,8 @@ void Middleware<Cache>::invalidate(const Request& request, const Response& respo
 /// by a field that only the POST has: a GET without it would get another one (RFC 9111 section 4.1).
 template <ResponseCache Cache>
 bool Middleware<Cache>::is_as_get(const Pending& post, const Response& response, WallTime now) const {
-    if (!post.as_get ||
-        !answers_get(post.client, response, response_control(response.headers, options_.targeted_fields), now))
+    if (!post.as_get || !answers_get(post.client, response,
+                                     response_control(response.headers, options_.targeted_fields), now))
         return false;
     FieldNames names = vary_names(response.headers);
     for (const std::string& name : selecting_names(post.as_get->rule)) detail::add_sorted(names, name);
@@ -164,7 +164,7 @@ void Middleware<Cache>::make_whole(Pending& pending, Response& response, WallTim
     response = detail::short_response(502, "the parts of the response do not fit together");
 }
 
-/// Stores a response; a part together with the part that was there. A complete response is worth more than a
+/// Stores a response; a part together with the part that was there, or the larger one where that would be too much. A complete response is worth more than a
 /// part of a newer one, which only its own client asked for.
 template <ResponseCache Cache>
 Reason Middleware<Cache>::store_or_combine(Pending& pending, Response& response, WallTime now) {
@@ -173,8 +173,15 @@ Reason Middleware<Cache>::store_or_combine(Pending& pending, Response& response,
         return Reason::partial;
     if (response.status == 206 && pending.part) {
         const StoredResponse& stored = pending.part->stored;
-        auto both = combine(Headers::from_wire(stored.head), stored.body, response, false, now);
-        if (both) return store(pending, *both, now, nullptr);
+        const Headers head = Headers::from_wire(stored.head);
+        if (const auto bytes = together(head, stored.body.size(), response, false, now)) {
+            if (bytes->range.size() <= max_completed_bytes) {
+                if (auto both = combine(head, stored.body, response, false, now))
+                    return store(pending, *both, now, nullptr);
+            } else if (stored.body.size() >= response.body.size()) {
+                return Reason::partial;
+            }
+        }
     }
     return store(pending, response, now, nullptr);
 }
@@ -259,8 +266,9 @@ Response Middleware<Cache>::refuted(Pending& pending, Response response, WallTim
     status.fwd = pending.why;
     status.fwd_status = response.status;
     status.detail = to_string(Reason::partial);
-    response = own ? make_not_modified(std::move(response.headers))
-                   : detail::short_response(502, "the origin vouches for another version than it was asked about");
+    response =
+        own ? make_not_modified(std::move(response.headers))
+            : detail::short_response(502, "the origin vouches for another version than it was asked about");
     annotate(response, "MISS", status);
     return response;
 }
