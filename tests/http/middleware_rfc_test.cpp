@@ -152,7 +152,8 @@ TEST_CASE("RFC 9111 section 4.3.4: a 304 for another version vouches for nothing
     }
 }
 
-TEST_CASE("RFC 9111 section 5.1: a validation through another cache leaves one Age", "[http][rfc][validation]") {
+TEST_CASE("RFC 9111 section 5.1: a validation through another cache leaves one Age",
+          "[http][rfc][validation]") {
     Site site;
     site.answers({{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}});
     site.get("/a");
@@ -283,6 +284,24 @@ TEST_CASE("RFC 9111 section 5.2.1.7: only-if-cached is answered from the store o
     CHECK(site.get("/a", only).status == 504);
 }
 
+TEST_CASE("RFC 9111 section 5.2.1.7: only-if-cached holds where the cache does not answer, too",
+          "[http][rfc][request]") {
+    MiddlewareOptions options = Site::plain();
+    options.exclude_paths = {"/private"};
+    options.rules = {{.pattern = "/past/*", .bypass = true}};
+    Site site(options);
+    site.answers({{"Cache-Control", "max-age=10"}});
+    const Headers only{{"Cache-Control", "only-if-cached"}};
+    CHECK(site.send(Site::request("POST", "/a", only)).status == 504);
+    CHECK(site.get("/private", only).status == 504);
+    CHECK(site.get("/a", {{"Cache-Control", "only-if-cached, no-store"}}).status == 504);
+    CHECK(site.seen.empty());
+    CHECK(site.web.counters().cache_skips == 3);
+    CHECK(site.web.counters().total_requests == 3);
+    CHECK(site.web.counters().reason(Reason::method) == 1);
+    CHECK(site.get("/past/b", only).status == 200);  // there is no cache for these
+}
+
 TEST_CASE("RFC 9111 section 5.2.1.2: max-stale accepts a stale response", "[http][rfc][request]") {
     Site site;
     site.counts({{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}});
@@ -357,6 +376,42 @@ TEST_CASE("R1: what was on its way when its resource was invalidated is not stor
     CHECK(site.web.counters().reason(Reason::invalidated) == 1);
     site.answers({{"Cache-Control", "max-age=60"}}, "after");
     CHECK(site.get("/a").body == "after");
+}
+
+TEST_CASE("R1: what is purged just behind the look at it stands in for nothing",
+          "[http][rfc][invalidation]") {
+    struct Hooked : smartcache_test::MapCache {
+        using MapCache::MapCache;
+        template <class View>
+        Pin<View> get(std::string_view key) {
+            Pin<View> found = MapCache::get<View>(key);
+            if (const auto hook = std::exchange(behind_get, nullptr)) hook();
+            return found;
+        }
+        std::function<void()> behind_get;
+    };
+    // One that may lead, and one that may not.
+    for (const Headers& headers : {Headers{}, Headers{{"Range", "bytes=0-0"}}}) {
+        FakeClock clock;
+        Hooked cache(clock);
+        Middleware web(cache, Site::plain());
+        const Request request = Site::request("GET", "/a", headers);
+        const auto app = [](const Request&) {
+            return Response{
+                200, {{"Cache-Control", "max-age=10, stale-if-error=600"}, {"ETag", "\"1\""}}, "old"};
+        };
+        const auto fails = [](const Request&) { return Response{503, {}, ""}; };
+        (void)web.handle(Site::request("GET", "/a"), app);
+        clock.advance(20s);
+        CHECK(web.handle(request, fails).status != 503);
+        SECTION("purged") {
+            cache.behind_get = [&] { CHECK(web.purge("http://a.example/a")); };
+        }
+        SECTION("cleared") {
+            cache.behind_get = [&] { web.clear_cache(); };
+        }
+        CHECK(web.handle(request, fails).status == 503);
+    }
 }
 
 TEST_CASE("RFC 9110 section 9.3.3: a POST's response that says so answers later GETs", "[http][rfc][post]") {
@@ -600,7 +655,8 @@ TEST_CASE("RFC 5861 section 3: a refresh behind asks for what is stored, whateve
 
 TEST_CASE("RFC 5861 section 3: of a stored part that part is refreshed", "[http][rfc][stale][partial]") {
     Site site;
-    Headers headers{{"Cache-Control", "max-age=10, stale-while-revalidate=30"}, {"Content-Range", "bytes 2-5/10"}};
+    Headers headers{{"Cache-Control", "max-age=10, stale-while-revalidate=30"},
+                    {"Content-Range", "bytes 2-5/10"}};
     site.answers(headers, "2345", 206);
     site.get("/a", {{"Range", "bytes=2-5"}});
     site.clock.advance(15s);

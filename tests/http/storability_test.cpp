@@ -86,6 +86,13 @@ TEST_CASE("default_ttl speaks only where the origin is silent and nothing forbid
     CHECK(lifetime({{"Cache-Control", "no-cache"}, {"ETag", "\"1\""}}) == 0s);
     CHECK(judge({{"Cache-Control", "no-store"}}, {}, 200, policy).refused == Reason::no_store);
     CHECK(judge({}, {}, 200, policy).meta.is(StoredMeta::from_default_ttl));
+    // An old way to say no-cache, where there is no new one.
+    CHECK(judge({{"Pragma", "x, No-Cache"}}, {}, 200, policy).refused == Reason::no_cache);
+    CHECK(judge({{"Pragma", "no-cache"}, {"ETag", "\"1\""}}, {}, 200, policy).refused == Reason::no_cache);
+    CHECK(judge({{"Pragma", "no-cache"}, {"Cache-Control", "public"}}, {}, 200, policy).refused ==
+          Reason::none);
+    CHECK(judge({{"Pragma", "no-cache"}, {"Cache-Control", "max-age=5"}}, {}, 200, policy).refused ==
+          Reason::none);
     policy.default_ttl.reset();
     CHECK(judge({}, {}, 200, policy).refused == Reason::no_freshness);
 }
@@ -141,7 +148,8 @@ TEST_CASE("a response that sets a cookie is refused unless public, or as the opt
     // That the key names the user is no leave to replay the cookie.
     policy.set_cookie = SetCookie::refuse_unless_public;
     policy.cache_private = true;
-    CHECK(judge({{"Cache-Control", "max-age=60, private"}, {"Set-Cookie", "id=1"}}, {{"Cookie", "a=b"}}, 200, policy)
+    CHECK(judge({{"Cache-Control", "max-age=60, private"}, {"Set-Cookie", "id=1"}}, {{"Cookie", "a=b"}}, 200,
+                policy)
               .refused == Reason::set_cookie);
 }
 
@@ -199,10 +207,9 @@ TEST_CASE("RFC 9111 section 3.1: fields of one hop or one user are taken out bef
 
 TEST_CASE("RFC 9110 section 7.6.1: Connection cannot make a field of everybody one of this hop",
           "[http][storability]") {
-    for (const char* name :
-         {"Host", "Content-Length", "content-type", "Cache-Control", "CDN-Cache-Control", "VARY", "Date", "Expires",
-          "Pragma", "Age", "ETag", "Last-Modified", "Location", "Authorization", "WWW-Authenticate", "Cookie",
-          "Set-Cookie"}) {
+    for (const char* name : {"Host", "Content-Length", "content-type", "Cache-Control", "CDN-Cache-Control",
+                             "VARY", "Date", "Expires", "Pragma", "Age", "ETag", "Last-Modified", "Location",
+                             "Authorization", "WWW-Authenticate", "Cookie", "Set-Cookie"}) {
         CAPTURE(name);
         Headers h{{"Connection", "close, X-Hop"}, {"connection", name}, {name, "kept"}, {"X-Hop", "1"}};
         remove_hop_by_hop(h);

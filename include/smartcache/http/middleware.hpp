@@ -254,6 +254,7 @@ class Middleware final : private detail::TransactionOwner {
                                                    bool background = false);
     [[nodiscard]] std::optional<Transaction> from_memory(Attempt& state);
     [[nodiscard]] std::optional<Transaction> from_store(Attempt& state, Match& match, WallTime now);
+    [[nodiscard]] Transaction not_cached(std::string_view x_cache);
     [[nodiscard]] Transaction forward_untouched(const Request& request, Gate gate);
     static void ask_for_the_rest(Pending& pending, WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> as_get(const Request& post);

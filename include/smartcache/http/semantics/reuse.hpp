@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string_view>
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/http/cache_control.hpp>
@@ -46,14 +47,24 @@ struct StoredMeta {
     }
 };
 
+namespace detail {
+
+/// Whether Pragma says no-cache.
+[[nodiscard]] inline bool says_no_cache(const Headers& headers) {
+    bool says = false;
+    headers.for_each_member("Pragma", [&says](std::string_view member) {
+        says = says || equal_ignoring_case(member, "no-cache");
+    });
+    return says;
+}
+
+}  // namespace detail
+
 /// What a request says about reuse (RFC 9111 section 5.2.1).
 [[nodiscard]] inline CacheControl request_control(const Headers& headers) {
     CacheControl control = CacheControl::parse(headers);
     // RFC 9111 section 5.4: Pragma is deprecated and speaks only where Cache-Control is absent.
-    if (!control.present)
-        headers.for_each_member("Pragma", [&](std::string_view member) {
-            if (detail::equal_ignoring_case(member, "no-cache")) control.no_cache.whole = true;
-        });
+    if (!control.present && detail::says_no_cache(headers)) control.no_cache.whole = true;
     return control;
 }
 

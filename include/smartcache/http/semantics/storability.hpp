@@ -143,6 +143,8 @@ namespace detail {
         fresh = {*policy.force_ttl, FreshnessSource::rule};
     } else if (silent && !control.no_cache.whole) {
         if (!policy.default_ttl) return refuse(Reason::no_freshness);
+        // RFC 9111 section 5.4 gives Pragma no meaning in a response, but who sends it alone does not want guesses.
+        if (!control.present && detail::says_no_cache(response.headers)) return refuse(Reason::no_cache);
         // Section 4.2.2 lets a cache guess. What was made for a cookie is probably made for its owner: no
         // guessing, unless the cookie is part of the key or the origin says that everybody may have it.
         if (request.headers.has("Cookie") && !control.public_ && !policy.cookie_in_key && !decision.per_user)
@@ -204,13 +206,16 @@ namespace detail {
 /// and whoever does could have a cache forget who the origin is, or what it may not share.
 [[nodiscard]] inline bool is_end_to_end(std::string_view name) noexcept {
     constexpr std::string_view content = "Content-";
-    constexpr std::string_view control = "Cache-Control";  // and the targeted fields named after it (RFC 9213)
-    if (name.size() >= content.size() && equal_ignoring_case(name.substr(0, content.size()), content)) return true;
-    if (name.size() >= control.size() && equal_ignoring_case(name.substr(name.size() - control.size()), control))
+    constexpr std::string_view control =
+        "Cache-Control";  // and the targeted fields named after it (RFC 9213)
+    if (name.size() >= content.size() && equal_ignoring_case(name.substr(0, content.size()), content))
+        return true;
+    if (name.size() >= control.size() &&
+        equal_ignoring_case(name.substr(name.size() - control.size()), control))
         return true;
     for (const std::string_view known :
-         {"Host", "Vary", "Date", "Expires", "Pragma", "Age", "ETag", "Last-Modified", "Location", "Authorization",
-          "WWW-Authenticate", "Cookie", "Set-Cookie"})
+         {"Host", "Vary", "Date", "Expires", "Pragma", "Age", "ETag", "Last-Modified", "Location",
+          "Authorization", "WWW-Authenticate", "Cookie", "Set-Cookie"})
         if (equal_ignoring_case(name, known)) return true;
     return false;
 }
