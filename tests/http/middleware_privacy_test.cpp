@@ -89,8 +89,7 @@ TEST_CASE("users who may be told apart are served from the store, each their own
 
 TEST_CASE("a private response without credentials to tell its user by is for one client only",
           "[http][privacy]") {
-    for (const SetCookie set_cookie :
-         {SetCookie::refuse_unless_public, SetCookie::strip, SetCookie::rfc}) {
+    for (const SetCookie set_cookie : {SetCookie::refuse_unless_public, SetCookie::strip, SetCookie::rfc}) {
         MiddlewareOptions options = Site::plain();
         options.cache_private = true;
         options.set_cookie = set_cookie;
@@ -143,7 +142,8 @@ TEST_CASE("one cookie in the key says nothing about the others", "[http][privacy
     CHECK(site.web.counters().reason(Reason::cookie) == 4);
 }
 
-TEST_CASE("default_ttl does not know which cookies a key of the application's own tells apart", "[http][privacy]") {
+TEST_CASE("default_ttl does not know which cookies a key of the application's own tells apart",
+          "[http][privacy]") {
     MiddlewareOptions options = Site::plain();
     options.default_ttl = 60s;
     options.custom_key_generator = [](const Request& r) { return r.path; };
@@ -207,11 +207,13 @@ TEST_CASE("Connection hides neither who asks, nor whom, nor what an answer forbi
                         {{"Cache-Control", "max-age=60"}},
                         r.headers.combined("Host") + " " + r.headers.combined("Cookie")};
     };
-    CHECK(site.get("/a", {{"Host", "a.example"}, {"Cookie", "theme=dark"}, {"Connection", "Cookie, Host"}}).body ==
-          "a.example theme=dark");
-    CHECK(site.get("/a", {{"Host", "a.example"}, {"Cookie", "theme=dark"}}).headers.value("X-Cache") == "HIT");
+    CHECK(site.get("/a", {{"Host", "a.example"}, {"Cookie", "theme=dark"}, {"Connection", "Cookie, Host"}})
+              .body == "a.example theme=dark");
+    CHECK(site.get("/a", {{"Host", "a.example"}, {"Cookie", "theme=dark"}}).headers.value("X-Cache") ==
+          "HIT");
 
-    site.counts({{"Cache-Control", "no-store"}, {"Expires", site.date(1h)}, {"Connection", "close, cache-control"}});
+    site.counts(
+        {{"Cache-Control", "no-store"}, {"Expires", site.date(1h)}, {"Connection", "close, cache-control"}});
     site.get("/b");
     CHECK(site.get("/b").headers.value("X-Cache") == "MISS");
     site.counts({{"Cache-Control", "max-age=60"}, {"Vary", "X"}, {"Connection", "vary"}});

@@ -84,9 +84,10 @@ TEST_CASE("RFC 9110 sections 14.2 and 14.4: one part, several parts, none", "[ht
     CHECK(parts.status == 206);
     const std::string boundary = boundary_of(parts);
     CHECK(parts.body == "\r\n--" + boundary +
-                            "\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-1/10\r\n\r\n01\r\n--" + boundary +
-                            "\r\nContent-Type: text/plain\r\nContent-Range: bytes 8-9/10\r\n\r\n89\r\n--" + boundary +
-                            "--\r\n");
+                            "\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-1/10\r\n\r\n01\r\n--" +
+                            boundary +
+                            "\r\nContent-Type: text/plain\r\nContent-Range: bytes 8-9/10\r\n\r\n89\r\n--" +
+                            boundary + "--\r\n");
     CHECK(parts.headers.get("Content-Length") == std::to_string(parts.body.size()));
 
     const Response none = ask("bytes=10-");
@@ -106,7 +107,8 @@ TEST_CASE("RFC 9110 sections 14.2 and 14.4: one part, several parts, none", "[ht
     CHECK(apply_range(get, Response{404, {}, "x"}, now).status == 404);
 }
 
-TEST_CASE("RFC 2046 section 5.1.1: the boundary is one that no content can be prepared for", "[http][range]") {
+TEST_CASE("RFC 2046 section 5.1.1: the boundary is one that no content can be prepared for",
+          "[http][range]") {
     Request request;
     request.headers = {{"Range", "bytes=0-1, -2"}};
     const Response first = apply_range(request, Response{200, {}, "0123456789"}, now);

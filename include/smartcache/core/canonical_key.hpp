@@ -123,9 +123,10 @@ template <class Names = std::initializer_list<std::string_view>>
         parameter.name_size = std::min(parameter.text.find('='), parameter.text.size());
         // Some applications take ';' for a separator: another parameter could hide behind an ignored one.
         const bool single = parameter.text.find(';') == std::string::npos;
-        const bool drop = single && std::any_of(std::begin(ignored), std::end(ignored), [&](const auto& name) {
-            return std::string_view(name) == parameter.name();
-        });
+        const bool drop =
+            single && std::any_of(std::begin(ignored), std::end(ignored), [&](const auto& name) {
+                return std::string_view(name) == parameter.name();
+            });
         if (!drop) parameters.push_back(std::move(parameter));
     }
     std::stable_sort(parameters.begin(), parameters.end(),

@@ -81,7 +81,8 @@ struct MiddlewareOptions {
     Duration default_ttl = std::chrono::hours(1);
     /// Methods answered from the store. Only GET and HEAD can be in it: RFC 9111 gives no other a meaning.
     std::vector<std::string> cache_methods{"GET", "HEAD"};
-    /// Statuses to which `default_ttl` applies. Explicit freshness holds for every status.
+    /// Statuses to which `default_ttl` applies. Explicit freshness holds for every status. 302 is among them, though RFC
+    /// 9110 section 15.1 lets nobody guess for it: leave it out where redirects depend on more than the address.
     std::vector<int> cache_status_codes{200, 301, 302, 404};
     /// Query parameters that do not change the answer: left out of the key, still forwarded. One that does all the same,
     /// be it that the page only repeats it (in a link, a form, a script), lets whoever sends it first decide what the
@@ -108,7 +109,8 @@ struct MiddlewareOptions {
     /// What holds for some paths only; a rule overrides what stands here.
     Rules rules{};
     /// How long a stale response may still be served when the origin fails, where it does not say so itself
-    /// and nothing forbids it (RFC 9111 section 4.2.4).
+    /// and nothing forbids it (RFC 9111 section 4.2.4). must-revalidate, proxy-revalidate and no-cache do, and so does
+    /// s-maxage, which implies proxy-revalidate (section 5.2.2.10).
     Duration grace{0};
     /// What to do with responses that set cookies.
     SetCookie set_cookie = SetCookie::refuse_unless_public;
@@ -171,6 +173,10 @@ concept OptionsChange = std::is_invocable_v<F, MiddlewareOptions&>;
 }  // namespace detail
 
 /// For APIs: 200 and 404 of GET and HEAD, by Accept and Accept-Encoding.
+///
+/// BEWARE of API keys in fields of their own: an API that tells its callers apart by X-Api-Key or the like, and says neither
+/// Vary nor Cache-Control, has one caller's answers served to all others for `ttl`. Name that field in `cache_headers`.
+/// Authorization and Cookie are seen to.
 [[nodiscard]] inline MiddlewareOptions api_cache(Duration ttl = std::chrono::seconds(300)) {
     MiddlewareOptions options;
     options.default_ttl = ttl;

@@ -113,8 +113,8 @@ Transaction Middleware<Cache>::not_cached(std::string_view x_cache) {
     return transaction(std::move(response), nullptr);
 }
 
-/// A request that the cache does not answer. Where it is the operator's will that the cache keeps out of it, only-if-cached
-/// is for others on the way.
+/// A request that the cache does not answer. Where the operator wants the cache to keep out of it, only-if-cached is for
+/// others on the way.
 template <ResponseCache Cache>
 Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate gate) {
     if (gate.skip != Reason::bypass && request_control(request.headers).only_if_cached) {

@@ -164,8 +164,8 @@ void Middleware<Cache>::make_whole(Pending& pending, Response& response, WallTim
     response = detail::short_response(502, "the parts of the response do not fit together");
 }
 
-/// Stores a response; a part together with the part that was there, or the larger one where that would be too much. A complete response is worth more than a
-/// part of a newer one, which only its own client asked for.
+/// Stores a response; a part together with the part that was there, or the larger of the two where both would be too
+/// much. A complete response is worth more than a part of a newer one, which only its own client asked for.
 template <ResponseCache Cache>
 Reason Middleware<Cache>::store_or_combine(Pending& pending, Response& response, WallTime now) {
     if (auto whole = as_whole(response)) return store(pending, *whole, now, nullptr);
