@@ -83,6 +83,24 @@ TEST_CASE("no-cache and private may name fields (RFC 9111 sections 5.2.2.4 and 5
     CHECK_FALSE(CacheControl::parse("private=\"a, public, max-age=9").public_);
 }
 
+TEST_CASE("an unterminated string hides nothing that forbids (RFC 9110 section 5.6.4)",
+          "[http][cache_control]") {
+    CHECK(CacheControl::parse("max-age=60, foo=\"bar, no-store").no_store);
+    CHECK(CacheControl::parse("max-age=60, foo=\"bar\\\", no-store").no_store);
+    CHECK(CacheControl::parse("foo=\"bar, NO-CACHE ,x").no_cache.whole);
+    CHECK(CacheControl::parse("foo=\"bar, no-cache=\"a").no_cache.fields.empty());
+    CHECK(CacheControl::parse("foo=\"bar,private").private_.whole);
+    CHECK(CacheControl::parse("private=\"a, b").private_.whole);
+    CHECK(CacheControl::parse(Headers{{"Cache-Control", "foo=\"bar, no-store"}}).no_store);
+    // A line of its own is not the end of another's string.
+    CHECK(CacheControl::parse(Headers{{"Cache-Control", "foo=\"bar"}, {"Cache-Control", "max-age=5"}})
+              .max_age.seconds() == Seconds(5));
+    const CacheControl rest = CacheControl::parse("foo=\"bar, public, max-age=9, must-revalidate");
+    CHECK_FALSE(rest.public_);
+    CHECK_FALSE(rest.max_age);
+    CHECK_FALSE(CacheControl::parse("foo=\"bar, no-store\", max-age=60").no_store);
+}
+
 TEST_CASE("max-stale without an argument means any staleness (RFC 9111 section 5.2.1.2)",
           "[http][cache_control]") {
     CHECK(CacheControl::parse("max-stale").max_stale.present);

@@ -69,6 +69,8 @@ TEST_CASE("a canonical query keeps its meaning", "[key][query]") {
              {"_=123&x=1&timestamp=9", "x=1"},
              {"%5F=1", ""},
              {"_x=1", "_x=1"},
+             {"id=1&_=x;id=2", "_=x;id=2&id=1"},  // to some applications a parameter of its own
+             {"_=x%3Bid=2", ""},
              {"a=b=c", "a=b=c"},
              {"=1&=0", "=1&=0"},
          }) {

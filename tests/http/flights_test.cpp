@@ -1,6 +1,7 @@
 #include <smartcache/http/flights.hpp>
 
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -58,6 +59,44 @@ TEST_CASE("a destroyed leader abandons its flight and wakes the waiters", "[http
         CHECK(flights.take_part(waiter, "v", true, true, false, woken.maker()) == Role::waiter);
     }
     CHECK(woken.endings == std::vector<Ending>{Ending::abandoned});
+}
+
+TEST_CASE("R1: only the leader's ticket is renewed by its part", "[http][flights]") {
+    Flights flights;
+    const auto before = flights.invalidations();
+    auto alone = flights.join("k");
+    auto waiter = flights.join("k");
+    auto leader = flights.join("k");
+    CHECK(flights.invalidations() == before);
+    flights.invalidate("k", [] {});
+    CHECK(flights.invalidations() != before);
+    CHECK(flights.take_part(alone, "v", false, true, false, no_wake) == Role::alone);
+    CHECK_FALSE(alone.valid());
+    CHECK(flights.take_part(leader, "v", true, true, false, no_wake) == Role::leader);
+    CHECK(leader.valid());
+    CHECK(flights.take_part(waiter, "v", true, true, false, no_wake) == Role::waiter);
+    CHECK_FALSE(waiter.valid());
+    waiter.renew();
+    CHECK(waiter.valid());
+}
+
+TEST_CASE("a waiter that throws takes nobody with it", "[http][flights]") {
+    const auto throws = [] { return Flights::Wake([](Ending) { throw std::runtime_error("done"); }); };
+    const int how = GENERATE(0, 1, 2, 3);
+    Flights flights;
+    Woken woken;
+    auto first = flights.join("k");
+    auto second = flights.join("k");
+    {
+        auto leader = flights.join("k");
+        CHECK(flights.take_part(leader, "v", true, true, false, no_wake) == Role::leader);
+        CHECK(flights.take_part(first, "v", true, true, false, throws) == Role::waiter);
+        CHECK(flights.take_part(second, "v", true, true, false, woken.maker()) == Role::waiter);
+        if (how == 1) leader.end(Ending::stored);
+        if (how == 2) flights.invalidate("k", [] {});
+        if (how == 3) flights.invalidate_all([] {});
+    }
+    CHECK(woken.endings == std::vector<Ending>{how == 1 ? Ending::stored : Ending::abandoned});
 }
 
 TEST_CASE("who may neither lead nor wait goes alone; so does the leader's own thread", "[http][flights]") {

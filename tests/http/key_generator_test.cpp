@@ -40,14 +40,33 @@ TEST_CASE("the primary key has scheme, host, method class, path and canonical qu
 TEST_CASE("headers and cookies select variants; absent is not empty", "[http][key]") {
     const KeyGenerator keys{{.headers = {"Accept"}, .cookies = {"Lang"}}};
     const auto key = [&](Headers h) { return keys(get("/", "", std::move(h))); };
-    CHECK(key({{"Accept", "a, b"}}) == key({{"accept", "B ,a"}}));
+    CHECK(key({{"Accept", "a, b"}}) == key({{"accept", "A ,b"}}));
     CHECK(key({{"Accept", "a"}}) != key({}));
     CHECK(key({{"Accept", ""}}) != key({}));
     CHECK(key({{"Cookie", "x=1; Lang=de"}}) == key({{"Cookie", "Lang=de; y=2"}}));
     CHECK(key({{"Cookie", "Lang=de"}}) != key({{"Cookie", "Lang=en"}}));
     CHECK(key({{"Cookie", "lang=de"}}) == key({}));  // cookie names are case-sensitive
     CHECK(key({{"Cookie", "Lang="}}) != key({}));
+    // Which of several counts, and what is a cookie, is the application's to say: all that may matter is in the key.
+    CHECK(key({{"Cookie", "Lang=de; Lang=en"}}) != key({{"Cookie", "Lang=de"}}));
+    CHECK(key({{"Cookie", "Lang=de; Lang=en"}}) != key({{"Cookie", "Lang=en; Lang=de"}}));
+    CHECK(key({{"Cookie", "Lang=de"}, {"Cookie", "Lang=en"}}) == key({{"Cookie", "Lang=de; x=1; Lang=en"}}));
+    CHECK(key({{"Cookie", "Lang =de"}}) != key({}));
+    CHECK(key({{"Cookie", "Lang"}}) != key({}));
+    CHECK(key({{"Cookie", "Lang"}}) != key({{"Cookie", "Lang="}}));
     CHECK(key({}).find("accept=-") != std::string::npos);
+}
+
+TEST_CASE("whether a key tells all cookies of a request apart", "[http][key]") {
+    const FieldNames one{"cookie:Lang"};
+    CHECK(KeyGenerator::covers_cookies({}, {}));
+    CHECK_FALSE(KeyGenerator::covers_cookies({}, {{"Cookie", "Lang=de"}}));
+    CHECK(KeyGenerator::covers_cookies({"accept", "cookie"}, {{"Cookie", "Lang=de; id=1"}}));
+    CHECK(KeyGenerator::covers_cookies(one, {{"Cookie", "Lang=de; Lang=en;"}}));
+    CHECK_FALSE(KeyGenerator::covers_cookies(one, {{"Cookie", "Lang=de; id=1"}}));
+    CHECK_FALSE(KeyGenerator::covers_cookies(one, {{"Cookie", "Lang=de"}, {"Cookie", "id=1"}}));
+    CHECK_FALSE(KeyGenerator::covers_cookies(one, {{"Cookie", "lang=de"}}));
+    CHECK_FALSE(KeyGenerator::covers_cookies(one, {{"Cookie", "token"}}));
 }
 
 TEST_CASE("credentials are in keys by their SHA-256 only", "[http][key]") {
@@ -63,7 +82,15 @@ TEST_CASE("credentials are in keys by their SHA-256 only", "[http][key]") {
 TEST_CASE("a custom generator replaces the primary key", "[http][key]") {
     const KeyGenerator keys{
         {.custom = [](const Request& r) { return "user:" + r.headers.combined("X-User"); }}};
-    CHECK(keys(get("/a", "", {{"X-User", "7"}})) == "user:7");
+    CHECK(keys(get("/a", "", {{"X-User", "7"}})) == "custom 6:user:7");
+    // Whoever has a say in it cannot spell the variant of another key.
+    const KeyGenerator as_is{{.custom = [](const Request& r) { return r.path + r.query; }}};
+    const std::string variant = KeyGenerator::variant(as_is.primary(get("/a")), get("/a"), {"x"});
+    const std::string plain = KeyGenerator::variant("/a", get("/a"), {"x"});
+    CHECK(as_is.primary(get("/a", plain.substr(2))) != variant);
+    CHECK(as_is.primary(get(variant)) != variant);
+    const KeyGenerator none{{.custom = [](const Request&) { return std::string{}; }}};
+    CHECK(none.primary(get("/a")).empty());
 }
 
 }  // namespace key_generator_test

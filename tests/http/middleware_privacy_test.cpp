@@ -87,6 +87,21 @@ TEST_CASE("users who may be told apart are served from the store, each their own
     }
 }
 
+TEST_CASE("a private response without credentials to tell its user by is for one client only",
+          "[http][privacy]") {
+    for (const SetCookie set_cookie : {SetCookie::refuse_unless_public, SetCookie::strip, SetCookie::rfc}) {
+        MiddlewareOptions options = Site::plain();
+        options.cache_private = true;
+        options.set_cookie = set_cookie;
+        Site site(options);
+        site.counts({{"Cache-Control", "private, max-age=60"}, {"Set-Cookie", "session=new"}});
+        CHECK(site.get("/login").body == "1");
+        CHECK(site.get("/login").body == "2");
+        CHECK(site.web.counters().reason(Reason::private_) == 2);
+        CHECK(site.cache.stats().size == 0);
+    }
+}
+
 TEST_CASE("what is public is shared with everybody, credentials or not", "[http][privacy]") {
     Site site;
     site.counts({{"Cache-Control", "public, max-age=60"}});
@@ -106,6 +121,36 @@ TEST_CASE("what an anonymous visitor got by default_ttl is not shown to who send
     CHECK(site.get("/home").body == "hello ");
     CHECK(site.web.counters().reason(Reason::cookie) == 1);
     CHECK(site.web.counters().cache_skips == 1);
+}
+
+TEST_CASE("one cookie in the key says nothing about the others", "[http][privacy]") {
+    MiddlewareOptions options = Site::plain();
+    options.default_ttl = 60s;
+    options.cache_cookies = {"lang"};
+    Site site(options);
+    greets(site, {});
+    const auto get = [&](Headers headers) { return site.get("/home", std::move(headers)); };
+    CHECK(get({{"Cookie", "lang=en; session=ann"}}).body == "hello lang=en; session=ann");
+    CHECK(get({{"Cookie", "lang=en; session=bob"}}).body == "hello lang=en; session=bob");
+    // Who sends that one alone, or none, shares; nobody else is shown it.
+    CHECK(get({{"Cookie", "lang=en"}}).body == "hello lang=en");
+    CHECK(get({{"Cookie", "lang=en"}}).headers.value("X-Cache") == "HIT");
+    CHECK(get({{"Cookie", "lang=en; session=ann"}}).body == "hello lang=en; session=ann");
+    CHECK(get({}).body == "hello ");
+    CHECK(get({}).headers.value("X-Cache") == "HIT");
+    CHECK(get({{"Cookie", "session=ann"}}).body == "hello session=ann");
+    CHECK(site.web.counters().reason(Reason::cookie) == 4);
+}
+
+TEST_CASE("default_ttl does not know which cookies a key of the application's own tells apart",
+          "[http][privacy]") {
+    MiddlewareOptions options = Site::plain();
+    options.default_ttl = 60s;
+    options.custom_key_generator = [](const Request& r) { return r.path; };
+    Site site(options);
+    greets(site, {});
+    CHECK(site.get("/home", {{"Cookie", "session=ann"}}).body == "hello session=ann");
+    CHECK(site.get("/home", {{"Cookie", "session=bob"}}).body == "hello session=bob");
 }
 
 TEST_CASE("what an anonymous visitor got is not shown to who sends credentials, unless it says so",
@@ -140,19 +185,40 @@ TEST_CASE("a field that a client hides from the origin does not select what othe
               .headers.value("X-Cache") == "HIT");
 }
 
-TEST_CASE("a cookie or a key's field that a client hides does not select either", "[http][privacy]") {
-    const bool custom = GENERATE(false, true);
+TEST_CASE("a field that a client hides from the origin does not go into a key of the application's own",
+          "[http][privacy]") {
     MiddlewareOptions options = Site::plain();
-    options.cache_cookies = {"theme"};
-    if (custom)
-        options.custom_key_generator = [](const Request& r) { return r.path + r.headers.combined("Cookie"); };
+    options.custom_key_generator = [](const Request& r) { return r.path + r.headers.combined("X-Theme"); };
     Site site(options);
     site.origin = [](const Request& r) {
-        return Response{200, {{"Cache-Control", "max-age=60"}}, "with " + r.headers.combined("Cookie")};
+        return Response{200, {{"Cache-Control", "max-age=60"}}, "with " + r.headers.combined("X-Theme")};
     };
-    CHECK(site.get("/a", {{"Cookie", "theme=dark"}, {"Connection", "Cookie"}}).body == "with ");
-    CHECK(site.get("/a", {{"Cookie", "theme=dark"}}).body == "with theme=dark");
-    CHECK(site.web.counters().reason(custom ? Reason::key : Reason::vary) == 1);
+    CHECK(site.get("/a", {{"X-Theme", "dark"}, {"Connection", "X-Theme"}}).body == "with ");
+    CHECK(site.get("/a", {{"X-Theme", "dark"}}).body == "with dark");
+    CHECK(site.web.counters().reason(Reason::key) == 1);
+}
+
+TEST_CASE("Connection hides neither who asks, nor whom, nor what an answer forbids", "[http][privacy]") {
+    MiddlewareOptions options = Site::plain();
+    options.cache_cookies = {"theme"};
+    Site site(options);
+    site.origin = [](const Request& r) {
+        return Response{200,
+                        {{"Cache-Control", "max-age=60"}},
+                        r.headers.combined("Host") + " " + r.headers.combined("Cookie")};
+    };
+    CHECK(site.get("/a", {{"Host", "a.example"}, {"Cookie", "theme=dark"}, {"Connection", "Cookie, Host"}})
+              .body == "a.example theme=dark");
+    CHECK(site.get("/a", {{"Host", "a.example"}, {"Cookie", "theme=dark"}}).headers.value("X-Cache") ==
+          "HIT");
+
+    site.counts(
+        {{"Cache-Control", "no-store"}, {"Expires", site.date(1h)}, {"Connection", "close, cache-control"}});
+    site.get("/b");
+    CHECK(site.get("/b").headers.value("X-Cache") == "MISS");
+    site.counts({{"Cache-Control", "max-age=60"}, {"Vary", "X"}, {"Connection", "vary"}});
+    site.get("/c", {{"X", "1"}});
+    CHECK(site.get("/c", {{"X", "2"}}).headers.value("X-Cache") == "MISS");
 }
 
 TEST_CASE("a cookie that a response sets is never replayed by default (D20)", "[http][privacy]") {

@@ -1,7 +1,10 @@
 // Conversations through the middleware, each about one rule of RFC 9111, RFC 5861 or RFC 9110.
 #include <smartcache/http/middleware.hpp>
 
+#include <functional>
+#include <initializer_list>
 #include <string>
+#include <utility>
 
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
@@ -12,6 +15,20 @@ using namespace smartcache;
 using namespace smartcache::http;
 using namespace std::chrono_literals;
 using smartcache_test::Site;
+
+namespace {
+/// Calls back once between finding and answering.
+struct Hooked : smartcache_test::MapCache {
+    using MapCache::MapCache;
+    template <class View>
+    Pin<View> get(std::string_view key) {
+        Pin<View> found = MapCache::get<View>(key);
+        if (const auto hook = std::exchange(behind_get, nullptr)) hook();
+        return found;
+    }
+    std::function<void()> behind_get;
+};
+}  // namespace
 
 TEST_CASE("RFC 9111 section 4.2.3: an Age that a response comes with counts", "[http][rfc]") {
     Site site;
@@ -120,17 +137,50 @@ TEST_CASE("RFC 9111 section 4.3.3: a 200 to a validation replaces what was store
     CHECK(site.seen.size() == 2);
 }
 
-TEST_CASE("RFC 9111 section 4.3.4: a 304 for another version updates nothing and ends the stored one",
+TEST_CASE("RFC 9111 section 4.3.4: a 304 for another version vouches for nothing and ends the stored one",
+          "[http][rfc][validation]") {
+    struct Case {
+        const char* control;
+        Headers request;
+        int status;
+    };
+    for (const Case& c : std::initializer_list<Case>{
+             {"max-age=10", {}, 502},
+             {"max-age=10", {{"If-None-Match", "\"1\""}}, 502},
+             {"max-age=10", {{"If-None-Match", "\"2\""}}, 304},  // the client has that version
+             {"max-age=10", {{"If-Modified-Since", "Sun, 06 Nov 2094 08:49:37 GMT"}}, 502},
+             {"max-age=10, stale-if-error=60", {}, 200},
+             {"max-age=10, stale-if-error=60, must-revalidate", {}, 502},
+         }) {
+        CAPTURE(c.control, c.request.wire());
+        Site site;
+        site.answers({{"Cache-Control", c.control}, {"ETag", "\"1\""}, {"X", "old"}});
+        site.get("/a");
+        site.clock.advance(10s);
+        site.answers({{"Cache-Control", "max-age=99"}, {"ETag", "\"2\""}, {"X", "new"}}, "", 304);
+        const Response r = site.get("/a", c.request);
+        CHECK(r.status == c.status);
+        CHECK(r.headers.value("X", "-") == (c.status == 200 ? "old" : c.status == 304 ? "new" : "-"));
+        CHECK(r.headers.value("X-Cache") == (c.status == 200 ? "STALE" : "MISS"));
+        CHECK(site.web.counters().revalidated == 0);
+        site.answers({{"Cache-Control", "max-age=10"}}, "afresh");
+        CHECK(site.get("/a").body == "afresh");
+        CHECK_FALSE(site.seen.back().headers.has("If-None-Match"));
+    }
+}
+
+TEST_CASE("RFC 9111 section 5.1: a validation through another cache leaves one Age",
           "[http][rfc][validation]") {
     Site site;
-    site.answers({{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}, {"X", "old"}});
+    site.answers({{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}});
     site.get("/a");
-    site.clock.advance(10s);
-    site.answers({{"Cache-Control", "max-age=99"}, {"ETag", "\"2\""}, {"X", "new"}}, "", 304);
-    CHECK(site.get("/a").headers.get("X") == "old");
-    site.answers({{"Cache-Control", "max-age=10"}}, "afresh");
-    CHECK(site.get("/a").body == "afresh");
-    CHECK_FALSE(site.seen.back().headers.has("If-None-Match"));
+    site.clock.advance(20s);
+    site.answers({{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}, {"Age", "3"}}, "", 304);
+    CHECK(site.get("/a").headers.combined("Age") == "3");
+    site.clock.advance(2s);
+    const Response hit = site.get("/a");
+    CHECK(hit.headers.value("X-Cache") == "HIT");
+    CHECK(hit.headers.combined("Age") == "5");
 }
 
 TEST_CASE("a 304 may forbid to keep what it validates", "[http][rfc][validation]") {
@@ -251,6 +301,24 @@ TEST_CASE("RFC 9111 section 5.2.1.7: only-if-cached is answered from the store o
     CHECK(site.get("/a", only).status == 504);
 }
 
+TEST_CASE("RFC 9111 section 5.2.1.7: only-if-cached holds where the cache does not answer, too",
+          "[http][rfc][request]") {
+    MiddlewareOptions options = Site::plain();
+    options.exclude_paths = {"/private"};
+    options.rules = {{.pattern = "/past/*", .bypass = true}};
+    Site site(options);
+    site.answers({{"Cache-Control", "max-age=10"}});
+    const Headers only{{"Cache-Control", "only-if-cached"}};
+    CHECK(site.send(Site::request("POST", "/a", only)).status == 504);
+    CHECK(site.get("/private", only).status == 504);
+    CHECK(site.get("/a", {{"Cache-Control", "only-if-cached, no-store"}}).status == 504);
+    CHECK(site.seen.empty());
+    CHECK(site.web.counters().cache_skips == 3);
+    CHECK(site.web.counters().total_requests == 3);
+    CHECK(site.web.counters().reason(Reason::method) == 1);
+    CHECK(site.get("/past/b", only).status == 200);  // there is no cache for these
+}
+
 TEST_CASE("RFC 9111 section 5.2.1.2: max-stale accepts a stale response", "[http][rfc][request]") {
     Site site;
     site.counts({{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}});
@@ -289,6 +357,30 @@ TEST_CASE("RFC 9111 section 4.4: an unsafe method's success invalidates the targ
     CHECK(site.get("/a").headers.get("X-Cache") == "HIT");
 }
 
+TEST_CASE("RFC 9111 section 4.4: an unsafe method invalidates under keys of the application's own",
+          "[http][rfc][invalidation]") {
+    MiddlewareOptions options = Site::plain();
+    options.custom_key_generator = [](const Request& r) {
+        return r.method + r.headers.combined("X-Tenant") + "|" + r.headers.combined("Content-Type") + r.path;
+    };
+    Site site(options);
+    const Headers ann{{"X-Tenant", "ann"}};
+    const Headers bob{{"X-Tenant", "bob"}};
+    site.counts({{"Cache-Control", "max-age=60"}});
+    for (const Headers& tenant : {ann, bob})
+        for (const char* path : {"/a", "/b"}) site.get(path, tenant);
+    site.answers({{"Location", "/b"}}, "", 201);
+    Request put = Site::request("PUT", "/a", {{"X-Tenant", "ann"}, {"Content-Type", "text/plain"}});
+    put.body = "new";
+    site.send(put);
+    CHECK(site.web.counters().invalidations == 2);
+    site.counts({{"Cache-Control", "max-age=60"}});
+    for (const char* path : {"/a", "/b"}) {
+        CHECK(site.get(path, ann).headers.value("X-Cache") == "MISS");
+        CHECK(site.get(path, bob).headers.value("X-Cache") == "HIT");
+    }
+}
+
 TEST_CASE("R1: what was on its way when its resource was invalidated is not stored",
           "[http][rfc][invalidation]") {
     Site site;
@@ -301,6 +393,33 @@ TEST_CASE("R1: what was on its way when its resource was invalidated is not stor
     CHECK(site.web.counters().reason(Reason::invalidated) == 1);
     site.answers({{"Cache-Control", "max-age=60"}}, "after");
     CHECK(site.get("/a").body == "after");
+}
+
+TEST_CASE("R1: what is purged just behind the look at it stands in for nothing",
+          "[http][rfc][invalidation]") {
+    const bool clear = GENERATE(false, true);
+    // One that may lead, and one that may not.
+    for (const Headers& headers : {Headers{}, Headers{{"Range", "bytes=0-0"}}}) {
+        FakeClock clock;
+        Hooked cache(clock);
+        Middleware web(cache, Site::plain());
+        const Request request = Site::request("GET", "/a", headers);
+        const auto app = [](const Request&) {
+            return Response{
+                200, {{"Cache-Control", "max-age=10, stale-if-error=600"}, {"ETag", "\"1\""}}, "old"};
+        };
+        const auto fails = [](const Request&) { return Response{503, {}, ""}; };
+        (void)web.handle(Site::request("GET", "/a"), app);
+        clock.advance(20s);
+        CHECK(web.handle(request, fails).status != 503);
+        cache.behind_get = [&] {
+            if (clear)
+                web.clear_cache();
+            else
+                CHECK(web.purge("http://a.example/a"));
+        };
+        CHECK(web.handle(request, fails).status == 503);
+    }
 }
 
 TEST_CASE("RFC 9110 section 9.3.3: a POST's response that says so answers later GETs", "[http][rfc][post]") {
@@ -334,6 +453,25 @@ TEST_CASE("RFC 9110 section 9.3.3: a POST's response that says so answers later 
     CHECK_FALSE(stored({{"Cache-Control", "max-age=60, private"}, {"Content-Location", "/a?q"}}));
     CHECK_FALSE(stored(
         {{"Cache-Control", "max-age=60"}, {"Content-Location", "/a?q"}, {"Content-Location", "/a?q"}}));
+}
+
+TEST_CASE("RFC 9111 section 4.1: a POST's response that its own content selected answers no GET",
+          "[http][rfc][post]") {
+    const Headers json{{"Content-Type", "application/json"}, {"Accept", "text/plain"}};
+    const auto stored = [&](const char* vary, const Headers& headers) {
+        Site site;
+        const Headers said{{"Cache-Control", "max-age=60"}, {"Content-Location", "/a"}, {"Vary", vary}};
+        Transaction post = site.web.begin(Site::request("POST", "/a", headers));
+        const bool wanted = post.wants_body(Response{200, said, {}});
+        (void)post.finish(Response{200, said, "posted"});
+        site.answers({});
+        CHECK(wanted == (site.cache.stats().size > 0));
+        return site.get("/a", {{"Accept", "text/plain"}}).headers.value("X-Cache") == "HIT";
+    };
+    CHECK(stored("Accept", json));
+    CHECK_FALSE(stored("Content-Type", json));
+    CHECK_FALSE(stored("Accept, content-type", json));
+    CHECK(stored("Content-Type", {{"Accept", "text/plain"}}));  // it has none of its own
 }
 
 TEST_CASE("R1: a POST's response that another request has overtaken is not stored",
@@ -391,6 +529,44 @@ TEST_CASE("RFC 9111 section 4.3.5: a HEAD response updates the stored response i
     site.answers({{"Cache-Control", "max-age=60"}, {"ETag", "\"2\""}}, "12345");
     site.send(Site::request("HEAD", "/a", reload));
     CHECK(site.get("/a").headers.get("X-Cache") == "MISS");
+}
+
+TEST_CASE("RFC 9111 section 4.3.5: a HEAD response makes nothing fresh that it does not name",
+          "[http][rfc][head]") {
+    const std::string before = "Sun, 06 Nov 1994 08:49:37 GMT";
+    struct Case {
+        const char* what;
+        Headers stored;
+        Headers head;
+        const char* head_body;
+        const char* outcome;  // of a GET that takes what is stale: updated, as it was, or gone
+    };
+    for (const Case& c : std::initializer_list<Case>{
+             {"nothing to tell by", {}, {}, "", "STALE"},
+             {"a condition, and no validator", {{"ETag", "\"1\""}}, {}, "", "MISS"},
+             {"a condition, and only a length", {{"ETag", "\"1\""}}, {{"Content-Length", "5"}}, "", "MISS"},
+             {"the same tag", {{"ETag", "\"1\""}}, {{"ETag", "\"1\""}}, "", "HIT"},
+             {"the same date", {{"Last-Modified", before}}, {{"Last-Modified", before}}, "", "HIT"},
+             {"a tag where there was none", {}, {{"ETag", "\"1\""}}, "", "MISS"},
+             {"the same length", {}, {{"Content-Length", "5"}}, "", "HIT"},
+             {"another length", {}, {{"Content-Length", "6"}}, "", "MISS"},
+             {"the same content", {}, {}, "12345", "HIT"},
+             {"other content", {}, {}, "54321", "MISS"},
+             {"other content of the same length", {}, {{"Content-Length", "5"}}, "54321", "MISS"},
+         }) {
+        CAPTURE(c.what);
+        Site site;
+        Headers stored = c.stored;
+        stored.add("Cache-Control", "max-age=10, stale-while-revalidate=600");
+        site.answers(stored, "12345");
+        site.get("/a");
+        site.clock.advance(15s);
+        Headers head = c.head;
+        head.add("Cache-Control", "max-age=10, stale-while-revalidate=600");
+        site.origin = [&](const Request&) { return Response{200, head, c.head_body}; };
+        site.send(Site::request("HEAD", "/a"));
+        CHECK(site.get("/a", {{"Cache-Control", "max-stale"}}).headers.value("X-Cache") == c.outcome);
+    }
 }
 
 TEST_CASE("RFC 5861 section 4: stale-if-error and grace answer for an origin that fails",
@@ -458,6 +634,49 @@ TEST_CASE("RFC 5861 section 3: stale-while-revalidate answers first and refreshe
     site.answers({{"Cache-Control", "max-age=10, stale-while-revalidate=30"}}, "three");
     site.clock.advance(15s);
     CHECK(site.get("/a").body == "three");
+}
+
+TEST_CASE("RFC 5861 section 3: a refresh behind asks for what is stored, whatever its client asked for",
+          "[http][rfc][stale]") {
+    const bool tagged = GENERATE(false, true);
+    Headers headers{{"Cache-Control", "max-age=10, stale-while-revalidate=30"}};
+    if (tagged) headers.add("ETag", "\"1\"");
+    for (Request request :
+         {Site::request("GET", "/a", {{"Range", "bytes=1-1"}}), Site::request("HEAD", "/a"),
+          Site::request("GET", "/a", {{"If-None-Match", "\"0\""}, {"If-Modified-Since", "0"}}),
+          Site::request("GET", "/a", {{"If-Range", "\"1\""}, {"Range", "bytes=1-1"}})}) {
+        CAPTURE(tagged, request.method, request.headers.wire());
+        Site site;
+        site.answers(headers, "one");
+        site.get("/a");
+        site.clock.advance(15s);
+        Transaction refresh = site.web.begin(request, Refresh::after_answer);
+        REQUIRE(refresh.wants_refresh());
+        CHECK(refresh.request().method == "GET");
+        CHECK(refresh.request().headers.wire() == (tagged ? "If-None-Match: \"1\"\r\n" : ""));
+        CHECK(refresh.wants_body(Response{200, headers, {}}));
+        (void)refresh.finish(Response{200, headers, "two"});
+        CHECK(site.get("/a").body == "two");
+        CHECK(site.get("/a").headers.value("X-Cache") == "HIT");
+    }
+}
+
+TEST_CASE("RFC 5861 section 3: of a stored part that part is refreshed", "[http][rfc][stale][partial]") {
+    Site site;
+    Headers headers{{"Cache-Control", "max-age=10, stale-while-revalidate=30"},
+                    {"Content-Range", "bytes 2-5/10"}};
+    site.answers(headers, "2345", 206);
+    site.get("/a", {{"Range", "bytes=2-5"}});
+    site.clock.advance(15s);
+    Transaction refresh =
+        site.web.begin(Site::request("GET", "/a", {{"Range", "bytes=3-3"}}), Refresh::after_answer);
+    REQUIRE(refresh.wants_refresh());
+    CHECK(refresh.response().body == "3");
+    CHECK(refresh.request().headers.wire() == "Range: bytes=2-5\r\n");
+    (void)refresh.finish(Response{206, headers, "cdef"});
+    const Response hit = site.get("/a", {{"Range", "bytes=2-5"}});
+    CHECK(hit.headers.value("X-Cache") == "HIT");
+    CHECK(hit.body == "cdef");
 }
 
 TEST_CASE("RFC 9111 section 5.2.2.4: no-cache is stored with a validator and validated each time",

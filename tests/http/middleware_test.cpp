@@ -276,7 +276,7 @@ TEST_CASE("keys: ignored parameters, method class, host and scheme, custom gener
     custom.get("/none");
     custom.get("/throws");
     CHECK(custom.web.counters().reason(Reason::key) == 2);
-    CHECK(custom.cache.contents().count("user:1") == 1);
+    CHECK(custom.cache.contents().count("custom 6:user:1") == 1);
 }
 
 TEST_CASE("purge forgets a resource with all its variants", "[http][middleware][purge]") {

@@ -236,6 +236,29 @@ TEST_CASE("RFC 9111 section 3.4: parts that clients ask for grow together", "[ht
     CHECK(other.get("/a").body == "abcdefghij");
 }
 
+TEST_CASE("parts that would grow too large are not written anew: the larger one is kept",
+          "[http][rfc][partial]") {
+    Digits site;
+    site.content = std::string(max_completed_bytes + 10, 'x');
+    const std::string most = std::to_string(max_completed_bytes - 3);
+    site.range("bytes=0-" + most);
+    const auto before = site.cache.contents();
+    CHECK(site.range("bytes=" + most + "-" + std::to_string(max_completed_bytes + 1)).body == "xxxxx");
+    CHECK(site.cache.contents() == before);
+    CHECK(site.range("bytes=7-8").headers.get("X-Cache") == "HIT");
+    CHECK(site.web.counters().reason(Reason::partial) == 1);
+    // Up to the limit they do grow.
+    site.range("bytes=" + most + "-" + std::to_string(max_completed_bytes - 1));
+    CHECK(site.range("bytes=1-" + std::to_string(max_completed_bytes - 1)).headers.get("X-Cache") == "HIT");
+    // What is larger, or of another version, replaces what is there.
+    site.range("bytes=5-");
+    CHECK(site.range("bytes=9-" + std::to_string(max_completed_bytes + 9)).headers.get("X-Cache") == "HIT");
+    site.tag = "\"2\"";
+    site.clock.advance(60s);
+    CHECK(site.range("bytes=0-1").body == "xx");
+    CHECK(site.range("bytes=0-1").headers.get("X-Cache") == "HIT");
+}
+
 TEST_CASE("RFC 9111 section 3.4: a part that holds every byte is stored as the whole",
           "[http][rfc][partial]") {
     CHECK_FALSE(as_whole(part(0, 8)));

@@ -2,6 +2,7 @@
 
 #include <initializer_list>
 #include <optional>
+#include <string>
 
 #include "support/catch.hpp"
 
@@ -85,6 +86,13 @@ TEST_CASE("default_ttl speaks only where the origin is silent and nothing forbid
     CHECK(lifetime({{"Cache-Control", "no-cache"}, {"ETag", "\"1\""}}) == 0s);
     CHECK(judge({{"Cache-Control", "no-store"}}, {}, 200, policy).refused == Reason::no_store);
     CHECK(judge({}, {}, 200, policy).meta.is(StoredMeta::from_default_ttl));
+    // An old way to say no-cache, where there is no new one.
+    CHECK(judge({{"Pragma", "x, No-Cache"}}, {}, 200, policy).refused == Reason::no_cache);
+    CHECK(judge({{"Pragma", "no-cache"}, {"ETag", "\"1\""}}, {}, 200, policy).refused == Reason::no_cache);
+    CHECK(judge({{"Pragma", "no-cache"}, {"Cache-Control", "public"}}, {}, 200, policy).refused ==
+          Reason::none);
+    CHECK(judge({{"Pragma", "no-cache"}, {"Cache-Control", "max-age=5"}}, {}, 200, policy).refused ==
+          Reason::none);
     policy.default_ttl.reset();
     CHECK(judge({}, {}, 200, policy).refused == Reason::no_freshness);
 }
@@ -118,7 +126,11 @@ TEST_CASE("RFC 9111 section 3.5: a response to Authorization is stored only if i
     CHECK(judge({{"Cache-Control", "max-age=60"}}, authorized, 200, policy).per_user);
     CHECK_FALSE(judge({{"Cache-Control", "max-age=60, public"}}, authorized, 200, policy).per_user);
     policy.cache_private = true;
-    CHECK(judge({{"Cache-Control", "max-age=60, private"}}, {}, 200, policy).per_user);
+    const Headers personal{{"Cache-Control", "max-age=60, private"}};
+    CHECK(judge(personal, authorized, 200, policy).per_user);
+    CHECK(judge(personal, {{"Cookie", "id=1"}}, 200, policy).per_user);
+    // Nothing would tell an anonymous client from the next one.
+    CHECK(judge(personal, {}, 200, policy).refused == Reason::private_);
 }
 
 TEST_CASE("a response that sets a cookie is refused unless public, or as the option says",
@@ -133,6 +145,12 @@ TEST_CASE("a response that sets a cookie is refused unless public, or as the opt
     CHECK_FALSE(judge(cookie, {}, 200, policy).strip_cookie);
     policy.set_cookie = SetCookie::strip;
     CHECK(judge(cookie, {}, 200, policy).strip_cookie);
+    // That the key names the user is no leave to replay the cookie.
+    policy.set_cookie = SetCookie::refuse_unless_public;
+    policy.cache_private = true;
+    CHECK(judge({{"Cache-Control", "max-age=60, private"}, {"Set-Cookie", "id=1"}}, {{"Cookie", "a=b"}}, 200,
+                policy)
+              .refused == Reason::set_cookie);
 }
 
 TEST_CASE("nothing is guessed for a request with a cookie, unless cookies are in the key",
@@ -185,6 +203,38 @@ TEST_CASE("RFC 9111 section 3.1: fields of one hop or one user are taken out bef
               {"X-Unknown", "kept"}};
     remove_unstorable(h, CacheControl::parse("private=\"X-User\", no-cache=\"x-token\""), true);
     CHECK(h.wire() == "Content-Type: text/plain\r\nX-Unknown: kept\r\n");
+}
+
+TEST_CASE("RFC 9110 section 7.6.1: Connection cannot make a field of everybody one of this hop",
+          "[http][storability]") {
+    for (const char* name : {"Host", "Content-Length", "content-type", "Cache-Control", "CDN-Cache-Control",
+                             "VARY", "Date", "Expires", "Pragma", "Age", "ETag", "Last-Modified", "Location",
+                             "Authorization", "WWW-Authenticate", "Cookie", "Set-Cookie"}) {
+        CAPTURE(name);
+        Headers h{{"Connection", "close, X-Hop"}, {"connection", name}, {name, "kept"}, {"X-Hop", "1"}};
+        remove_hop_by_hop(h);
+        CHECK(h.wire() == std::string(name) + ": kept\r\n");
+    }
+    // Their names are no prefixes or parts of others.
+    Headers h{{"Connection", "X-Host, Contents, Cache-Control-X"},
+              {"x-host", "1"},
+              {"contents", "2"},
+              {"cache-control-x", "3"}};
+    remove_hop_by_hop(h);
+    CHECK(h.empty());
+}
+
+TEST_CASE("a Connection field names as many fields as it likes", "[http][storability]") {
+    std::string names;
+    Headers h;
+    for (int i = 0; i < 20'000; ++i) {
+        const std::string number = std::to_string(i);
+        names += "a" + number + ",";
+        h.add("b" + number, "");
+    }
+    h.add("Connection", names + "b0");
+    remove_hop_by_hop(h);
+    CHECK(h.size() == 19'999);
 }
 
 }  // namespace storability_test

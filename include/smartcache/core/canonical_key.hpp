@@ -105,7 +105,8 @@ namespace detail {
 /// A query in the form in which two are compared: parameters sorted by name, those of one name in their
 /// order, blank values kept, percent-encoding in one spelling, the parameters named in `ignored` left out.
 ///
-/// Never decodes what separates: `a=1%26b=2` and `a=1&b=2` stay different. `ignored`: any range of names.
+/// Never decodes what separates: `a=1%26b=2` and `a=1&b=2` stay different. `ignored`: any range of names; a parameter
+/// with a ';' in it is never left out.
 template <class Names = std::initializer_list<std::string_view>>
 [[nodiscard]] std::string canonical_query(std::string_view query, const Names& ignored = {}) {
     struct Parameter {
@@ -120,9 +121,12 @@ template <class Names = std::initializer_list<std::string_view>>
         start = end + 1;
         if (parameter.text.empty()) continue;
         parameter.name_size = std::min(parameter.text.find('='), parameter.text.size());
-        const bool drop = std::any_of(std::begin(ignored), std::end(ignored), [&](const auto& name) {
-            return std::string_view(name) == parameter.name();
-        });
+        // Some applications take ';' for a separator: another parameter could hide behind an ignored one.
+        const bool single = parameter.text.find(';') == std::string::npos;
+        const bool drop =
+            single && std::any_of(std::begin(ignored), std::end(ignored), [&](const auto& name) {
+                return std::string_view(name) == parameter.name();
+            });
         if (!drop) parameters.push_back(std::move(parameter));
     }
     std::stable_sort(parameters.begin(), parameters.end(),

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -83,6 +85,7 @@ struct CacheControl {
     void directive(std::string_view member);
 
   private:
+    void line(std::string_view value);
     static void read_seconds(SecondsDirective& into, std::string_view argument);
     static void read_fields(FieldsDirective& into, std::string_view argument);
 };
@@ -135,19 +138,32 @@ inline void CacheControl::directive(std::string_view member) {
     if (is("immutable")) immutable = true;
 }
 
+inline void CacheControl::line(std::string_view value) {
+    present = true;
+    detail::for_each_member(value, [this](std::string_view member) { directive(member); });
+    if (!detail::ends_in_quotes(value)) return;
+    // A quote that nothing ends has swallowed the rest of the line. What forbids in it holds all the same, the rest
+    // does not.
+    for (std::size_t start = 0; start <= value.size();) {
+        const std::size_t end = std::min(value.find(',', start), value.size());
+        std::string_view name = value.substr(start, end - start);
+        start = end + 1;
+        name = detail::trim(name.substr(0, name.find_first_of("=\"")));
+        no_store = no_store || detail::equal_ignoring_case(name, "no-store");
+        no_cache.whole = no_cache.whole || detail::equal_ignoring_case(name, "no-cache");
+        private_.whole = private_.whole || detail::equal_ignoring_case(name, "private");
+    }
+}
+
 inline CacheControl CacheControl::parse(const Headers& headers, std::string_view name) {
     CacheControl result;
-    headers.for_each(name, [&](std::string_view line) {
-        result.present = true;
-        detail::for_each_member(line, [&](std::string_view member) { result.directive(member); });
-    });
+    headers.for_each(name, [&](std::string_view value) { result.line(value); });
     return result;
 }
 
 inline CacheControl CacheControl::parse(std::string_view value) {
     CacheControl result;
-    result.present = true;
-    detail::for_each_member(value, [&](std::string_view member) { result.directive(member); });
+    result.line(value);
     return result;
 }
 

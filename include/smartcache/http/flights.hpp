@@ -93,6 +93,12 @@ class Flights {
             return true;
         }
 
+        /// As if the ticket were taken now.
+        void renew() {
+            const std::lock_guard lock(flight_->mutex);
+            generation_ = flight_->generation;
+        }
+
         /// Whether the resource was not invalidated since this ticket was taken.
         [[nodiscard]] bool valid() const {
             const std::lock_guard lock(flight_->mutex);
@@ -109,7 +115,7 @@ class Flights {
                 // After an invalidation the lead is gone already, or is somebody else's.
                 if (flight_->generation == generation_) waiters = take_lead(*flight_, variant_);
             }
-            for (const Wake& wake : waiters) wake(ending);
+            wake_all(waiters, ending);
         }
 
       private:
@@ -134,6 +140,12 @@ class Flights {
 
     enum class Role { leader, waiter, alone };
 
+    /// Changes with every invalidation, behind its erasing. Who has looked at the store without a ticket, and finds the
+    /// same number after `join`, has seen nothing that was invalidated before that.
+    [[nodiscard]] std::uint64_t invalidations() const noexcept {
+        return invalidations_.load(std::memory_order_acquire);
+    }
+
     /// Enters the flight of `key`, without a part in its collapsing. Fences everything that follows.
     [[nodiscard]] Ticket join(std::string_view key) {
         Ticket ticket;
@@ -154,12 +166,12 @@ class Flights {
 
     /// Takes the lead of a variant, or waits for who has it: then `make_wake()` gives what is called at its
     /// end, from the leader's thread. `alone`: neither is allowed or possible. `blocking`: waiting means that
-    /// this thread sleeps.
+    /// this thread sleeps. Who leads must look at the store again: the ticket is valid from here on, and as old as it was
+    /// for everybody else.
     template <class MakeWake>
     [[nodiscard]] Role take_part(Ticket& ticket, std::string variant, bool may_lead, bool may_wait,
                                  bool blocking, MakeWake&& make_wake) {
         const std::lock_guard lock(ticket.flight_->mutex);
-        ticket.generation_ = ticket.flight_->generation;
         for (Lead& lead : ticket.flight_->leads) {
             if (lead.variant != variant) continue;
             // The leader's own thread asks again (a handler that calls the cache): waiting would be for ever
@@ -169,6 +181,7 @@ class Flights {
             return Role::waiter;
         }
         if (!may_lead) return Role::alone;
+        ticket.generation_ = ticket.flight_->generation;  // of which the lead is
         ticket.flight_->leads.push_back({variant, std::this_thread::get_id(), {}});
         ticket.variant_ = std::move(variant);
         ticket.leads_ = true;
@@ -191,9 +204,9 @@ class Flights {
             if (keep) own->generation_ = flight.generation;
             leads.swap(flight.leads);  // R2: nobody joins them any more
             erase();
+            invalidations_.fetch_add(1, std::memory_order_release);
         }
-        for (const Lead& lead : leads)
-            for (const Wake& wake : lead.waiters) wake(Ending::abandoned);
+        for (const Lead& lead : leads) wake_all(lead.waiters, Ending::abandoned);
     }
 
     /// Returns when every change of records that was under way at the call has ended.
@@ -210,6 +223,8 @@ class Flights {
     template <class Erase>
     void invalidate_all(Erase&& erase) {
         std::vector<Lead> leads;
+        // Twice, because no lock is held from the one to the other.
+        invalidations_.fetch_add(1, std::memory_order_release);
         for (Shard& shard : *shards_) {
             const std::lock_guard lock(shard.mutex);
             for (auto& [key, flight] : shard.flights) {
@@ -220,11 +235,21 @@ class Flights {
             }
         }
         erase();
-        for (const Lead& lead : leads)
-            for (const Wake& wake : lead.waiters) wake(Ending::abandoned);
+        invalidations_.fetch_add(1, std::memory_order_release);
+        for (const Lead& lead : leads) wake_all(lead.waiters, Ending::abandoned);
     }
 
   private:
+    /// Runs in whatever thread ends a lead, destructors included.
+    static void wake_all(const std::vector<Wake>& waiters, Ending ending) noexcept {
+        for (const Wake& wake : waiters) {
+            try {
+                wake(ending);
+            } catch (...) {  // nobody here can answer for it, and the others wait still
+            }
+        }
+    }
+
     static std::vector<Wake> take_lead(Flight& flight, const std::string& variant) noexcept {
         for (std::size_t i = 0; i < flight.leads.size(); ++i) {
             if (flight.leads[i].variant != variant) continue;
@@ -247,6 +272,7 @@ class Flights {
     }
 
     const std::shared_ptr<Shards> shards_ = std::make_shared<Shards>();
+    std::atomic<std::uint64_t> invalidations_{0};
 };
 
 /// Remembers for a while which variants turned out not to be shared, so that requests for them do not wait

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -49,10 +50,13 @@ class KeyGenerator {
         return key.empty() || selecting_.empty() ? key : variant(key, request, selecting_);
     }
 
-    /// The resource: scheme, host, method class, path and canonical query. What `custom` throws passes
-    /// through.
+    /// The resource: scheme, host, method class, path and canonical query, or what `custom` says: "custom 6:user:7".
+    /// What that one throws passes through.
     [[nodiscard]] std::string primary(const Request& request) const {
-        return options_.custom ? options_.custom(request) : standard(request);
+        if (!options_.custom) return standard(request);
+        const std::string own = options_.custom(request);
+        // Framed: what clients may have a say in must not pass for a variant of something else.
+        return own.empty() ? own : KeyText("custom").part(own).text();
     }
 
     /// The key of a resource by its address alone.
@@ -72,6 +76,20 @@ class KeyGenerator {
         key.part("vary");
         for (const std::string& name : names) append(key, request.headers, name);
         return std::move(key).text();
+    }
+
+    /// Whether requests with other cookies than `request` has variants of their own, given the names that select them:
+    /// Cookie is one of these, or each single cookie is.
+    [[nodiscard]] static bool covers_cookies(const FieldNames& names, const Headers& request) {
+        const auto selects = [&names](const std::string& name) {
+            return std::binary_search(names.begin(), names.end(), name);
+        };
+        if (selects("cookie")) return true;
+        bool all = true;
+        for_each_cookie(request, [&](std::string_view name, std::string_view) {
+            all = all && selects(cookie_prefix + std::string(name));
+        });
+        return all;
     }
 
     /// The configured headers and cookies, sorted, as `variant` takes them.
@@ -94,11 +112,11 @@ class KeyGenerator {
 
     static void append(KeyText& key, const Headers& headers, const std::string& name) {
         if (name.starts_with(cookie_prefix)) {
-            const auto value =
+            const std::string pairs =
                 cookie(headers, std::string_view(name).substr(std::string_view(cookie_prefix).size()));
-            const std::string hash = value ? smartcache::detail::Sha256::hex(*value) : std::string{};
+            const std::string hash = pairs.empty() ? std::string{} : smartcache::detail::Sha256::hex(pairs);
             const std::string_view view = hash;
-            key.named(name, value ? &view : nullptr);
+            key.named(name, pairs.empty() ? nullptr : &view);
             return;
         }
         // RFC 9111 section 4.1: an absent field matches only an absent one.
@@ -113,20 +131,27 @@ class KeyGenerator {
         key.named(name, &view);
     }
 
-    /// RFC 6265 section 4.2: pairs separated by semicolons. The first of a name counts.
-    static std::optional<std::string_view> cookie(const Headers& headers, std::string_view name) {
-        std::optional<std::string_view> found;
+    /// Calls `visit(name, pair)` for each cookie of a request (RFC 6265 section 4.2), as it stands there.
+    template <class Visit>
+    static void for_each_cookie(const Headers& headers, Visit&& visit) {
         headers.for_each("Cookie", [&](std::string_view line) {
-            for (std::size_t start = 0; start <= line.size() && !found;) {
+            for (std::size_t start = 0; start <= line.size();) {
                 const std::size_t end = std::min(line.find(';', start), line.size());
                 const std::string_view pair = detail::trim(line.substr(start, end - start));
-                const std::size_t equals = pair.find('=');
-                if (equals != std::string_view::npos && pair.substr(0, equals) == name)
-                    found = pair.substr(equals + 1);
+                if (!pair.empty()) visit(detail::trim(pair.substr(0, pair.find('='))), pair);
                 start = end + 1;
             }
         });
-        return found;
+    }
+
+    /// All cookies of one name, in their order: which one counts where there are several is the application's choice
+    /// (RFC 6265 section 5.4). No ';' can occur in one.
+    static std::string cookie(const Headers& headers, std::string_view name) {
+        std::string pairs;
+        for_each_cookie(headers, [&](std::string_view each, std::string_view pair) {
+            if (each == name) pairs.append(pairs.empty() ? "" : ";").append(pair);
+        });
+        return pairs;
     }
 
     KeyOptions options_;

@@ -157,7 +157,8 @@ class Middleware final : private detail::TransactionOwner {
     ///
     /// Where the executor refuses a task it is done at once, in the thread that submits it: this one, or the one
     /// that ended the other request. Where it drops one, or what a look into the store throws (memory ran out)
-    /// ends one, `done` is destroyed uncalled. The executor must outlive the middleware's transactions; one
+    /// ends one, `done` is destroyed uncalled. `done` must not throw: it may be called by the thread that ended the other
+    /// request, which drops what it throws. The executor must outlive the middleware's transactions; one
     /// without `submit_after` waits for as long as the other request takes, whatever `collapse_timeout` says.
     template <class Done>
     requires std::is_invocable_v<Done&, Transaction>
@@ -249,9 +250,11 @@ class Middleware final : private detail::TransactionOwner {
                                                      const MakeWake& make_wake);
     [[nodiscard]] std::optional<Transaction> serve(Attempt& state, const Match& match, Reuse reuse,
                                                    WallTime now);
-    [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant);
+    [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant,
+                                                   bool background = false);
     [[nodiscard]] std::optional<Transaction> from_memory(Attempt& state);
     [[nodiscard]] std::optional<Transaction> from_store(Attempt& state, Match& match, WallTime now);
+    [[nodiscard]] Transaction not_cached(std::string_view x_cache);
     [[nodiscard]] Transaction forward_untouched(const Request& request, Gate gate);
     static void ask_for_the_rest(Pending& pending, WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> as_get(const Request& post);
@@ -282,7 +285,8 @@ class Middleware final : private detail::TransactionOwner {
     [[nodiscard]] std::vector<std::string> tags_of(const Pending& pending, const Headers& headers) const;
     [[nodiscard]] bool may_stand_in(const Pending& pending, WallTime now);
     [[nodiscard]] bool tags_purged(const Pending& pending, std::vector<std::string> tags);
-    [[nodiscard]] std::string primary_of(const Url& url) const noexcept;
+    template <class Target>  // an address or a request
+    [[nodiscard]] std::string primary_of(const Target& target) const noexcept;
 
     // impl/middleware_purge.hpp
     [[nodiscard]] Response answer_purge(const Request& request);
@@ -301,12 +305,14 @@ class Middleware final : private detail::TransactionOwner {
     void make_whole(Pending& pending, Response& response, WallTime now);
     Reason store_or_combine(Pending& pending, Response& response, WallTime now);
     Response revalidated(Pending& pending, Response response, WallTime now);
+    Response refuted(Pending& pending, Response response, WallTime now);
     Response forwarded(Pending& pending, Response response, Reason refused, WallTime now);
     Response serve_stale(Pending& pending, int origin_status, WallTime now);
     void merge(Headers& stored, Headers fields, bool part) const;
     Reason update(Pending& pending, const Headers& merged, WallTime now);
     void update_by_head(Pending& pending, const Response& response, WallTime now);
     void invalidate(const Request& request, const Response& response, Flights::Ticket* own);
+    [[nodiscard]] bool is_as_get(const Pending& post, const Response& response, WallTime now) const;
     [[nodiscard]] bool store_as_get(Pending& post, Response& response, WallTime now);
     [[nodiscard]] Response answer(const Request& request, const Found& found, WallTime now,
                                   std::string_view x_cache, const CacheStatus& status);

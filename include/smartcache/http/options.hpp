@@ -75,13 +75,18 @@ class ResponseHook {
 /// `static_cache` or `page_cache` and change what you need. Callables must be callable from any thread.
 struct MiddlewareOptions {
     /// Lifetime of responses about whose freshness the origin says nothing; 0: such responses are not stored.
-    /// Never applied to a response to a request with a Cookie, unless cookies are part of the key.
+    /// Never applied to a response to a request with a Cookie, unless all of its cookies are part of the key: by
+    /// `cache_cookies`, or by a Vary, `cache_headers` or `cache_vary_headers` that name Cookie. What
+    /// `custom_key_generator` makes does not count: nobody knows what it looks at.
     Duration default_ttl = std::chrono::hours(1);
     /// Methods answered from the store. Only GET and HEAD can be in it: RFC 9111 gives no other a meaning.
     std::vector<std::string> cache_methods{"GET", "HEAD"};
-    /// Statuses to which `default_ttl` applies. Explicit freshness holds for every status.
+    /// Statuses to which `default_ttl` applies. Explicit freshness holds for every status. 302 is among them, though RFC
+    /// 9110 section 15.1 lets nobody guess for it: leave it out where redirects depend on more than the address.
     std::vector<int> cache_status_codes{200, 301, 302, 404};
-    /// Query parameters that do not change the answer: left out of the key, still forwarded.
+    /// Query parameters that do not change the answer: left out of the key, still forwarded. One that does all the same,
+    /// be it that the page only repeats it (in a link, a form, a script), lets whoever sends it first decide what the
+    /// others get: then take it out of this list. Parameters with a ';' in them stay in the key.
     std::vector<std::string> ignore_query_params{"_", "timestamp", "cache_buster"};
     /// Request fields that select a variant, whatever the response's Vary says; compared in normalised form.
     std::vector<std::string> cache_headers{"accept", "accept-encoding", "accept-language"};
@@ -91,17 +96,21 @@ struct MiddlewareOptions {
     std::vector<std::string> exclude_paths{};
     /// If not empty, only these paths are cached.
     std::vector<std::string> include_paths{};
-    /// Store private responses too, each for the Authorization and Cookie it was made for.
+    /// Store private responses too, each for the Authorization and Cookie it was made for; never one to a request with
+    /// neither, nor, unless `set_cookie` says so, one that sets a cookie.
     bool cache_private = false;
     /// Store responses to requests with Authorization too, each for that Authorization, unless they are for
     /// everybody.
     bool cache_authenticated = false;
-    /// Replaces the key of a resource. An empty key means "do not cache"; a throw means the same.
+    /// Replaces the key of a resource. An empty key means "do not cache"; a throw means the same. Called with more than
+    /// requests to be answered: with a GET that has the fields of an unsafe request, for what that one invalidates, and
+    /// with an address alone, for `purge` and PURGE.
     std::function<std::string(const Request&)> custom_key_generator{};
     /// What holds for some paths only; a rule overrides what stands here.
     Rules rules{};
     /// How long a stale response may still be served when the origin fails, where it does not say so itself
-    /// and nothing forbids it (RFC 9111 section 4.2.4).
+    /// and nothing forbids it (RFC 9111 section 4.2.4). must-revalidate, proxy-revalidate and no-cache do, and so does
+    /// s-maxage, which implies proxy-revalidate (section 5.2.2.10).
     Duration grace{0};
     /// What to do with responses that set cookies.
     SetCookie set_cookie = SetCookie::refuse_unless_public;
@@ -164,6 +173,10 @@ concept OptionsChange = std::is_invocable_v<F, MiddlewareOptions&>;
 }  // namespace detail
 
 /// For APIs: 200 and 404 of GET and HEAD, by Accept and Accept-Encoding.
+///
+/// BEWARE of API keys in fields of their own: an API that tells its callers apart by X-Api-Key or the like, and says neither
+/// Vary nor Cache-Control, has one caller's answers served to all others for `ttl`. Name that field in `cache_headers`.
+/// Authorization and Cookie are seen to.
 [[nodiscard]] inline MiddlewareOptions api_cache(Duration ttl = std::chrono::seconds(300)) {
     MiddlewareOptions options;
     options.default_ttl = ttl;

@@ -15,6 +15,7 @@
 #include <smartcache/http/options.hpp>
 #include <smartcache/http/reason.hpp>
 #include <smartcache/http/rules.hpp>
+#include <smartcache/http/semantics/conditional.hpp>
 #include <smartcache/http/semantics/reuse.hpp>
 #include <smartcache/http/semantics/storability.hpp>
 #include <smartcache/http/semantics/vary.hpp>
@@ -52,25 +53,37 @@ template <class Range, class Value>
     return response;
 }
 
+/// The GET that its client would send instead of `request`: without conditions, and without what is about its content.
+[[nodiscard]] inline Request get_like(const Request& request) {
+    Request get = request;
+    get.state.reset();
+    get.method = "GET";
+    get.body = {};
+    remove_conditions(get.headers);
+    for (const std::string_view about_content :
+         {"Content-Length", "Transfer-Encoding", "Content-Type", "Content-Encoding", "Expect"})
+        get.headers.remove(about_content);
+    return get;
+}
+
 /// Whether a request names a field of its own in Connection that `selects(name)`. It is taken out on the way (RFC 9110
 /// section 7.6.1), so what the origin answers was not made for it.
 template <class Selects>
 [[nodiscard]] bool hides_field(const Headers& request, Selects&& selects) {
-    bool hides = false;
-    request.for_each_member("Connection", [&](std::string_view name) {
-        hides = hides || (!is_hop_by_hop(name) && request.has(name) && selects(name));
+    if (!request.has("Connection")) return false;
+    const ConnectionOptions options(request);
+    return std::any_of(request.begin(), request.end(), [&](const Headers::Field& field) {
+        return !is_hop_by_hop(field.name) && options.nominate(field.name) && selects(field.name);
     });
-    return hides;
 }
 [[nodiscard]] inline bool hides_field(const Headers& request) {
     return hides_field(request, [](std::string_view) { return true; });
 }
 
-/// Whether `name` is one of those that select a variant, which may stand for one cookie ("cookie:name").
+/// Whether `name` is one of those that select a variant.
 [[nodiscard]] inline bool selects_by(const FieldNames& names, std::string_view name) {
-    return std::any_of(names.begin(), names.end(), [name](std::string_view each) {
-        return equal_ignoring_case(each.substr(0, each.find(':')), name);
-    });
+    return std::any_of(names.begin(), names.end(),
+                       [name](std::string_view each) { return equal_ignoring_case(each, name); });
 }
 
 /// RFC 9111 section 4.3 lets only these wait for, or fetch for, others.

@@ -92,6 +92,19 @@ inline constexpr std::array<bool, 256> token_chars = [] {
     return text.size();
 }
 
+/// Whether a quoted string in a list is not terminated.
+[[nodiscard]] constexpr bool ends_in_quotes(std::string_view list) noexcept {
+    bool quoted = false;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        if (quoted && list[i] == '\\') {
+            ++i;
+        } else if (list[i] == '"') {
+            quoted = !quoted;
+        }
+    }
+    return quoted;
+}
+
 /// Calls `visit(member)` for each non-empty member of a comma-separated list (RFC 9110 section 5.6.1.2),
 /// trimmed.
 template <class Visit>

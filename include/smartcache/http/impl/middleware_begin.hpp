@@ -93,14 +93,7 @@ std::optional<Transaction> Middleware<Cache>::answer_at_once(const Request& requ
 template <ResponseCache Cache>
 std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) {
     auto get = std::make_unique<Pending>();
-    get->client = post;
-    get->client.state.reset();
-    get->client.method = "GET";
-    get->client.body = {};
-    remove_conditions(get->client.headers);
-    for (const std::string_view about_content :
-         {"Content-Length", "Transfer-Encoding", "Content-Type", "Content-Encoding", "Expect"})
-        get->client.headers.remove(about_content);
+    get->client = detail::get_like(post);
     Gate gate = judge(get->client);
     if (gate.skip != Reason::none) return nullptr;
     get->rule = gate.rule;
@@ -112,8 +105,23 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) 
     return get;
 }
 
+/// RFC 9111 section 5.2.1.7: what a client gets that wants nothing from the origin.
+template <ResponseCache Cache>
+Transaction Middleware<Cache>::not_cached(std::string_view x_cache) {
+    Response response = detail::short_response(504, "not in the cache");
+    annotate(response, x_cache, {});
+    return transaction(std::move(response), nullptr);
+}
+
+/// A request that the cache does not answer. Where the operator wants the cache to keep out of it, only-if-cached is for
+/// others on the way.
 template <ResponseCache Cache>
 Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate gate) {
+    if (gate.skip != Reason::bypass && request_control(request.headers).only_if_cached) {
+        events_.add(Event::skip);
+        reasons_.add(gate.skip);
+        return not_cached("BYPASS");
+    }
     auto pending = std::make_unique<Pending>();
     pending->client = request;
     pending->client.state.reset();
@@ -127,11 +135,22 @@ Transaction Middleware<Cache>::forward_untouched(const Request& request, Gate ga
 }
 
 template <ResponseCache Cache>
-std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Match match,
-                                                            std::string variant) {
+std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Match match, std::string variant,
+                                                            bool background) {
     auto pending = std::make_unique<Pending>();
     pending->client = state.request;
     pending->client.state.reset();
+    if (background) {
+        // The client has its answer. What is stored is refreshed as what it is, not as what that one wanted of it.
+        pending->background = true;
+        pending->client.method = "GET";
+        remove_conditions(pending->client.headers);
+        const StoredResponse& stored = match.found->stored;
+        if (const auto held = part_of(Headers::from_wire(stored.head), stored.body.size());
+            held && stored.meta.status == 206)
+            pending->client.headers.add("Range", "bytes=" + std::to_string(held->range.first) + "-" +
+                                                     std::to_string(held->range.last));
+    }
     pending->forward = pending->client;
     remove_hop_by_hop(pending->forward.headers);
     pending->rule = state.gate.rule;
@@ -202,8 +221,7 @@ std::optional<Transaction> Middleware<Cache>::serve(Attempt& state, const Match&
         state.ticket = flights_.join(state.gate.primary);
         if (flights_.take_part(state.ticket, found.key, true, false, false, [] { return Flights::Wake{}; }) ==
             Flights::Role::leader) {
-            refresh = forward(state, match, found.key);
-            refresh->background = true;
+            refresh = forward(state, match, found.key, true);
         }
     }
     return transaction(std::move(response), std::move(refresh));
@@ -241,20 +259,25 @@ std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool block
                                                       const MakeWake& make_wake) {
     for (bool led = false;;) {
         state.tags_seen = tag_fences_.now();
+        // The fence must be older than the look, or what is invalidated between the two would count as valid. Most looks
+        // end in an answer: only those that do not pay for a ticket.
+        const std::uint64_t invalidations = flights_.invalidations();
+        if (state.ticket && !led) state.ticket.renew();
         Match match = look_up(state.request, state.gate.primary, state.gate.rule);
         // Not from before the look, or what a soft purge has ended would still be fresh then.
         const WallTime now = wall();
         if (auto served = from_store(state, match, now)) return served;
-        if (state.gate.control.only_if_cached) {  // RFC 9111 section 5.2.1.7
+        if (state.gate.control.only_if_cached) {
             events_.add(Event::miss);
-            Response response = detail::short_response(504, "not in the cache");
-            annotate(response, "MISS", {});
-            return transaction(std::move(response), nullptr);
+            return not_cached("MISS");
         }
 
         std::string variant = KeyGenerator::variant(state.gate.primary, state.request, match.names);
         if (led) return transaction(std::nullopt, forward(state, std::move(match), std::move(variant)));
-        if (!state.ticket) state.ticket = flights_.join(state.gate.primary);
+        if (!state.ticket) {
+            state.ticket = flights_.join(state.gate.primary);
+            if (flights_.invalidations() != invalidations) continue;
+        }
         const bool whole = options_.collapse && detail::asks_for_the_whole(state.request);
         const bool alone = !whole || state.timed_out || state.woken == Flights::Ending::not_shared ||
                            uncacheable_.knows(variant, ticks());

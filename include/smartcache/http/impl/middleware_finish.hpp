@@ -59,18 +59,38 @@ void Middleware<Cache>::count_outcome(const Pending& pending, Reason refused) no
 
 template <ResponseCache Cache>
 void Middleware<Cache>::invalidate(const Request& request, const Response& response, Flights::Ticket* own) {
-    for (const Url& url : invalidated_by(request, response)) {
-        const std::string primary = primary_of(url);
+    const std::vector<Url> urls = invalidated_by(request, response);
+    if (urls.empty()) return;
+    // A custom key generator may look at more than the address: at what says whose resource it is.
+    Request get = detail::get_like(request);
+    for (const Url& url : urls) {
+        get.scheme = url.scheme;
+        get.host = url.host;
+        get.path = url.path;
+        get.query = url.query;
+        const std::string primary = primary_of(get);
         if (!primary.empty() && purge_resource(primary, Purge::hard, own)) events_.add(Event::invalidation);
     }
+}
+
+/// Whether the response to a POST is also that to the GET made of it (RFC 9110 section 9.3.3). Not where it was selected
+/// by a field that only the POST has: a GET without it would get another one (RFC 9111 section 4.1).
+template <ResponseCache Cache>
+bool Middleware<Cache>::is_as_get(const Pending& post, const Response& response, WallTime now) const {
+    if (!post.as_get || !answers_get(post.client, response,
+                                     response_control(response.headers, options_.targeted_fields), now))
+        return false;
+    FieldNames names = vary_names(response.headers);
+    for (const std::string& name : selecting_names(post.as_get->rule)) detail::add_sorted(names, name);
+    return std::none_of(names.begin(), names.end(), [&](const std::string& name) {
+        return post.client.headers.has(name) && !post.as_get->client.headers.has(name);
+    });
 }
 
 /// RFC 9110 section 9.3.3. @return whether the response to a POST was stored for later GETs
 template <ResponseCache Cache>
 bool Middleware<Cache>::store_as_get(Pending& post, Response& response, WallTime now) {
-    if (!post.as_get || post.streamed ||
-        !answers_get(post.client, response, response_control(response.headers, options_.targeted_fields),
-                     now) ||
+    if (post.streamed || !is_as_get(post, response, now) ||
         store(*post.as_get, response, now, nullptr) != Reason::none)
         return false;
     post.stored_meta = post.as_get->stored_meta;
@@ -144,8 +164,8 @@ void Middleware<Cache>::make_whole(Pending& pending, Response& response, WallTim
     response = detail::short_response(502, "the parts of the response do not fit together");
 }
 
-/// Stores a response; a part together with the part that was there. A complete response is worth more than a
-/// part of a newer one, which only its own client asked for.
+/// Stores a response; a part together with the part that was there, or the larger of the two where both would be too
+/// much. A complete response is worth more than a part of a newer one, which only its own client asked for.
 template <ResponseCache Cache>
 Reason Middleware<Cache>::store_or_combine(Pending& pending, Response& response, WallTime now) {
     if (auto whole = as_whole(response)) return store(pending, *whole, now, nullptr);
@@ -153,8 +173,15 @@ Reason Middleware<Cache>::store_or_combine(Pending& pending, Response& response,
         return Reason::partial;
     if (response.status == 206 && pending.part) {
         const StoredResponse& stored = pending.part->stored;
-        auto both = combine(Headers::from_wire(stored.head), stored.body, response, false, now);
-        if (both) return store(pending, *both, now, nullptr);
+        const Headers head = Headers::from_wire(stored.head);
+        if (const auto bytes = together(head, stored.body.size(), response, false, now)) {
+            if (bytes->range.size() <= max_completed_bytes) {
+                if (auto both = combine(head, stored.body, response, false, now))
+                    return store(pending, *both, now, nullptr);
+            } else if (stored.body.size() >= response.body.size()) {
+                return Reason::partial;
+            }
+        }
     }
     return store(pending, response, now, nullptr);
 }
@@ -220,26 +247,50 @@ Response Middleware<Cache>::serve_stale(Pending& pending, int origin_status, Wal
     return answer(pending.client, *pending.found, now, "STALE", status);
 }
 
+/// A 304 that speaks of another version than the stored one (RFC 9111 section 4.3.4) is no leave to go on using that: it
+/// goes. The client is told so if that version is its own; there is nothing else to send but an error, unless what is
+/// stored may stand in for one.
+template <ResponseCache Cache>
+Response Middleware<Cache>::refuted(Pending& pending, Response response, WallTime now) {
+    const bool stand_in = may_stand_in(pending, now);
+    cache_->erase(pending.found->key);
+    pending.ticket.end(Flights::Ending::abandoned);
+    pending.replaced = true;
+    const Headers& client = pending.client.headers;
+    const bool own = response.headers.has(client.has("If-None-Match") ? "ETag" : "Last-Modified") &&
+                     http::not_modified(client, response.headers, 200, now, now);
+    if (!own && stand_in) return serve_stale(pending, response.status, now);
+    count_outcome(pending, Reason::partial);
+    log("MISS", pending.client, to_string(Reason::partial));
+    CacheStatus status;
+    status.fwd = pending.why;
+    status.fwd_status = response.status;
+    status.detail = to_string(Reason::partial);
+    response =
+        own ? make_not_modified(std::move(response.headers))
+            : detail::short_response(502, "the origin vouches for another version than it was asked about");
+    annotate(response, "MISS", status);
+    return response;
+}
+
 /// The origin says that what is stored is still right (RFC 9111 sections 4.3.3 and 4.3.4).
 template <ResponseCache Cache>
 Response Middleware<Cache>::revalidated(Pending& pending, Response response, WallTime now) {
     Found& found = *pending.found;
+    Headers merged = Headers::from_wire(found.stored.head);
+    if (!selects(response.headers, merged)) return refuted(pending, std::move(response), now);
     pending.replaced = true;
     events_.add(Event::revalidated);
     log("REVALIDATED", pending.client, {});
     std::vector<std::string> cookies;
     response.headers.for_each("Set-Cookie", [&](std::string_view value) { cookies.emplace_back(value); });
 
-    Headers merged = Headers::from_wire(found.stored.head);
-    Reason refused = Reason::partial;  // it speaks of another version than ours
-    if (selects(response.headers, merged)) {
-        found.stored.meta.response_time = now;
-        found.stored.meta.initial_age = initial_age(response.headers, pending.request_time, now);
-        merge(merged, response.headers, found.stored.meta.status == 206);
-        refused = update(pending, merged, now);
-        if (refused == Reason::none) found.stored.meta = pending.stored_meta;
-        found.stored.head = merged.wire();
-    }
+    found.stored.meta.response_time = now;
+    found.stored.meta.initial_age = initial_age(response.headers, pending.request_time, now);
+    merge(merged, response.headers, found.stored.meta.status == 206);
+    const Reason refused = update(pending, merged, now);
+    if (refused == Reason::none) found.stored.meta = pending.stored_meta;
+    found.stored.head = merged.wire();
     // What must not be kept, or is in doubt, goes: the next request starts afresh.
     if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
     count_outcome(pending, refused);
@@ -267,6 +318,7 @@ template <ResponseCache Cache>
 void Middleware<Cache>::merge(Headers& stored, Headers fields, bool part) const {
     const CacheControl control = response_control(fields, options_.targeted_fields);
     remove_unstorable(fields, control, options_.set_cookie != SetCookie::rfc);
+    fields.remove("Age");  // as in `store`
     freshen(stored, fields, part);
 }
 
@@ -278,22 +330,32 @@ Reason Middleware<Cache>::update(Pending& pending, const Headers& merged, WallTi
     return store(pending, whole, now, &found);
 }
 
-/// RFC 9111 section 4.3.5: a HEAD response updates the stored GET response it agrees with, and ends one it
-/// does not.
+/// RFC 9111 section 4.3.5: a HEAD response updates the stored GET response that it provably speaks of, and ends one
+/// that it contradicts. One that says nothing to tell by leaves what is stored as it is: fresh without end
+/// otherwise, whatever became of the content.
 template <ResponseCache Cache>
 void Middleware<Cache>::update_by_head(Pending& pending, const Response& response, WallTime now) {
     const Found& found = *pending.found;
     Headers merged = Headers::from_wire(found.stored.head);
-    const auto agrees = [&](std::string_view name) {
-        const auto theirs = response.headers.get(name);
-        return !theirs || theirs == merged.get(name);
+    bool proven = false;
+    bool contradicted = found.stored.meta.status != 200;
+    const auto compare = [&](bool equal) {
+        proven = proven || equal;
+        contradicted = contradicted || !equal;
     };
-    const auto length = response.headers.get("Content-Length");
-    const bool same_length = !length || *length == std::to_string(found.stored.body.size());
-    if (found.stored.meta.status != 200 || !agrees("ETag") || !agrees("Last-Modified") || !same_length) {
+    for (const std::string_view validator : {"ETag", "Last-Modified"})
+        if (const auto theirs = response.headers.get(validator)) compare(theirs == merged.get(validator));
+    // To a condition that holds the answer is 304: a 200 has to name the version itself.
+    if (pending.validating) contradicted = contradicted || !proven;
+    if (const auto length = response.headers.get("Content-Length"))
+        compare(*length == std::to_string(found.stored.body.size()));
+    // Applications that answer HEAD as they do GET.
+    if (!response.body.empty()) compare(response.body == found.stored.body);
+    if (contradicted) {
         cache_->erase(found.key);
         return;
     }
+    if (!proven) return;
     merge(merged, response.headers, false);
     const Reason refused = update(pending, merged, now);
     if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);

@@ -55,15 +55,13 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
     result.names = selecting_names(rule);
     const FieldNames required = result.names;
     const bool authorized = request.headers.has("Authorization");
-    const bool has_cookie = request.headers.has("Cookie");
     // The safe side of section 3.5, in both directions: who sends credentials gets what is for everybody, or
     // for them.
     const auto usable = [&](const StoredMeta& meta, const FieldNames& names) {
         if (authorized && !meta.is(StoredMeta::shared_with_users) &&
             !detail::holds(names, std::string_view("authorization")))
             return false;
-        if (has_cookie && meta.is(StoredMeta::from_default_ttl) &&
-            !detail::holds(names, std::string_view("cookie")))
+        if (meta.is(StoredMeta::from_default_ttl) && !KeyGenerator::covers_cookies(names, request.headers))
             return false;
         // Stored under other options, by another run or process: it may lack what must select it now.
         return std::includes(names.begin(), names.end(), required.begin(), required.end());
@@ -80,7 +78,8 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
         using Pin = decltype(first);
         auto pin = std::make_shared<const Pin>(std::move(first));
         const std::string_view pinned = **pin;
-        if (auto response = parse_stored(pinned).response; response && usable(response->meta, {})) {
+        if (auto response = parse_stored(pinned).response;
+            response && response->token == 0 && usable(response->meta, {})) {
             if (stale) detail::end_lifetime(response->meta, wall());
             result.found = Found{primary, *response, std::move(pin), tier};
         }
@@ -130,9 +129,7 @@ StorePolicy Middleware<Cache>::policy_for(const Pending& pending, int status, co
     policy.cache_authenticated = options_.cache_authenticated;
     policy.set_cookie = options_.set_cookie;
     policy.grace = rule != nullptr && rule->grace ? *rule->grace : options_.grace;
-    policy.cookie_in_key = static_cast<bool>(options_.custom_key_generator) ||
-                           !options_.cache_cookies.empty() ||
-                           detail::holds(names, std::string_view("cookie"));
+    policy.cookie_in_key = KeyGenerator::covers_cookies(names, pending.client.headers);
     const bool own_statuses = rule != nullptr && rule->status_codes.has_value();
     // RFC 9111 section 4.2.2: public makes any status one for which a lifetime may be guessed.
     const bool by_default =
@@ -183,8 +180,7 @@ template <ResponseCache Cache>
 bool Middleware<Cache>::wants_body(Pending& pending, const Response& head) {
     if (pending.as_get) {
         FieldNames names;
-        return answers_get(pending.client, head, response_control(head.headers, options_.targeted_fields),
-                           wall()) &&
+        return is_as_get(pending, head, wall()) &&
                judge_response(*pending.as_get, head, wall(), names, false).refused == Reason::none;
     }
     if (pending.skip != Reason::none || pending.client.method != "GET") return false;
@@ -367,9 +363,10 @@ bool Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const F
 }
 
 template <ResponseCache Cache>
-std::string Middleware<Cache>::primary_of(const Url& url) const noexcept {
+template <class Target>
+std::string Middleware<Cache>::primary_of(const Target& target) const noexcept {
     try {
-        return keys_.primary(url);
+        return keys_.primary(target);
     } catch (...) {  // the custom generator's
         return {};
     }

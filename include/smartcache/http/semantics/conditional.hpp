@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -37,6 +38,26 @@ struct EntityTag {
     return {weak ? text.substr(2) : text, weak};
 }
 
+namespace detail {
+
+/// Calls `visit(member)` for each member of the lists of entity tags under `name`. Those are no quoted strings: a backslash
+/// in one is a character like any other (RFC 9110 section 8.8.3).
+template <class Visit>
+void for_each_entity_tag(const Headers& headers, std::string_view name, Visit&& visit) {
+    headers.for_each(name, [&](std::string_view list) {
+        for (std::size_t start = 0; start <= list.size();) {
+            std::size_t end = start;
+            for (bool quoted = false; end < list.size() && (quoted || list[end] != ','); ++end)
+                if (list[end] == '"') quoted = !quoted;
+            const std::string_view member = trim(list.substr(start, end - start));
+            if (!member.empty()) visit(member);
+            start = end + 1;
+        }
+    });
+}
+
+}  // namespace detail
+
 /// Does the request carry a condition of its own? (RFC 9110 section 13.1)
 [[nodiscard]] inline bool is_conditional(const Headers& request) noexcept {
     for (const std::string_view name :
@@ -54,7 +75,7 @@ struct EntityTag {
     if (request.has("If-None-Match")) {
         const auto tag = stored.get("ETag");
         bool matched = false;
-        request.for_each_member("If-None-Match", [&](std::string_view member) {
+        detail::for_each_entity_tag(request, "If-None-Match", [&](std::string_view member) {
             matched = matched || member == "*" ||
                       (tag && parse_entity_tag(member).matches_weakly(parse_entity_tag(*tag)));
         });

@@ -20,7 +20,8 @@
 // Parts: what a stored 206 may answer, and how two become one (RFC 9111 sections 3.3 and 3.4).
 namespace smartcache::inline v0::http {
 
-/// The largest representation that is completed from a stored part: both halves are in memory at once.
+/// The largest representation that is completed from a stored part, and the most that parts grow to: both halves are in
+/// memory at once, and written anew.
 inline constexpr std::size_t max_completed_bytes = std::size_t{4} << 20U;
 
 /// Which bytes of how many a 206 holds (RFC 9110 section 14.4).
@@ -113,14 +114,14 @@ struct ContentRange {
     return whole;
 }
 
-/// Puts a stored part and a 206 that has just come together (RFC 9111 section 3.4, RFC 9110 section
-/// 15.3.7.3): only where both carry the same strong validator, and touch or overlap.
+/// Which bytes a stored part of `content` bytes and a 206 that has just come hold together; nullopt where they may not be
+/// combined (RFC 9111 section 3.4, RFC 9110 section 15.3.7.3): both must carry the same strong validator, and touch or
+/// overlap.
 ///
 /// @param proven  the 206 answers an If-Range with the stored validator, and need not repeat it
-/// @return a 200 when nothing is missing any more, else a 206; nullopt when they may not be combined
-[[nodiscard]] inline std::optional<Response> combine(const Headers& stored, std::string_view content,
-                                                     const Response& part, bool proven, WallTime now) {
-    const auto old_part = part_of(stored, content.size());
+[[nodiscard]] inline std::optional<ContentRange> together(const Headers& stored, std::uint64_t content,
+                                                          const Response& part, bool proven, WallTime now) {
+    const auto old_part = part_of(stored, content);
     const auto new_part = part_of(part.headers, part.body.size());
     const auto own = strong_validator(stored, now);
     if (!old_part || !new_part || !own || old_part->size != new_part->size) return std::nullopt;
@@ -128,14 +129,26 @@ struct ContentRange {
         return std::nullopt;
     if (new_part->range.first > old_part->range.last + 1 || old_part->range.first > new_part->range.last + 1)
         return std::nullopt;
+    return ContentRange{{std::min(old_part->range.first, new_part->range.first),
+                         std::max(old_part->range.last, new_part->range.last)},
+                        new_part->size};
+}
+
+/// Puts a stored part and a 206 that has just come together.
+///
+/// @param proven  as for `together`
+/// @return a 200 when nothing is missing any more, else a 206; nullopt when they may not be combined
+[[nodiscard]] inline std::optional<Response> combine(const Headers& stored, std::string_view content,
+                                                     const Response& part, bool proven, WallTime now) {
+    const auto both = together(stored, content.size(), part, proven, now);
+    const auto old_part = part_of(stored, content.size());
+    const auto new_part = part_of(part.headers, part.body.size());
+    if (!both || !old_part || !new_part) return std::nullopt;
 
     const std::string_view fresh = part.body.view();
-    const ContentRange both{{std::min(old_part->range.first, new_part->range.first),
-                             std::max(old_part->range.last, new_part->range.last)},
-                            new_part->size};
     // The new bytes in the middle, what the old part has before and behind them around it.
     std::string body;
-    body.reserve(static_cast<std::size_t>(both.range.size()));
+    body.reserve(static_cast<std::size_t>(both->range.size()));
     if (old_part->range.first < new_part->range.first)
         body += content.substr(0, static_cast<std::size_t>(new_part->range.first - old_part->range.first));
     body += fresh;
@@ -145,11 +158,11 @@ struct ContentRange {
     Response result{206, stored, {}};
     freshen(result.headers, part.headers, true);
     result.headers.set("Content-Length", std::to_string(body.size()));
-    if (both.whole()) {
+    if (both->whole()) {
         result.status = 200;
         result.headers.remove("Content-Range");
     } else {
-        result.headers.set("Content-Range", detail::content_range(both.range, both.size));
+        result.headers.set("Content-Range", detail::content_range(both->range, both->size));
     }
     result.body = std::move(body);
     return result;

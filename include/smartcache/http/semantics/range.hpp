@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <smartcache/core/hash.hpp>
 #include <smartcache/http/date.hpp>
 #include <smartcache/http/detail/text.hpp>
 #include <smartcache/http/message.hpp>
@@ -90,9 +91,9 @@ namespace detail {
 /// Several parts as multipart/byteranges (RFC 9110 section 14.6).
 [[nodiscard]] inline Response multipart(Response whole, const std::vector<ByteRange>& ranges) {
     const std::string_view bytes = whole.body.view();
-    // No part may contain the boundary.
-    std::string boundary = "smartcache_byteranges";
-    while (bytes.find(boundary) != std::string_view::npos) boundary += "_x";
+    // No part may contain the boundary (RFC 2046 section 5.1.1): nobody can have written 128 bits not yet drawn.
+    const std::string boundary =
+        "smartcache_" + std::to_string(random_stamp()) + "_" + std::to_string(random_stamp());
     const std::string type(whole.headers.value("Content-Type"));
     std::string body;
     for (const ByteRange& range : ranges) {

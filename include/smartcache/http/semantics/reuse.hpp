@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string_view>
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/http/cache_control.hpp>
@@ -17,7 +18,7 @@ struct StoredMeta {
             2,  ///< must-revalidate, proxy-revalidate, s-maxage: not served stale, not even on errors
         shared_with_users =
             4,                 ///< public, s-maxage, must-revalidate: may answer a request with Authorization
-        from_default_ttl = 8,  ///< the origin said nothing about freshness
+        from_default_ttl = 8,  ///< the origin said nothing about freshness, nor that it is for everybody
         has_validator = 16,    ///< ETag or Last-Modified
     };
 
@@ -46,14 +47,24 @@ struct StoredMeta {
     }
 };
 
+namespace detail {
+
+/// Whether Pragma says no-cache.
+[[nodiscard]] inline bool says_no_cache(const Headers& headers) {
+    bool says = false;
+    headers.for_each_member("Pragma", [&says](std::string_view member) {
+        says = says || equal_ignoring_case(member, "no-cache");
+    });
+    return says;
+}
+
+}  // namespace detail
+
 /// What a request says about reuse (RFC 9111 section 5.2.1).
 [[nodiscard]] inline CacheControl request_control(const Headers& headers) {
     CacheControl control = CacheControl::parse(headers);
     // RFC 9111 section 5.4: Pragma is deprecated and speaks only where Cache-Control is absent.
-    if (!control.present)
-        headers.for_each_member("Pragma", [&](std::string_view member) {
-            if (detail::equal_ignoring_case(member, "no-cache")) control.no_cache.whole = true;
-        });
+    if (!control.present && detail::says_no_cache(headers)) control.no_cache.whole = true;
     return control;
 }
 

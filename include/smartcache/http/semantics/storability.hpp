@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/http/cache_control.hpp>
@@ -120,6 +121,9 @@ namespace detail {
         if (!policy.cache_authenticated) return refuse(Reason::authorization);
         decision.per_user = true;
     }
+    // Without credentials the key would be that of every other anonymous client.
+    if (decision.per_user && !request.headers.has("Authorization") && !request.headers.has("Cookie"))
+        return refuse(Reason::private_);
 
     bool vary_any = false;  // section 4.1: a member "*" never matches, so storing it is of no use
     response.headers.for_each_member("Vary",
@@ -128,7 +132,7 @@ namespace detail {
 
     if (response.headers.has("Set-Cookie")) {
         if (policy.set_cookie == SetCookie::strip) decision.strip_cookie = true;
-        if (policy.set_cookie == SetCookie::refuse_unless_public && !control.public_ && !decision.per_user)
+        if (policy.set_cookie == SetCookie::refuse_unless_public && !control.public_)
             return refuse(Reason::set_cookie);
     }
     if (complete && !detail::length_verified(response)) return refuse(Reason::incomplete);
@@ -139,6 +143,8 @@ namespace detail {
         fresh = {*policy.force_ttl, FreshnessSource::rule};
     } else if (silent && !control.no_cache.whole) {
         if (!policy.default_ttl) return refuse(Reason::no_freshness);
+        // RFC 9111 section 5.4 gives Pragma no meaning in a response, but who sends it alone does not want guesses.
+        if (!control.present && detail::says_no_cache(response.headers)) return refuse(Reason::no_cache);
         // Section 4.2.2 lets a cache guess. What was made for a cookie is probably made for its owner: no
         // guessing, unless the cookie is part of the key or the origin says that everybody may have it.
         if (request.headers.has("Cookie") && !control.public_ && !policy.cookie_in_key && !decision.per_user)
@@ -172,8 +178,7 @@ namespace detail {
     flag(control.must_revalidate || control.proxy_revalidate || control.s_maxage.present,
          StoredMeta::never_stale);
     flag(detail::shared_with_users(control), StoredMeta::shared_with_users);
-    flag(fresh.source == FreshnessSource::default_ttl && !control.public_ && !policy.cookie_in_key,
-         StoredMeta::from_default_ttl);
+    flag(fresh.source == FreshnessSource::default_ttl && !control.public_, StoredMeta::from_default_ttl);
     flag(detail::has_validator(response.headers), StoredMeta::has_validator);
 
     if (!meta.is(StoredMeta::has_validator)) {
@@ -195,16 +200,52 @@ namespace detail {
     return false;
 }
 
-/// Takes out the fields that are about this connection only (RFC 9110 section 7.6.1): those named in
+namespace detail {
+
+/// Fields for everybody on the way, whatever Connection says of them: RFC 9110 section 7.6.1 forbids to nominate them,
+/// and whoever does could have a cache forget who the origin is, or what it may not share.
+[[nodiscard]] inline bool is_end_to_end(std::string_view name) noexcept {
+    constexpr std::string_view content = "Content-";
+    constexpr std::string_view control =
+        "Cache-Control";  // and the targeted fields named after it (RFC 9213)
+    if (name.size() >= content.size() && equal_ignoring_case(name.substr(0, content.size()), content))
+        return true;
+    if (name.size() >= control.size() &&
+        equal_ignoring_case(name.substr(name.size() - control.size()), control))
+        return true;
+    for (const std::string_view known :
+         {"Host", "Vary", "Date", "Expires", "Pragma", "Age", "ETag", "Last-Modified", "Location",
+          "Authorization", "WWW-Authenticate", "Cookie", "Set-Cookie"})
+        if (equal_ignoring_case(name, known)) return true;
+    return false;
+}
+
+/// What a message's Connection nominates (RFC 9110 section 7.6.1).
+class ConnectionOptions {
+  public:
+    explicit ConnectionOptions(const Headers& headers) {
+        headers.for_each_member("Connection",
+                                [this](std::string_view name) { names_.push_back(to_lower(name)); });
+        std::sort(names_.begin(), names_.end());
+    }
+    /// Whether it makes a field one of this connection only.
+    [[nodiscard]] bool nominate(std::string_view name) const {
+        return !names_.empty() && !is_end_to_end(name) &&
+               std::binary_search(names_.begin(), names_.end(), to_lower(name));
+    }
+
+  private:
+    std::vector<std::string> names_;
+};
+
+}  // namespace detail
+
+/// Takes out the fields that are about this connection only (RFC 9110 section 7.6.1): those nominated in
 /// Connection, and the known ones. For requests and responses, before forwarding as before storing.
 inline void remove_hop_by_hop(Headers& headers) {
-    const std::string named = headers.combined("Connection");
-    headers.remove_if([&named](std::string_view name, std::string_view) {
-        bool listed = is_hop_by_hop(name);
-        detail::for_each_member(named, [&](std::string_view member) {
-            listed = listed || detail::equal_ignoring_case(member, name);
-        });
-        return listed;
+    const detail::ConnectionOptions options(headers);
+    headers.remove_if([&options](std::string_view name, std::string_view) {
+        return is_hop_by_hop(name) || options.nominate(name);
     });
 }
 

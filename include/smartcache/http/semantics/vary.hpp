@@ -45,8 +45,8 @@ namespace detail {
     return std::string(text);
 }
 
-/// One member of Accept, Accept-Encoding, Accept-Language: lower case, without white space, weight in one
-/// spelling.
+/// One member of Accept, Accept-Charset, Accept-Encoding or Accept-Language: without white space, weight in one
+/// spelling, and in lower case but for the values of parameters, whose case may matter (RFC 9110 section 8.3.1).
 [[nodiscard]] inline std::string canonical_preference(std::string_view member) {
     // Quoted parameters may hold anything that matters: such a member is left alone.
     if (member.find('"') != std::string_view::npos) return std::string(member);
@@ -54,14 +54,17 @@ namespace detail {
     bool first = true;
     for (std::size_t start = 0; start <= member.size();) {
         const std::size_t end = std::min(member.find(';', start), member.size());
-        const std::string part = to_lower(trim(member.substr(start, end - start)));
+        const std::string_view part = trim(member.substr(start, end - start));
+        const std::size_t name_size = first ? part.size() : std::min(part.find('='), part.size());
+        const std::string name = to_lower(part.substr(0, name_size));
+        const std::string_view value = part.substr(name_size);  // with its "="
         start = end + 1;
-        if (part.starts_with("q=")) {
-            const std::string weight = canonical_weight(std::string_view(part).substr(2));
+        if (!first && name == "q" && !value.empty()) {
+            const std::string weight = canonical_weight(value.substr(1));
             if (weight != "1") result.append(";q=").append(weight);
         } else if (!part.empty()) {
             if (!first) result += ';';
-            result += part;
+            result.append(name).append(name == "charset" ? to_lower(value) : std::string(value));
         }
         first = false;
     }
@@ -71,18 +74,20 @@ namespace detail {
 }  // namespace detail
 
 /// The value of one selecting field in the form in which two requests are compared (RFC 9111 section 4.1):
-/// lines combined, white space around members gone; for the fields of content negotiation also case, weight
-/// spelling and order, none of which mean anything there (RFC 9110 section 12.5).
+/// lines combined, white space around members gone; for the fields of content negotiation also weight spelling, case
+/// where it means nothing, and order (RFC 9110 section 12.5). That stays as it is in Accept and Accept-Language: many
+/// applications take the first of equals, and section 12.5.4 lets them.
 [[nodiscard]] inline std::string normalised_field(const Headers& request, std::string_view name) {
     using detail::equal_ignoring_case;
+    const bool unordered =
+        equal_ignoring_case(name, "Accept-Encoding") || equal_ignoring_case(name, "Accept-Charset");
     const bool negotiation =
-        equal_ignoring_case(name, "Accept") || equal_ignoring_case(name, "Accept-Encoding") ||
-        equal_ignoring_case(name, "Accept-Language") || equal_ignoring_case(name, "Accept-Charset");
+        unordered || equal_ignoring_case(name, "Accept") || equal_ignoring_case(name, "Accept-Language");
     std::vector<std::string> members;
     request.for_each_member(name, [&](std::string_view member) {
         members.push_back(negotiation ? detail::canonical_preference(member) : std::string(member));
     });
-    if (negotiation) {
+    if (unordered) {
         std::sort(members.begin(), members.end());
         members.erase(std::unique(members.begin(), members.end()), members.end());
     }
