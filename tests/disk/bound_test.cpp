@@ -82,14 +82,14 @@ TEST_CASE("the files never take more than max_size during a churn of all sizes",
             written += size;
         if (i == 1500) disk.reopen();
         if (i % 20 == 0)
-            REQUIRE(disk.tier->flush(10s));  // else a slow machine would reject more than it stores
+            REQUIRE(disk.tier->flush(60s));  // else a slow machine would reject more than it stores
         most = std::max(most, disk_usage(disk.options.path));
         REQUIRE(most <= disk.options.max_size);
         REQUIRE(disk.tier->stats().bytes <= disk.options.max_size);
     }
     CHECK(written > 3 * disk.options.max_size);   // segments did turn over
     CHECK(most > disk.options.max_size * 3 / 4);  // and the space is used
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK(disk.tier->stats().evictions > 0);
     for (int i = 0; i < 400; ++i) {
         const std::string key = "k" + std::to_string(i);

@@ -12,6 +12,7 @@
 
 #include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/redis_server.hpp"
 #include "support/temp_dir.hpp"
 
@@ -24,9 +25,9 @@ using smartcache_test::TempDir;
 
 namespace {
 
-/// Redis with a deadline that the busiest machine keeps.
+/// Redis with deadlines and a lease that the busiest machine keeps.
 sc::RedisOptions patient(const smartcache::test::RedisServer& server) {
-    return {.enabled = true, .url = server.url(), .timeout = 30s};
+    return {.enabled = true, .url = server.url(), .connect_timeout = 30s, .timeout = 30s, .lease = 30s};
 }
 
 }  // namespace
@@ -281,8 +282,8 @@ TEST_CASE("tags through Redis, for a process that has just begun", "[tags][redis
     const auto restart = [&] { cache = std::make_unique<sc::SmartCache<>>(config); };
     other.erase_tag("t");  // makes the namespace's hash
     other.erase_tag("t");  // is noted in it
-    while (cache->stats().foreign_changes < 2)
-        std::this_thread::yield();  // a message on its way may end a load
+    // A message on its way may end a load.
+    REQUIRE(smartcache_test::eventually([&] { return cache->stats().foreign_changes >= 2; }));
     SECTION("a set counts from now") {
         CHECK(cache->set("k", 1, {.tags = {"t"}}));
         CHECK(*other.get<int>("k") == 1);
