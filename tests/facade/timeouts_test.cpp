@@ -31,26 +31,26 @@ using smartcache_test::MapTier;
 
 namespace {
 
-/// A loader that goes on when the test says so.
+/// A loader that goes on when the test says so. Loads may begin when the gate is gone: none waits for those that are queued.
 class Gate {
   public:
     [[nodiscard]] auto load(int value) {
-        return sc::owned([this, value, opened = opened_] {
-            ++begun_;
+        return sc::owned([value, begun = begun_, opened = opened_] {
+            ++*begun;
             opened.wait();
             return value;
         });
     }
     void open() { opening_.set_value(); }
     void wait_until_begun() const {
-        while (begun_ == 0) std::this_thread::yield();
+        while (*begun_ == 0) std::this_thread::yield();
     }
-    [[nodiscard]] int begun() const noexcept { return begun_; }
+    [[nodiscard]] int begun() const noexcept { return *begun_; }
 
   private:
     std::promise<void> opening_;
     std::shared_future<void> opened_ = opening_.get_future().share();
-    std::atomic<int> begun_{0};
+    std::shared_ptr<std::atomic<int>> begun_ = std::make_shared<std::atomic<int>>(0);
 };
 
 /// Waits until a load is asked to stop.

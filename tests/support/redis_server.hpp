@@ -171,6 +171,7 @@ class RedisServer {
                 out += "$" + std::to_string(argument.size()) + "\r\n" + argument + "\r\n";
             for (std::size_t sent = 0; sent < out.size();) {
                 const ssize_t n = ::send(fd_, out.data() + sent, out.size() - sent, MSG_NOSIGNAL);
+                if (n < 0 && errno == EINTR) continue;
                 if (n < 0) throw std::runtime_error("send: " + error_text(errno));
                 sent += static_cast<std::size_t>(n);
             }
@@ -181,6 +182,7 @@ class RedisServer {
         void more() {
             char part[16384];
             const ssize_t n = ::recv(fd_, part, sizeof part, 0);
+            if (n < 0 && errno == EINTR) return;  // a process that was stopped for a while goes on
             if (n <= 0) throw std::runtime_error(n == 0 ? "the server closed" : "recv: " + error_text(errno));
             in_.append(part, static_cast<std::size_t>(n));
         }
