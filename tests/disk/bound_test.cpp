@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <string>
@@ -143,7 +144,8 @@ TEST_CASE("the files never take more than max_size while maintenance, clears and
         while (sampler.samples == 0) std::this_thread::yield();
         sampler.stop();
         REQUIRE(sampler.most <= size);
-        most = std::max<std::uint64_t>(most, sampler.most * 100 / size);
+        // The sampler may not have got to run much: a last look when the store is full.
+        most = std::max({most, sampler.most * 100 / size, disk_usage(disk.options.path) * 100 / size});
         REQUIRE(disk.tier->stats().bytes <= size);
         CHECK(disk.tier->stats().corrupt == 0);
         evictions += disk.tier->stats().evictions;
