@@ -136,7 +136,7 @@ TEST_CASE("a blocked write gives up at its timeout, and the old value does not c
     disk.tuning.io = &io;
     disk.open();
     REQUIRE(disk.set("k", "old") == TierStatus::ok);
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     io.hang = true;
     int stored = 0;
     while (disk.set("f" + std::to_string(stored), value_of("f", 1, 2000)) == TierStatus::ok) ++stored;
@@ -144,7 +144,7 @@ TEST_CASE("a blocked write gives up at its timeout, and the old value does not c
     CHECK(disk.set("k", value_of("k", 2, 2000)) == TierStatus::rejected);
     CHECK_FALSE(disk.get("k"));
     io.hang = false;
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK_FALSE(disk.get("k"));
     disk.close();
 }

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <string>
@@ -82,14 +83,14 @@ TEST_CASE("the files never take more than max_size during a churn of all sizes",
             written += size;
         if (i == 1500) disk.reopen();
         if (i % 20 == 0)
-            REQUIRE(disk.tier->flush(10s));  // else a slow machine would reject more than it stores
+            REQUIRE(disk.tier->flush(60s));  // else a slow machine would reject more than it stores
         most = std::max(most, disk_usage(disk.options.path));
         REQUIRE(most <= disk.options.max_size);
         REQUIRE(disk.tier->stats().bytes <= disk.options.max_size);
     }
     CHECK(written > 3 * disk.options.max_size);   // segments did turn over
     CHECK(most > disk.options.max_size * 3 / 4);  // and the space is used
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK(disk.tier->stats().evictions > 0);
     for (int i = 0; i < 400; ++i) {
         const std::string key = "k" + std::to_string(i);
@@ -143,7 +144,8 @@ TEST_CASE("the files never take more than max_size while maintenance, clears and
         while (sampler.samples == 0) std::this_thread::yield();
         sampler.stop();
         REQUIRE(sampler.most <= size);
-        most = std::max<std::uint64_t>(most, sampler.most * 100 / size);
+        // The sampler may not have got to run much: a last look when the store is full.
+        most = std::max({most, sampler.most * 100 / size, disk_usage(disk.options.path) * 100 / size});
         REQUIRE(disk.tier->stats().bytes <= size);
         CHECK(disk.tier->stats().corrupt == 0);
         evictions += disk.tier->stats().evictions;

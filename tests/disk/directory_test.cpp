@@ -48,7 +48,7 @@ TEST_CASE("the directory is created for its owner alone, and so are its files", 
     const auto old_mask = ::umask(0);
     disk.open();
     disk.set("k", "v");
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     ::umask(old_mask);
     CHECK(mode_of(disk.options.path) == 0700);
     std::size_t files = 0;

@@ -63,7 +63,7 @@ TEST_CASE("what was written is read back, whole and with its metadata", "[disk][
         CHECK(disk.get("k" + std::to_string(size)) == value);
         CHECK(disk.found_stamp == disk.stamp);
     }
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK(disk.get("k4096") == value_of("k", 4096, 4096));
     CHECK_FALSE(disk.get("nothing"));
     CHECK(disk.status == TierStatus::miss);
@@ -97,7 +97,7 @@ TEST_CASE("all fields of a record survive the disk", "[disk][tier]") {
     record.stale_until = record.expires + 5min;
     record.tags = sc::TagList(2, tags.view());
     REQUIRE(disk.tier->write(record) == TierStatus::ok);
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     bool called = false;
     REQUIRE(disk.tier->read("2:ns:k", [&](const sc::RecordView& found) {
         called = true;
@@ -126,7 +126,7 @@ TEST_CASE("queued writes, overwrites and erases are visible at once", "[disk][ti
     CHECK_FALSE(disk.get("k"));
     CHECK(disk.erase("k") == TierStatus::miss);
     CHECK(disk.segments().empty());  // really queued: nothing is on disk yet
-    CHECK(disk.tier->flush(10s));
+    CHECK(disk.tier->flush(60s));
     CHECK(disk.segments().size() == 1);
 }
 
@@ -139,7 +139,7 @@ TEST_CASE("flush gives up after its time-out", "[disk][tier]") {
     disk.set("k", "v");
     CHECK_FALSE(disk.tier->flush(sc::Duration(1)));
     io.stuck = false;
-    CHECK(disk.tier->flush(10s));
+    CHECK(disk.tier->flush(60s));
 }
 
 TEST_CASE("values and erases persist across instances", "[disk][tier]") {
@@ -225,7 +225,7 @@ TEST_CASE("conditions hold against what is there, pending or written", "[disk][t
     const std::uint64_t first = disk.stamp;
     CHECK(disk.set("k", "second", 1h, WriteCondition::if_absent()) == TierStatus::refused);
     CHECK(disk.get("k") == "first");
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK(disk.set("k", "third", 1h, WriteCondition::if_stamp(first + 100)) == TierStatus::refused);
     CHECK(disk.get("k") == "first");
     CHECK(disk.set("k", "fourth", 1h, WriteCondition::if_stamp(first)) == TierStatus::ok);
@@ -311,7 +311,7 @@ TEST_CASE("clearing the only namespace frees the space at once and lasts", "[dis
     Ways disk;
     disk.name_space = "app";
     for (int i = 0; i < 500; ++i) disk.set(std::to_string(i), value_of("k", 1, 500));
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     REQUIRE(disk.segments().size() > 2);
     disk.set("pending", "v");
     CHECK(disk.tier->clear("app") == TierStatus::ok);
@@ -407,7 +407,7 @@ TEST_CASE("a full queue rejects and counts, and the old value does not come back
     CHECK(disk.erase("f1") == TierStatus::ok);  // erases are never refused
     CHECK(disk.tier->stats().rejected == 2);
     io.stuck = false;
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK(disk.set("k", "newer") == TierStatus::ok);
     disk.reopen();
     CHECK(disk.get("k") == "newer");
@@ -483,7 +483,7 @@ TEST_CASE("used alone, the tier stores plain bytes, compressed where that pays",
     CHECK(sc::as_text_view(*bytes) == value);
     CHECK(disk.tier->exists("k"));
 #if SMARTCACHE_HAS_LZ4
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK(std::filesystem::file_size(disk.segments().at(0)) < 5'000);
 #endif
     CHECK_FALSE(disk.tier->set("k", value, sc::Duration(0)));
@@ -509,7 +509,7 @@ TEST_CASE("statistics count hits, misses, sets, entries, bytes and latency", "[d
     CHECK(stats.misses == 1);
     CHECK(stats.entries == 2);
     CHECK(stats.latency.count == 2);
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK(disk.tier->stats().bytes >= disk_usage(disk.options.path));
     CHECK(disk.tier->stats().bytes <= disk.options.max_size);
     disk.tier->reset_stats();
@@ -535,7 +535,7 @@ TEST_CASE("maintenance removes the expired and drops segments in which nothing l
     Ways disk;
     const auto fill = [&](const char* prefix, sc::Duration ttl) {
         for (int i = 0; i < 200; ++i) disk.set(prefix + std::to_string(i), value_of("k", 1, 1000), ttl);
-        REQUIRE(disk.tier->flush(10s));
+        REQUIRE(disk.tier->flush(60s));
     };
     fill("old", 1h);
     fill("short", 1min);

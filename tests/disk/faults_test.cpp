@@ -420,7 +420,7 @@ TEST_CASE("with a writer thread the tier recovers by itself", "[disk][faults]") 
     disk.tuning.window = sc::Duration(0);
     disk.open();
     disk.set("k", "old");
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     disk.close();
     io.fail_only("pwrite");
     disk.open();
@@ -443,7 +443,7 @@ TEST_CASE("a directory that is removed under a running tier is made again, empty
     disk.tuning.retry = sc::Duration(1);
     disk.open();
     disk.set("k", "old");
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     std::filesystem::remove_all(disk.options.path);
     (void)disk.get("k");  // the page cache may still have it
     if (disk.options.write == sc::WriteMode::through) {
@@ -455,7 +455,7 @@ TEST_CASE("a directory that is removed under a running tier is made again, empty
     }
     while (disk.set("k", "new") != TierStatus::ok) std::this_thread::yield();
     CHECK(disk.get("k") == "new");
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     CHECK(disk.tier->probe().ok);
     disk.reopen();
     CHECK(disk.get("k") == "new");

@@ -20,7 +20,7 @@ TEST_CASE("in a child the store is off, and what the child does never reaches th
     disk.open();
     const std::string value = value_of("k", 1, 1000);
     REQUIRE(disk.set("k", value) == TierStatus::ok);
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     REQUIRE(disk.set("queued", value) == TierStatus::ok);
     CHECK(in_child([&] {
         sc::DiskTier& tier = *disk.tier;

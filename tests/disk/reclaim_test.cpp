@@ -234,7 +234,7 @@ TEST_CASE("the index's memory, the queue and the write amplification are in the 
     CHECK(queued.queued_bytes > 0);
     CHECK(queued.index_bytes <= 24 * 5000 + 64 * 16 * 16);
     CHECK(queued.index_bytes >= 16 * 5000);
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     const auto written = disk.tier->stats();
     CHECK(written.queued_bytes == 0);
     CHECK(written.write_amplification >= 1.0);

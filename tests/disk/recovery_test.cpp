@@ -244,7 +244,7 @@ TEST_CASE("with pread a file cut short by somebody else is a miss, not a signal"
     disk.options.io = sc::DiskIo::pread;
     disk.open();
     disk.set("k", value_of("k", 1, 20'000));
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     std::filesystem::resize_file(disk.segments().at(0), 5000);
     CHECK_FALSE(disk.get("k"));
     CHECK(disk.tier->stats().corrupt == 1);
@@ -256,7 +256,7 @@ TEST_CASE("expired records are skipped at opening, but go on to hide what they r
     DiskFixture disk;
     disk.open();
     disk.set("k", "long", 24h);
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     disk.set("k", "short", 1min);
     disk.close();
     disk.clock.advance(2min);

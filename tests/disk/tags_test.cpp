@@ -69,7 +69,7 @@ TEST_CASE("an erased tag survives a crash before anything was written", "[disk][
     TaggedDisk disk;
     disk.store("a", "1", {"t"});
     disk.store("b", "2", {"u"});
-    REQUIRE(disk.tier->flush(10s));
+    REQUIRE(disk.tier->flush(60s));
     disk.close();
     disk.tuning.window = 24h;  // from now on the queue is not written
     disk.open();
@@ -109,7 +109,7 @@ TEST_CASE("the end of a tag is forgotten only when nothing older is left, and st
     disk.erase_tag("t");
     for (int round = 0; round < 4; ++round) {
         disk.fill(300, 8000, {"f"});
-        REQUIRE(disk.tier->flush(10s));
+        REQUIRE(disk.tier->flush(60s));
         CHECK_FALSE(disk.get("a"));
     }
     CHECK(disk.set("late", "x", {"t"}, before) == TierStatus::refused);

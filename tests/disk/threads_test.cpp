@@ -102,7 +102,7 @@ struct Run : DiskFixture {
                     const TierStatus result = tier->write(record);
                     if (result == TierStatus::unavailable) oracle.blame("write failed");
                     if (result == TierStatus::rejected)
-                        (void)tier->flush(10s);  // else there is soon nothing to hit
+                        (void)tier->flush(60s);  // else there is soon nothing to hit
                     break;
                 }
             }

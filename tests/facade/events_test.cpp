@@ -22,6 +22,7 @@
 #include <smartcache/testing.hpp>
 
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/map_tier.hpp"
 #include "support/redis_server.hpp"
 
@@ -223,8 +224,8 @@ TEST_CASE("a Redis that fails and comes back is told", "[facade][events][redis]"
     std::vector<std::string> states;
     sc::SmartCache<> cache{{.redis = {.enabled = true,
                                       .url = server.url(),
-                                      .connect_timeout = 5s,
-                                      .timeout = 5s,
+                                      .connect_timeout = 30s,
+                                      .timeout = 30s,
                                       .breaker = {.failures = 1, .open_for = 1ms}},
                             .background_threads = 0,
                             .listener = [&](const sc::Event& event) {
@@ -237,10 +238,16 @@ TEST_CASE("a Redis that fails and comes back is told", "[facade][events][redis]"
     cache.set("k", 1);
     CHECK(states.empty());
     server.stop();
-    while (states.empty()) cache.set("k", 2);
+    REQUIRE(smartcache_test::eventually([&] {
+        cache.set("k", 2);
+        return !states.empty();
+    }));
     CHECK(states == Told{"tier_down  redis"});
     server.start();
-    while (states.size() == 1) cache.set("k", 3);
+    REQUIRE(smartcache_test::eventually([&] {
+        cache.set("k", 3);
+        return states.size() > 1;
+    }));
     CHECK(states.back() == "tier_up  redis");
 }
 

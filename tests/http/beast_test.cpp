@@ -240,7 +240,7 @@ class AsyncServer final : public AdapterServer {
 class Gate {
   public:
     void open() { promise_.set_value(); }
-    void wait() { opened_.wait_for(20s); }
+    void wait() { opened_.wait_for(smartcache_test::very_long); }
 
   private:
     std::promise<void> promise_;
@@ -471,7 +471,7 @@ TEST_CASE("beast: hits in memory are answered while the disk, the pool and the a
     };
     auto two = connect();
     ask(two, "/cold");
-    REQUIRE(smartcache_test::becomes_true([&] { return stuck.load(); }));
+    REQUIRE(smartcache_test::eventually([&] { return stuck.load(); }));
     for (int i = 0; i < 3; ++i) {
         ask(one, "/hot");
         const RawMessage hit = smartcache_test::read_message(one);

@@ -37,6 +37,8 @@ class Server final : public AdapterServer {
         server_.Post("/page.*", use);
         if (way == Way::mount) http::mount(web, server_);
         server_.set_keep_alive_max_count(1000);
+        server_.set_keep_alive_timeout(
+            60);  // else a client that is kept waiting by a busy machine is hung up on
         port_ = server_.bind_to_any_port("127.0.0.1");
         thread_ = std::thread([this] { server_.listen_after_bind(); });
         while (!server_.is_running()) std::this_thread::yield();

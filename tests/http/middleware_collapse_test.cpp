@@ -13,6 +13,7 @@
 
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 
 namespace middleware_collapse_test {
 
@@ -211,7 +212,8 @@ TEST_CASE("each wait ends once, whether its leader or its time is first", "[http
                 site.web.begin(Site::request("GET", "/" + std::to_string(round)), pool, ready);
             }
             std::unique_lock lock(mutex);
-            all_done.wait_for(lock, 20s, [&] { return done == (round + 1) * requests; });
+            all_done.wait_for(lock, smartcache_test::very_long,
+                              [&] { return done == (round + 1) * requests; });
             if (done != (round + 1) * requests) break;
         }
     }

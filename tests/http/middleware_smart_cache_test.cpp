@@ -18,6 +18,7 @@
 
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/map_tier.hpp"
 #if SMARTCACHE_HAS_REDIS
 #include "support/redis_server.hpp"
@@ -48,6 +49,23 @@ struct Directory {
     }
     ~Directory() { std::filesystem::remove_all(parent); }
     std::filesystem::path path, parent;
+};
+
+/// The middleware over a cache over a map.
+struct OverMap {
+    FakeClock clock;
+    MapTier* below = nullptr;  ///< the cache's
+    SmartCache<BytesCodec> cache{{.clock = &clock}, lower_tiers()};
+    http::Middleware<SmartCache<BytesCodec>> web{cache, plain()};
+
+  private:
+    std::vector<std::unique_ptr<Tier>> lower_tiers() {
+        auto owned = std::make_unique<MapTier>(TierId::other, &clock);
+        below = owned.get();
+        std::vector<std::unique_ptr<Tier>> tiers;
+        tiers.push_back(std::move(owned));
+        return tiers;
+    }
 };
 
 }  // namespace
@@ -295,15 +313,9 @@ TEST_CASE("over SmartCache: a soft purge holds in a tier that does not answer me
           "[http][smart_cache][purge]") {
     const bool in_memory = GENERATE(false, true);
     const bool varies = GENERATE(false, true);
-    FakeClock clock;
-    auto owned = std::make_unique<MapTier>(TierId::other, &clock);
-    MapTier& below = *owned;
-    std::vector<std::unique_ptr<Tier>> tiers;
-    tiers.push_back(std::move(owned));
-    SmartCache<BytesCodec> cache({.clock = &clock}, std::move(tiers));
-    http::Middleware web{cache, plain()};
+    OverMap world;
     const auto state = [&] {
-        const Response r = web.handle(get("/a"), [&](const Request&) {
+        const Response r = world.web.handle(get("/a"), [&](const Request&) {
             http::Headers fields{{"Cache-Control", "max-age=60"}, {"ETag", "\"1\""}};
             if (varies) fields.add("Vary", "X");
             return Response{200, std::move(fields), "x"};
@@ -312,34 +324,28 @@ TEST_CASE("over SmartCache: a soft purge holds in a tier that does not answer me
     };
     CHECK(state() == "MISS");
     CHECK(state() == "HIT");
-    if (!in_memory) cache.clear_memory();
-    below.unavailable = true;
-    CHECK(web.purge("http://a.example/a", http::Purge::soft) == in_memory);
-    below.unavailable = false;
-    cache.clear_memory();
+    if (!in_memory) world.cache.clear_memory();
+    world.below->unavailable = true;
+    CHECK(world.web.purge("http://a.example/a", http::Purge::soft) == in_memory);
+    world.below->unavailable = false;
+    world.cache.clear_memory();
     CHECK(state() == "MISS");
     CHECK(state() == "HIT");
 }
 
 TEST_CASE("over SmartCache: what a soft purge made stale is not fresh because looking for it takes time",
           "[http][smart_cache][purge]") {
-    FakeClock clock;
-    auto owned = std::make_unique<MapTier>(TierId::other, &clock);
-    MapTier& below = *owned;
-    std::vector<std::unique_ptr<Tier>> tiers;
-    tiers.push_back(std::move(owned));
-    SmartCache<BytesCodec> cache({.clock = &clock}, std::move(tiers));
-    http::Middleware web{cache, plain()};
+    OverMap world;
     const auto state = [&] {
-        const Response r = web.handle(get("/a"), [](const Request&) {
+        const Response r = world.web.handle(get("/a"), [](const Request&) {
             return Response{200, {{"Cache-Control", "max-age=60"}, {"ETag", "\"1\""}}, "x"};
         });
         return std::string(r.headers.value("X-Cache"));
     };
     CHECK(state() == "MISS");
-    CHECK(web.purge("http://a.example/a", http::Purge::soft));
-    cache.clear_memory();
-    below.before_look = [&] { clock.advance(1ms); };
+    CHECK(world.web.purge("http://a.example/a", http::Purge::soft));
+    world.cache.clear_memory();
+    world.below->before_look = [&] { world.clock.advance(1ms); };
     CHECK(state() == "MISS");
 }
 
@@ -347,7 +353,9 @@ TEST_CASE("over SmartCache: what a soft purge made stale is not fresh because lo
 TEST_CASE("over SmartCache: a soft purge reaches Redis, now or when it answers again",
           "[http][smart_cache][purge][redis]") {
     smartcache::test::RedisServer server;
-    SmartCache<BytesCodec> cache{{.redis = {.enabled = true, .url = server.url(), .timeout = 200ms}}};
+    SmartCache<BytesCodec> cache{
+        {.redis = {
+             .enabled = true, .url = server.url(), .connect_timeout = 30s, .timeout = 1s, .lease = 30s}}};
     http::Middleware web{cache, plain()};
     const auto state = [&] {
         const Response r = web.handle(get("/a"), [](const Request& forwarded) {
@@ -369,9 +377,7 @@ TEST_CASE("over SmartCache: a soft purge reaches Redis, now or when it answers a
         server.pause();
         CHECK(purge() == in_memory);
         server.resume();
-        const auto end = std::chrono::steady_clock::now() + 20s;
-        while (!cache.health_check().ok() && std::chrono::steady_clock::now() < end)
-            std::this_thread::yield();
+        CHECK(smartcache_test::eventually([&] { return cache.health_check().ok(); }));
         cache.clear_memory();
         CHECK(state() == "MISS");
         CHECK(state() == "HIT");

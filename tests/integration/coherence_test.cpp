@@ -18,6 +18,7 @@
 #include <smartcache/codec/json.hpp>
 
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/fork.hpp"
 #include "support/redis_server.hpp"
 #include "support/temp_dir.hpp"
@@ -27,6 +28,7 @@ namespace coherence_test {
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 using sc::test::RedisServer;
+using smartcache_test::eventually;
 using smartcache_test::TempDir;
 
 namespace {
@@ -40,17 +42,6 @@ sc::Config config_for(const std::string& url, const TempDir& dir) {
     sc::Config config = config_for(url);
     config.disk = {.enabled = true, .path = dir / "store"};
     return config;
-}
-
-/// Waits for what must come about, however slow the machine.
-template <class Condition>
-bool eventually(Condition condition) {
-    const auto limit = std::chrono::steady_clock::now() + ample;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > limit) return false;
-        std::this_thread::yield();
-    }
-    return true;
 }
 
 template <class Cache>
@@ -102,12 +93,15 @@ TEST_CASE("what one cache changes others drop from memory", "[coherence][r9]") {
     CHECK(eventually([&] { return two.get<int>("k").value_or(-1) == 10; }));
 
     known_to_two(11);
-    CHECK(*one.take<int>("k") == 11);
+    CHECK(one.take<int>("k").value_or(-1) == 11);
     CHECK(eventually([&] { return !two.get<int>("k"); }));
 
     known_to_two(12);
     CHECK(one.touch("k", 1min));
-    CHECK(eventually([&] { return two.get<int>("k").ttl() <= 1min; }));
+    CHECK(eventually([&] {
+        const auto found = two.get<int>("k");
+        return found && found.ttl() <= 2min;  // each estimates the server's clock
+    }));
 
     known_to_two(13);
     CHECK(one.expire("k"));
@@ -231,17 +225,25 @@ TEST_CASE("a cache that hears nothing says so, and afterwards trusts nothing fro
     RedisServer server;
     sc::SmartCache<> one(config_for(server.url()));
     sc::Config config = config_for(server.url());
-    config.redis.lease = 2s;  // longer than a busy machine keeps a thread waiting
+    config.redis.lease = 2s;
     config.redis.timeout = 100ms;
     config.redis.lease_lost = GENERATE(sc::LeaseLost::serve_stale, sc::LeaseLost::distrust);
     const bool distrusts = config.redis.lease_lost == sc::LeaseLost::distrust;
     sc::SmartCache<> two(config);
     REQUIRE(one.set("k", 1));
     REQUIRE(eventually([&] { return two.stats().foreign_changes == 1; }));
-    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
-
-    server.pause();  // connections stay open, nothing passes: no error tells
-    CHECK(eventually([&] { return !hears(two); }));
+    const auto gaps = [&] { return two.stats().redis.coherence.gaps; };
+    // Again, should a busy machine keep its thread from hearing for longer than the lease just then.
+    REQUIRE(eventually([&] {
+        const std::uint64_t before = gaps();
+        if (!hears(two) || !two.get<int>("k") || !in_memory(two, "k")) return false;
+        server.pause();  // connections stay open, nothing passes: no error tells
+        CHECK(eventually([&] { return !hears(two); }));
+        if (gaps() == before) return true;
+        server.resume();
+        return false;
+    }));
+    const std::uint64_t heard_before = gaps();
     CHECK(eventually([&] { return in_memory(two, "k") != distrusts; }));
     CHECK_FALSE(two.health_check().ok());
     (void)two.set("meanwhile", 2);
@@ -250,7 +252,7 @@ TEST_CASE("a cache that hears nothing says so, and afterwards trusts nothing fro
     server.resume();
     CHECK(eventually([&] { return hears(two); }));
     CHECK(eventually([&] { return !in_memory(two, "k"); }));
-    CHECK(two.stats().redis.coherence.gaps >= 2);
+    CHECK(gaps() > heard_before);
     CHECK(one.stats().redis.coherence.gaps == 1);  // its lease is longer
     REQUIRE(one.erase("k"));
     CHECK(eventually([&] { return !two.get<int>("k"); }));
@@ -384,7 +386,7 @@ TEST_CASE("what Redis has lost, and nobody has ended, the disk brings back", "[c
     const auto found = one.get<int>("k");
     REQUIRE(found);
     CHECK(*found == 1);
-    CHECK(found.ttl() <= 1h + 1s);  // both estimate the server's clock
+    CHECK(found.ttl() <= 1h + 1min);  // both estimate the server's clock
 }
 
 TEST_CASE("what was erased before a clear can be filled, counted and set anew", "[coherence][r7]") {

@@ -22,6 +22,7 @@
 #include <smartcache/codec/json.hpp>
 
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/redis_server.hpp"
 #include "support/temp_dir.hpp"
 
@@ -30,6 +31,7 @@ namespace processes_test {
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 using Steady = std::chrono::steady_clock;
+using smartcache_test::eventually;
 
 namespace {
 
@@ -118,20 +120,19 @@ int run_process(const std::string& url, const std::filesystem::path& disk, Share
         for (std::thread& thread : running) thread.join();
     }
     // What could not be told while Redis was away is told now.
-    const auto limit = Steady::now() + 60s;
-    while (!(cache.health_check().redis && cache.flush(1s) && cache.stats().redis.coherence.hears))
-        if (Steady::now() > limit) return 2;
+    if (!eventually([&] {
+            return cache.health_check().redis && cache.flush(1s) && cache.stats().redis.coherence.hears;
+        }))
+        return 2;
     ++shared.waiting;
-    while (shared.phase.load() != Shared::checking)
-        if (Steady::now() > limit + 60s) return 3;
+    if (!eventually([&] { return shared.phase.load() == Shared::checking; })) return 3;
     // And heard, sooner or later: in the end nobody has, anywhere, what is older than the last erase.
     for (int key = 0; key < keys; ++key) {
         const auto right = [&] {
             const auto found = cache.get<std::int64_t>(name_of(key));
             return !found || *found == shared.truth[static_cast<std::size_t>(key)].load();
         };
-        while (!right())
-            if (Steady::now() > limit + 60s) return 4;
+        if (!eventually(right)) return 4;
         cache.clear_memory();
         if (!right()) return 5;
     }
@@ -176,9 +177,7 @@ TEST_CASE("processes over a Redis that stands still, dies and comes back: nothin
     }
     std::this_thread::sleep_for(1500ms);  // for breakers to close, and copies to be made
     shared->phase = Shared::settling;
-    const auto limit = Steady::now() + 60s;
-    while (shared->waiting.load() < processes && Steady::now() < limit) std::this_thread::sleep_for(1ms);
-    CHECK(shared->waiting.load() == processes);
+    CHECK(eventually([&] { return shared->waiting.load() == processes; }));
     shared->phase = Shared::checking;
     for (int process = 0; process < processes; ++process) {
         int status = 0;

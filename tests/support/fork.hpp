@@ -8,13 +8,13 @@
 namespace smartcache_test {
 
 /// Runs `body` in a child process, which has only the calling thread, and ends there without a word.
-/// @return whether `body` said true within 20 s; a child that hangs is killed by its alarm
+/// @return whether `body` said true within 120 s; a child that hangs is killed by its alarm
 template <class Body>
 [[nodiscard]] bool in_child(Body body) {
     const pid_t child = ::fork();
     if (child < 0) return false;
     if (child == 0) {
-        ::alarm(20);
+        ::alarm(120);
         bool good = false;
         try {
             good = body();

@@ -67,12 +67,14 @@ class RedisServer {
             start();
         } catch (...) {
             remove_directory();
+            give_up_port();
             throw;
         }
     }
     ~RedisServer() {
         kill();
         remove_directory();
+        give_up_port();
     }
     RedisServer(const RedisServer&) = delete;
     RedisServer& operator=(const RedisServer&) = delete;
@@ -95,16 +97,16 @@ class RedisServer {
     /// Starts the server if it is not running: the same port and socket, no data. Returns when it answers.
     void start() {
         if (pid_ > 0) return;
-        constexpr int attempts = 10;  // somebody else may take the free port between looking and binding
+        constexpr int attempts = 10;  // a node of a cluster needs a second port, which may be taken
         for (int attempt = 1;; ++attempt) {
-            if (port_ == 0) port_ = free_port();
+            if (port_ == 0) take_port();
             spawn();
             if (answers()) return;
             const std::string log = read_log();
             reap();
             if (attempt == attempts || log.find("Address already in use") == std::string::npos)
                 throw std::runtime_error("redis-server did not start:\n" + log);
-            if (!started_) port_ = 0;
+            if (!started_) give_up_port();
         }
     }
     /// SIGTERM, and waits until it has ended.
@@ -169,6 +171,7 @@ class RedisServer {
                 out += "$" + std::to_string(argument.size()) + "\r\n" + argument + "\r\n";
             for (std::size_t sent = 0; sent < out.size();) {
                 const ssize_t n = ::send(fd_, out.data() + sent, out.size() - sent, MSG_NOSIGNAL);
+                if (n < 0 && errno == EINTR) continue;
                 if (n < 0) throw std::runtime_error("send: " + error_text(errno));
                 sent += static_cast<std::size_t>(n);
             }
@@ -179,6 +182,7 @@ class RedisServer {
         void more() {
             char part[16384];
             const ssize_t n = ::recv(fd_, part, sizeof part, 0);
+            if (n < 0 && errno == EINTR) return;  // a process that was stopped for a while goes on
             if (n <= 0) throw std::runtime_error(n == 0 ? "the server closed" : "recv: " + error_text(errno));
             in_.append(part, static_cast<std::size_t>(n));
         }
@@ -244,17 +248,25 @@ class RedisServer {
 
     [[nodiscard]] std::string config_path() const { return (directory_ / "redis.conf").string(); }
 
-    static std::uint16_t free_port() {
-        const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /// A socket that is bound and does not listen keeps the port for the server also while that is dead: nobody else is
+    /// given it, be it for a server or for a connection. redis-server itself asks for SO_REUSEADDR, and so gets it.
+    void take_port() {
+        port_holder_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         sockaddr_in address{};
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         socklen_t size = sizeof address;
-        const bool ok = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
-                        ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-        ::close(fd);
-        if (!ok) throw std::runtime_error("no free port on loopback");
-        return ntohs(address.sin_port);
+        const int yes = 1;  // only afterwards: else two of these sockets might be given the same port
+        if (::bind(port_holder_, reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
+            ::getsockname(port_holder_, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+            ::setsockopt(port_holder_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0)
+            throw std::runtime_error("no free port on loopback");
+        port_ = ntohs(address.sin_port);
+    }
+    void give_up_port() noexcept {
+        if (port_holder_ >= 0) ::close(port_holder_);
+        port_holder_ = -1;
+        port_ = 0;
     }
 
     void spawn() {
@@ -366,6 +378,7 @@ class RedisServer {
     Options options_;
     std::filesystem::path directory_;
     std::uint16_t port_ = 0;
+    int port_holder_ = -1;
     pid_t pid_ = -1;
     bool started_ = false;
 };

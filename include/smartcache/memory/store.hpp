@@ -175,10 +175,10 @@ class Store {
         const Table::Matches at(bucket.control.load(std::memory_order_relaxed), Table::pattern_of(hash));
         if (!at) return;
         const std::uint64_t word = bucket.words[at.index()].load(std::memory_order_relaxed);
-        const char* const entry = reinterpret_cast<const char*>(Table::entry_in(word));
-        __builtin_prefetch(entry);  // may be gone by now: prefetching any address is harmless
-        __builtin_prefetch(entry + cache_line);
-        __builtin_prefetch(entry + 2 * cache_line);
+        // It may be gone by now, or the word be empty: prefetching any address is harmless, arithmetic with any pointer is not.
+        const auto entry = reinterpret_cast<std::uintptr_t>(Table::entry_in(word));
+        for (std::size_t line = 0; line < 3; ++line)
+            __builtin_prefetch(reinterpret_cast<const void*>(entry + line * cache_line));
     }
 
     /// What `insert` asks and tells under the shard's lock.

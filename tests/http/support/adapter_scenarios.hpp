@@ -319,7 +319,7 @@ inline void client_that_goes_away(const Adapter& adapter) {
         browser.send("GET", "/page");
         CHECK(browser.socket().read_exactly(1U << 20U).size() == 1U << 20U);
     }
-    CHECK(becomes_true([&] {
+    CHECK(eventually([&] {
         const std::lock_guard lock(mutex);
         return streaming.expired();
     }));
@@ -402,7 +402,7 @@ inline void misses_collapse(const Adapter& adapter) {
     const auto server = adapter.start(options);
     std::atomic<bool> all_came{false};
     server->serve([&](const http::Request&) {
-        all_came = becomes_true([&] { return begun == clients; });
+        all_came = eventually([&] { return begun == clients; });
         return Made{page("once"), {}};
     });
     std::vector<Browser> browsers;

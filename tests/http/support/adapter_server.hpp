@@ -17,6 +17,7 @@
 #include "http/support/map_cache.hpp"
 #include "http/support/raw_http.hpp"
 #include "http/support/site.hpp"
+#include "support/eventually.hpp"
 
 // A server behind an adapter, whose application a test scripts, and a client with one connection.
 namespace smartcache_test {
@@ -129,17 +130,6 @@ inline http::Response page_with_etag(http::Body body) {
     http::Response made = page(std::move(body));
     made.headers.add("ETag", "\"1\"");
     return made;
-}
-
-/// Asks again and again: for what another thread is about to do.
-template <class Condition>
-bool becomes_true(Condition&& condition) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) return false;
-        std::this_thread::yield();
-    }
-    return true;
 }
 
 }  // namespace smartcache_test

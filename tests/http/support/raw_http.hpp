@@ -76,7 +76,7 @@ class RawSocket {
 
   private:
     void set_timeout() const {
-        const timeval timeout{10, 0};  // only a broken test waits for it
+        const timeval timeout{60, 0};  // only a broken test waits for it
         (void)::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     }
     bool fill() {

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include <smartcache/redis/redis_tier.hpp>
@@ -56,17 +55,6 @@ struct Tagged : OwnedRecord {
         record.tag_seq = tier.tag_seq("app");
     }
 };
-
-/// `eventually`, for what the nodes have to agree about: that takes seconds of theirs.
-template <class Condition>
-bool agreed(Condition condition) {
-    const auto limit = std::chrono::steady_clock::now() + 4 * ample;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > limit) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return true;
-}
 
 /// Expects failures, and wants to go on soon after them.
 inline RedisOptions hasty(const std::string& url) {

@@ -158,7 +158,7 @@ class RedisCluster {
         for (int attempt = 1;; ++attempt) {
             RedisServer::Options options{
                 .password = options_.password,
-                .arguments = {"--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+                .arguments = {"--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
                               "--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor",
                               "0", "--repl-diskless-sync-delay", "0"}};
             if (!options_.password.empty())

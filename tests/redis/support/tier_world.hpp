@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -14,9 +13,12 @@
 #include <smartcache/redis/record_head.hpp>
 #include <smartcache/redis/redis_tier.hpp>
 
+#include "support/eventually.hpp"
 #include "support/redis_server.hpp"
 
 namespace smartcache::test {
+
+using smartcache_test::eventually;
 
 /// So long that it never passes in a test that expects an answer, however slow the machine.
 inline constexpr Duration ample = std::chrono::seconds(30);
@@ -100,16 +102,6 @@ inline TierStatus fill(Tier& tier, const std::string& key, const std::string& va
     return put(tier, key, value, seen);
 }
 
-/// Waits for what must come about sooner or later: a server that was away is tried again after a pause.
-template <class Condition>
-bool eventually(Condition condition) {
-    const auto limit = std::chrono::steady_clock::now() + ample;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > limit) return false;
-        std::this_thread::yield();
-    }
-    return true;
-}
 inline bool settles(Tier& tier) {
     return eventually([&] { return tier.flush(ample); });
 }
