@@ -84,7 +84,8 @@ TEST_CASE("a change and its message are one step", "[redis][announcer][r9]") {
             peer.send("+OK\r\n");
         else if (command[0] == "EXEC")
             peer.send(
-                "*4\r\n+OK\r\n*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n:0\r\n$-1\r\n");
+                "*4\r\n+OK\r\n*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n:0\r\n$-"
+                "1\r\n");
         else if (command[0] == "HMGET" && (said.size() < 2 || said[said.size() - 2] != "SET"))
             peer.send("*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n");
         else
