@@ -1,6 +1,7 @@
 #include <smartcache/http/semantics/partial.hpp>
 
 #include <string>
+#include <string_view>
 
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
@@ -32,7 +33,7 @@ struct Digits : Site {
             return apply_range(request, std::move(whole), clock.wall());
         };
     }
-    Response range(const char* wanted, Headers more = {}) {
+    Response range(std::string_view wanted, Headers more = {}) {
         more.add("Range", wanted);
         return get("/a", std::move(more));
     }

@@ -290,6 +290,7 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
     merge(merged, response.headers, found.stored.meta.status == 206);
     const Reason refused = update(pending, merged, now);
     if (refused == Reason::none) found.stored.meta = pending.stored_meta;
+    merged.remove("Age");  // it is counted by now, and made anew by `answer`
     found.stored.head = merged.wire();
     // What must not be kept, or is in doubt, goes: the next request starts afresh.
     if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
@@ -318,7 +319,6 @@ template <ResponseCache Cache>
 void Middleware<Cache>::merge(Headers& stored, Headers fields, bool part) const {
     const CacheControl control = response_control(fields, options_.targeted_fields);
     remove_unstorable(fields, control, options_.set_cookie != SetCookie::rfc);
-    fields.remove("Age");  // as in `store`
     freshen(stored, fields, part);
 }
 
