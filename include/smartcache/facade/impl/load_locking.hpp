@@ -31,6 +31,8 @@ auto SmartCache<Codec>::lock_load(detail::LoadLock& lock, std::string_view key, 
     Duration pause{2};
     for (;;) {
         const TierStatus status = lock.take();
+        const bool overtaken =
+            fences_.marked(ticket);  // perhaps by the very value that is waited for: before the look
         // Then: whoever had the lock before may have stored what it has loaded.
         LowerFound below = find_lower<T>(key, {.tiers = options.read}, false, options.idle.has_value());
         if (below.found && good(below.found)) {
@@ -42,8 +44,7 @@ auto SmartCache<Codec>::lock_load(detail::LoadLock& lock, std::string_view key, 
         if (status != TierStatus::refused) return {};
         if (in_background)  // somebody else refreshes it
             if (Found old = find_memory(key, hash, true); old) return old;
-        if (fences_.marked(ticket) || Steady::now() >= until || workers_.stop_token().stop_requested())
-            return {};
+        if (overtaken || Steady::now() >= until || workers_.stop_token().stop_requested()) return {};
         std::this_thread::sleep_for(pause);
         pause = std::min<Duration>(2 * pause, std::chrono::milliseconds(50));
     }
