@@ -119,6 +119,8 @@ class Client {
         method_ = "GET";
         prepare(plain(400, error.what()));
     }
+    /// How much of that is not sent yet.
+    [[nodiscard]] std::size_t unsent() const { return head_left_.size() + body_left_.size(); }
     /// @return whether all that was prepared is sent
     bool flush() {
         if (!client_.send_some(head_left_, body_left_)) return false;

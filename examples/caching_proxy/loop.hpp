@@ -238,7 +238,11 @@ class Loop {
         try {
             for (;; sending = true) {
                 if (sending) {
-                    if (!client.flush()) return watch(seat, EPOLLOUT);
+                    const std::size_t unsent = client.unsent();
+                    if (!client.flush()) {
+                        if (client.unsent() < unsent) renew(seat);
+                        return watch(seat, EPOLLOUT);
+                    }
                     if (!client.keep_alive() || seen_phase_ != Phase::serving) return say_goodbye(seat);
                     renew(seat);
                 }

@@ -25,8 +25,7 @@ struct ProxyOptions {
     /// let any client decide what all others get from the cache: only behind a proxy of your own that sets
     /// them.
     bool trust_forwarded = false;
-    /// Between two requests of a client, and for the head of one; then for each piece of content, and for a response that
-    /// is not streamed.
+    /// Between two requests of a client, for the head of one, and between two pieces of content that it sends or takes.
     sc::Duration client_timeout = 60s;
     sc::Duration shutdown_timeout = 10s;  ///< for requests that are being served when a signal comes
     /// PURGE requests with this in a field Purge-Key purge: a URL, tags, what lies below a path. Empty: none does.
