@@ -70,16 +70,15 @@ start origin nginx -e "$dir/origin.err" -c "$dir/origin.conf"
 port=$origin
 for proxy; do
     port=$((port + 1))
-    start "proxy$port" "$proxy" --listen 127.0.0.1:$port --origin 127.0.0.1:$origin $(
-        "$proxy" --help | grep -q -e --threads && echo --threads 1)
+    # shellcheck disable=SC2046  # two words or none: older ones have a thread per connection
+    start "proxy$port" "$proxy" --listen 127.0.0.1:$port --origin 127.0.0.1:$origin \
+        $("$proxy" --help | grep -q -e --threads && echo --threads 1)
     echo "$proxy $pid $port" >>"$dir/servers"
 done
 port=$((port + 1))
 nginx_conf nginx "access_log off;
     proxy_cache_path $dir/cache keys_zone=cache:8m;
     open_file_cache max=100;
-    sendfile on;
-    tcp_nopush on;
     server { listen 127.0.0.1:$port; location / { proxy_pass http://127.0.0.1:$origin; proxy_cache cache; } }"
 start nginx nginx -e "$dir/nginx.err" -c "$dir/nginx.conf"
 echo "nginx $pid $port" >>"$dir/servers"
@@ -93,7 +92,7 @@ fi
 
 # Processor time of a process and its children, in ticks.
 ticks() {
-    for p in "$1" $(cat /proc/"$1"/task/*/children); do
+    for p in "$1" $(cat /proc/"$1"/task/*/children 2>/dev/null); do  # a thread may end meanwhile
         sed 's/.*) //' /proc/"$p"/stat
     done | awk '{ sum += $12 + $13 } END { print sum }'
 }
@@ -116,7 +115,7 @@ while [ $round -lt "$rounds" ]; do
         before=$(ticks "$pid")
         load "$port" "$seconds" >"$dir/wrk"
         after=$(ticks "$pid")
-        ! grep 'Non-2xx\|Socket errors' "$dir/wrk" >&2 || exit 1
+        if grep 'Non-2xx\|Socket errors' "$dir/wrk" >&2; then echo "$name, round $round" >&2; exit 1; fi
         awk -v name="$name" -v round=$round -v ticks=$((after - before)) -v hz="$hz" '
             / requests in / { requests = $1 } /^Requests\/sec/ { rate = $2 }
             END { print name, round, requests / ticks * hz, rate }' "$dir/wrk" >>"$dir/results"

@@ -108,7 +108,7 @@ class Client {
         } else if (response.status == 204 || response.status < 200) {
             response.headers.remove("Content-Length");  // RFC 9110 section 8.6
         }
-        head_ = head_text(response);
+        write_head(response);
         body_ = none ? http::Body{} : std::move(response.body);
         head_left_ = head_;
         body_left_ = body_.view();
@@ -301,7 +301,8 @@ class Client {
         if (!known) head.headers.remove("Content-Length");
         head.headers.remove("Transfer-Encoding");
         if (chunked) head.headers.add("Transfer-Encoding", "chunked");
-        client_.send(head_text(head), {});
+        write_head(head);
+        client_.send(head_);
         const auto pass_on = [&](std::string_view piece) {
             client_.deadline = std::chrono::steady_clock::now() + site_.client_timeout;
             if (!chunked) return client_.send(piece);
@@ -317,20 +318,20 @@ class Client {
         if (chunked) client_.send("0\r\n\r\n");
     }
 
-    [[nodiscard]] std::string head_text(const http::Response& response) const {
-        std::string text = "HTTP/1.1 ";
-        text.reserve(128 + response.headers.wire().size());
-        text.append(std::to_string(response.status))
+    /// Puts it in the place of the last one, which has been sent.
+    void write_head(const http::Response& response) {
+        head_.assign("HTTP/1.1 ")
+            .append(std::to_string(response.status))
             .append(" ")
             .append(reason_phrase(response.status))
-            .append("\r\n");
-        text.append(response.headers.wire());
+            .append("\r\n")
+            .append(response.headers.wire());
         if (!keep_alive_) {
-            text += "Connection: close\r\n";
+            head_ += "Connection: close\r\n";
         } else if (!http11_) {
-            text += "Connection: keep-alive\r\n";
+            head_ += "Connection: keep-alive\r\n";
         }
-        return text.append("\r\n");
+        head_ += "\r\n";
     }
 
     Stream client_;

@@ -48,6 +48,7 @@ inline std::optional<Head> take_head(Stream& in, std::size_t& searched) {
     head.second = line.substr(a + 1, b == std::string_view::npos ? b : b - a - 1);
     if (b != std::string_view::npos) head.third = line.substr(b + 1);
     block.remove_prefix(line_end + 2);
+    head.headers.reserve(block.size());
     while (!block.empty()) {
         const std::size_t eol = block.find("\r\n");
         const std::string_view field = block.substr(0, eol);
