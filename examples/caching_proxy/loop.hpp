@@ -88,9 +88,9 @@ class Loop {
     }
 
   private:
-    /// A client in a list, the order of which is that of their deadlines.
     struct Seat;
     using Seats = std::list<Seat>;
+    /// A client in a list, the order of which is that of their deadlines.
     struct Seat {
         std::shared_ptr<Client> client;
         Seats* list;
@@ -289,8 +289,7 @@ class Loop {
         const bool answered = answer_.has_value();
         if (!answered) (void)take_out(seat);  // a task has it
         if (!tasks_.kept.empty())
-            for (sc::Executor::Task& task : std::exchange(tasks_.kept, {}))
-                (void)workers_.submit(std::move(task));
+            for (sc::Executor::Task& task : std::exchange(tasks_.kept, {})) submit(std::move(task));
         if (!answered) return false;
         http::Transaction transaction = std::move(*answer_);
         answer_.reset();
@@ -308,9 +307,19 @@ class Loop {
     template <class Work>
     void let_work(Seat& seat, Work work) {
         auto shared = std::make_shared<Work>(std::move(work));  // tasks are copyable
-        (void)workers_.submit([this, client = take_out(seat), shared]() mutable {
+        sc::Executor::Task task = [this, client = seat.client, shared]() mutable {
             if (client->serve(std::move(*shared))) give(std::move(client));
-        });
+        };
+        (void)take_out(seat);
+        submit(std::move(task));
+    }
+    /// Where there is no thread or no memory for it, the task goes, and its client with it: the seat has gone before.
+    void submit(sc::Executor::Task task) noexcept {
+        try {
+            (void)workers_.submit(std::move(task));
+        } catch (const std::exception& error) {
+            std::fprintf(stderr, "caching_proxy: %s\n", error.what());
+        }
     }
 
     /// Hangs up, and reads a little: what the client still sends must not turn our last answer into a reset.
