@@ -103,6 +103,7 @@ while read -r name pid port; do
     tries=0
     until load "$port" 1 >"$dir/wrk" 2>&1 && ! grep -q -e 'Non-2xx' -e ' 0 requests' "$dir/wrk"; do
         tries=$((tries + 1))
+        sleep 1
         [ $tries -lt 10 ] || { echo "$name does not answer:" >&2; cat "$dir"/*.log "$dir"/*.err "$dir/wrk" >&2; exit 1; }
     done
 done <"$dir/servers"
