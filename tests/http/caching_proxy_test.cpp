@@ -1,9 +1,15 @@
 // The program examples/caching_proxy from outside: raw bytes on both sides. CACHING_PROXY is its path.
+#include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
+#include <fstream>
+#include <future>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -11,6 +17,7 @@
 #include <vector>
 
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,7 +37,8 @@ namespace {
 /// The proxy as a child process on a port of the system's choice.
 class Proxy {
   public:
-    explicit Proxy(int origin_port, const std::string& config = {}) {
+    explicit Proxy(int origin_port, const std::string& config = {},
+                   const std::vector<std::string>& options = {}) {
         int ends[2];
         if (::pipe(ends) != 0) throw std::runtime_error("pipe");
         const std::string origin = "127.0.0.1:" + std::to_string(origin_port);
@@ -44,6 +52,7 @@ class Proxy {
             config_ = name;
             arguments.insert(arguments.end(), {"--config", config_});
         }
+        arguments.insert(arguments.end(), options.begin(), options.end());
         std::vector<char*> argv;
         for (std::string& a : arguments) argv.push_back(a.data());
         argv.push_back(nullptr);
@@ -67,9 +76,10 @@ class Proxy {
     }
     /// Asks it to end. @return its exit code
     int stop(int signal = SIGTERM) {
-        (void)::kill(pid_, signal);
+        tell(signal);
         return wait();
     }
+    void tell(int signal) const { (void)::kill(pid_, signal); }
     int wait() {
         int status = 0;
         while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
@@ -77,8 +87,25 @@ class Proxy {
         pid_ = -1;
         return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     }
+    /// How many threads it has now.
+    [[nodiscard]] int threads() const {
+        std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
+        for (std::string line; std::getline(status, line);)
+            if (line.starts_with("Threads:")) return std::stoi(line.substr(8));
+        throw std::runtime_error("status");
+    }
+    [[nodiscard]] std::ptrdiff_t descriptors() const {
+        return std::distance(std::filesystem::directory_iterator("/proc/" + std::to_string(pid_) + "/fd"),
+                             {});
+    }
     [[nodiscard]] RawSocket connect() const { return RawSocket::connect(port_); }
     [[nodiscard]] const std::string& first_lines() const { return first_lines_; }
+    /// What it says until it ends.
+    std::string last_lines() {
+        std::string lines;
+        for (char line[512]; std::fgets(line, sizeof line, output_) != nullptr;) lines += line;
+        return lines;
+    }
 
     RawMessage send(const std::string& request) const {
         RawSocket socket = connect();
@@ -102,6 +129,54 @@ std::string response(const std::string& fields, const std::string& body = "body"
     return "HTTP/1.1 " + status + "\r\n" + fields + "Content-Length: " + std::to_string(body.size()) +
            "\r\n\r\n" + body;
 }
+
+/// Waits until the peer hangs up. @return whether it did so without another byte
+bool hung_up(const RawSocket& socket) {
+    char byte = 0;
+    return ::recv(socket.fd(), &byte, 1, 0) == 0;
+}
+
+/// A client for which the system keeps little, so that a response of megabytes is not taken before it is read.
+RawSocket connect_lazily(const Proxy& proxy) {
+    RawSocket socket = proxy.connect();
+    const int bytes = 64 * 1024;
+    (void)::setsockopt(socket.fd(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    return socket;
+}
+
+/// An origin that answers /slow when it is let, and everything else at once; all of it may be stored.
+class SlowOrigin {
+  public:
+    SlowOrigin() {
+        origin_.answers([this](const RawMessage& request) {
+            if (request.head.starts_with("GET /slow")) {
+                if (!asked_.exchange(true)) asked_promise_.set_value();
+                let_.wait();
+            }
+            return response("Cache-Control: max-age=60\r\n",
+                            request.head.substr(4, request.head.find(' ', 4) - 4));
+        });
+    }
+    ~SlowOrigin() { let(); }
+    void wait_until_asked() { asked_promise_.get_future().wait(); }
+    void let() {
+        if (!has_let_) let_promise_.set_value();
+        has_let_ = true;
+    }
+    [[nodiscard]] int port() const { return origin_.port(); }
+    std::vector<RawMessage> seen() { return origin_.seen(); }
+
+  private:
+    std::promise<void> let_promise_;
+    std::shared_future<void> let_ = let_promise_.get_future().share();
+    std::promise<void> asked_promise_;
+    std::atomic<bool> asked_{false};
+    bool has_let_ = false;
+    RawOrigin origin_;
+};
+
+const std::vector<std::string> one_loop{"--threads", "1"};
+const std::string get_a = "GET /a HTTP/1.1\r\nHost: t\r\n\r\n";
 
 }  // namespace
 
@@ -493,5 +568,179 @@ TEST_CASE("proxy: it ends cleanly on SIGTERM and SIGINT, idle clients or not", "
         CHECK(read_message(used).status() == 200);
         CHECK(proxy.stop(signal) == 0);
         CHECK(used.read_all().empty());
+    }
+}
+
+TEST_CASE("proxy: connections that are idle cost no thread, nor do those that wait for the same response",
+          "[proxy]") {
+    SlowOrigin origin;
+    Proxy proxy(origin.port(), {}, one_loop);
+    CHECK(proxy.get("/a").field("X-Cache") == "MISS");
+    std::deque<RawSocket> clients;
+    for (int i = 0; i < 300; ++i) clients.push_back(proxy.connect());
+    const auto all_are_served = [&] {
+        for (RawSocket& client : clients) client.send(get_a);
+        for (RawSocket& client : clients) REQUIRE(read_message(client).field("X-Cache") == "HIT");
+    };
+    all_are_served();
+    CHECK(proxy.threads() < 20);
+    for (RawSocket& client : clients) client.send("GET /slow HTTP/1.1\r\nHost: t\r\n\r\n");
+    origin.wait_until_asked();
+    CHECK(proxy.get("/a").field("X-Cache") == "HIT");
+    CHECK(proxy.threads() < 100);
+    origin.let();
+    for (RawSocket& client : clients) REQUIRE(read_message(client).body == "/slow");
+    CHECK(origin.seen().size() == 2);
+    all_are_served();
+    CHECK(proxy.stop() == 0);
+}
+
+TEST_CASE("proxy: pipelined requests are answered in order, whoever answers them", "[proxy]") {
+    SlowOrigin origin;
+    Proxy proxy(origin.port(), {}, one_loop);
+    CHECK(proxy.get("/a").status() == 200);
+    RawSocket client = proxy.connect();
+    std::string requests;
+    for (int i = 0; i < 10; ++i) {
+        const std::string n = std::to_string(i);
+        requests += get_a;
+        requests += "GET /miss" + n + " HTTP/1.1\r\nHost: t\r\n\r\n";
+        requests += get_a;
+        requests += "PUT /put" + n + " HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc";
+        requests += "HEAD /a HTTP/1.1\r\nHost: t\r\n\r\n\r\n";
+    }
+    client.send(requests + "BAD\r\n\r\n" + get_a);
+    for (int i = 0; i < 10; ++i) {
+        CAPTURE(i);
+        const std::string n = std::to_string(i);
+        CHECK(read_message(client).body == "/a");
+        const RawMessage miss = read_message(client);
+        CHECK(miss.body == "/miss" + n);
+        CHECK(miss.field("X-Cache") == "MISS");
+        CHECK(read_message(client).field("X-Cache") == "HIT");
+        CHECK(read_message(client).body == "/put" + n);
+        CHECK(read_message(client, false).field("X-Cache") == "HIT");
+    }
+    CHECK(read_message(client).status() == 400);
+    CHECK(hung_up(client));  // what follows nonsense is not looked at
+}
+
+TEST_CASE("proxy: neither a slow origin nor a client that does not read holds the others up", "[proxy]") {
+    SlowOrigin slow;
+    Proxy proxy(slow.port(), {}, one_loop);
+    CHECK(proxy.get("/a").status() == 200);
+    RawSocket waiting = proxy.connect();
+    waiting.send("GET /slow HTTP/1.1\r\nHost: t\r\n\r\n" + get_a);
+    slow.wait_until_asked();
+    RawSocket other = proxy.connect();
+    for (int i = 0; i < 10; ++i) {
+        other.send(get_a);
+        CHECK(read_message(other).field("X-Cache") == "HIT");
+    }
+    slow.let();
+    CHECK(read_message(waiting).body == "/slow");
+    CHECK(read_message(waiting).body == "/a");
+
+    RawOrigin origin;
+    std::string large(12 << 20, 'x');
+    for (std::size_t i = 0; i < large.size(); i += 1000) large[i] = static_cast<char>('a' + i / 1000 % 26);
+    origin.answers([&](const RawMessage& request) {
+        return response("Cache-Control: max-age=60\r\n",
+                        request.head.starts_with("GET /large") ? large : std::string("small"));
+    });
+    Proxy second(origin.port(), R"({"cache": {"max_value_size": 50000000}})", one_loop);
+    for (const char* x_cache : {"MISS", "HIT"}) {
+        CAPTURE(x_cache);
+        (void)second.get("/a");
+        RawSocket lazy = connect_lazily(second);
+        lazy.send("GET /large HTTP/1.1\r\nHost: t\r\n\r\n" + get_a);
+        const RawMessage head = read_message(lazy, false);
+        CHECK(head.field("X-Cache") == x_cache);
+        RawSocket quick = second.connect();
+        for (int i = 0; i < 10; ++i) {
+            quick.send(get_a);
+            CHECK(read_message(quick).body == "small");
+        }
+        CHECK(lazy.read_exactly(large.size()) == large);
+        CHECK(read_message(lazy).body == "small");
+        // One that leaves in the middle.
+        RawSocket gone = connect_lazily(second);
+        gone.send("GET /large HTTP/1.1\r\nHost: t\r\n\r\n");
+        CHECK(read_message(gone, false).status() == 200);
+    }
+    CHECK(second.get("/a").body == "small");
+    CHECK(second.stop() == 0);
+}
+
+TEST_CASE("proxy: who takes too long over a request or a response is hung up on", "[proxy]") {
+    RawOrigin origin;
+    const std::string large(12 << 20, 'x');
+    origin.answers(response("Cache-Control: max-age=60\r\n", large));
+    Proxy proxy(origin.port(), R"({"cache": {"max_value_size": 50000000}, "proxy": {"client_timeout": 100}})",
+                one_loop);
+    for (const char* x_cache : {"MISS", "HIT"}) {
+        CAPTURE(x_cache);
+        RawSocket lazy = connect_lazily(proxy);
+        lazy.send(get_a);
+        const RawMessage head = read_message(lazy, false);
+        CAPTURE(head.head);
+        CHECK(head.field("X-Cache") == x_cache);
+        const auto open = proxy.descriptors();
+        while (proxy.descriptors() >= open) std::this_thread::yield();
+        CHECK(lazy.read_all().size() < large.size());  // what the system had taken
+    }
+    CHECK(origin.seen().size() == 1);
+    RawSocket silent = proxy.connect();
+    RawSocket half = proxy.connect();
+    half.send("GET /a HTTP/1.1\r\nHo");
+    RawSocket content = proxy.connect();
+    content.send("PUT /a HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\na");
+    for (const RawSocket* socket : {&silent, &half, &content}) CHECK(hung_up(*socket));
+    CHECK(origin.seen().empty());
+    CHECK(proxy.stop() == 0);
+}
+
+TEST_CASE("proxy: idle connections end with it at once, a request under way is still answered", "[proxy]") {
+    SlowOrigin origin;
+    Proxy proxy(origin.port());
+    std::deque<RawSocket> idle;
+    for (int i = 0; i < 20; ++i) idle.push_back(proxy.connect());
+    for (RawSocket& client : idle) client.send(get_a);
+    for (RawSocket& client : idle) CHECK(read_message(client).status() == 200);
+    idle.push_back(proxy.connect());
+    idle.back().send("GET /half HTTP/1.1\r\n");
+    std::deque<RawSocket> busy;
+    for (int i = 0; i < 3; ++i) {
+        busy.push_back(proxy.connect());
+        busy.back().send("GET /slow HTTP/1.1\r\nHost: t\r\n\r\n" + get_a);
+    }
+    origin.wait_until_asked();
+    proxy.tell(SIGTERM);
+    for (const RawSocket& client : idle) CHECK(hung_up(client));
+    origin.let();
+    CHECK(read_message(busy.front()).body == "/slow");
+    CHECK(busy.front().read_all().empty());  // no further request is begun
+    CHECK(proxy.wait() == 0);
+}
+
+TEST_CASE("proxy: statistics count each request once, and what is refused never", "[proxy]") {
+    SlowOrigin origin;
+    Proxy proxy(origin.port());
+    for (int i = 0; i < 3; ++i) CHECK(proxy.get("/a").status() == 200);
+    CHECK(proxy.get("/b").status() == 200);
+    CHECK(proxy.send("PUT /c HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx").status() == 200);
+    CHECK(proxy.send("DELETE /d HTTP/1.1\r\nHost: t\r\n\r\n").status() == 200);
+    CHECK(proxy.send("BAD\r\n\r\n").status() == 400);
+    proxy.tell(SIGTERM);
+    CHECK(proxy.last_lines() == "caching_proxy: 6 requests, 2 hits, 2 misses, 2 skipped\n");
+}
+
+TEST_CASE("proxy: options that make no sense are refused", "[proxy]") {
+    RawOrigin origin;
+    for (const char* threads : {"0", "-1", "two", "1x", "", "100000"}) {
+        CAPTURE(threads);
+        Proxy proxy(origin.port(), {}, {"--threads", threads});
+        CHECK(proxy.wait() == 2);
+        CHECK(proxy.first_lines().find("--threads") != std::string::npos);
     }
 }

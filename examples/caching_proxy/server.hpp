@@ -1,0 +1,108 @@
+#pragma once
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <smartcache/core/executor.hpp>
+
+#include "client.hpp"
+#include "loop.hpp"
+#include "origin.hpp"
+#include "stream.hpp"
+#include "workers.hpp"
+
+namespace proxy {
+
+struct ServerOptions {
+    Endpoint listen;
+    std::size_t loops = 1;
+    std::size_t max_clients = 1000;
+    std::size_t max_workers = 1000;
+};
+
+/// Accepts clients and deals them out to the loops in turn.
+class Server {
+  public:
+    Server(ServerOptions options, const ProxyOptions& proxy, Web& web, Origin& origin, std::size_t max_stored)
+        : options_(std::move(options)),
+          shutdown_timeout_(proxy.shutdown_timeout),
+          site_{web, origin, background_, max_stored, proxy.client_timeout},
+          workers_(options_.max_workers) {
+        const Addresses addresses(options_.listen, true);
+        const addrinfo& a = *addresses.list;
+        listener_ =
+            Stream(::socket(a.ai_family, a.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a.ai_protocol));
+        set_option(listener_.fd(), SOL_SOCKET, SO_REUSEADDR);
+        if (listener_.fd() < 0 || ::bind(listener_.fd(), a.ai_addr, a.ai_addrlen) != 0 ||
+            ::listen(listener_.fd(), 1024) != 0)
+            throw std::runtime_error(options_.listen.text() + ": " + std::strerror(errno));
+        for (std::size_t i = 0; i < options_.loops; ++i)
+            loops_.push_back(std::make_unique<Loop>(site_, workers_));
+    }
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    /// The port it listens on: the system's choice where 0 was asked for.
+    [[nodiscard]] int port() const {
+        sockaddr_storage address{};
+        socklen_t size = sizeof address;
+        (void)::getsockname(listener_.fd(), reinterpret_cast<sockaddr*>(&address), &size);
+        return ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                                                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+    }
+
+    /// Accepts clients until `stop` can be read; then lets the requests that are being served end.
+    void run(int stop) {
+        for (std::size_t next = 0;;) {
+            const bool full = census_.count() >= options_.max_clients;
+            pollfd wanted[2] = {{full ? -1 : listener_.fd(), POLLIN, 0}, {stop, POLLIN, 0}};
+            if (::poll(wanted, 2, full ? 10 : -1) < 0 && errno != EINTR) break;
+            if (wanted[1].revents != 0) break;
+            if (wanted[0].revents == 0) continue;
+            const int fd = ::accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+            if (fd < 0) {
+                if (errno == EMFILE || errno == ENFILE) std::this_thread::sleep_for(10ms);
+                continue;
+            }
+            set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+            loops_[next++ % loops_.size()]->give(std::make_shared<Client>(Stream(fd), site_, census_));
+        }
+        enter(Loop::Phase::stopping);
+        const bool gone = census_.wait_until_empty(shutdown_timeout_);
+        aborting = true;
+        enter(Loop::Phase::breaking_off);
+        while (!gone && !census_.wait_until_empty(1h)) {
+        }
+    }
+
+  private:
+    void enter(Loop::Phase phase) {
+        for (const auto& loop : loops_) loop->enter(phase);
+    }
+
+    const ServerOptions options_;
+    const sc::Duration shutdown_timeout_;
+    const Site site_;
+    Stream listener_;
+    Census census_;
+    // Each may use those above it until it has ended.
+    std::vector<std::unique_ptr<Loop>> loops_;
+    Workers workers_;
+    sc::ThreadPool background_{2};
+};
+
+}  // namespace proxy
