@@ -3,7 +3,7 @@
 //     caching_proxy --listen 127.0.0.1:8080 --origin 127.0.0.1:8000 [--config file.json] [--threads 4]
 //
 // The file: {"cache": {...Config...}, "http": {...MiddlewareOptions...}, "proxy": {"connect_timeout",
-// "origin_timeout", "client_timeout", "trust_forwarded", "shutdown_timeout", "purge_key"}}. Without one: 10 000
+// "origin_timeout", "client_timeout", "trust_forwarded", "shutdown_timeout", "purge_key", "admin"}}. Without one: 10 000
 // responses in memory, lifetimes as RFC 9111 says, stale responses for a day where the origin cannot be reached.
 //
 // Half of it waits for nothing, the other half may block. Event loops (`--threads`, one per core unless told
@@ -11,8 +11,8 @@
 // that are slow to take their response cost no thread. Every other request goes to a worker thread with its
 // connection, through code that simply blocks, and the connection comes back for the next one; requests that wait
 // for the same response of the origin share one. In caching_proxy/: sockets (stream.hpp), HTTP/1.1 on the wire
-// (wire.hpp), the origin (origin.hpp), one client (client.hpp), the two halves (loop.hpp, workers.hpp) and what
-// holds them together (server.hpp).
+// (wire.hpp), the origin (origin.hpp), one client (client.hpp), the two halves (loop.hpp, workers.hpp), what
+// holds them together (server.hpp), and the port for those who run it (admin.hpp).
 //
 // What the cache may store is collected before it is sent; everything else is streamed. A request that the origin
 // may have seen is never sent twice. 502: the origin refused, hung up or talked nonsense; 504: it did not answer in
@@ -42,6 +42,7 @@
 #include <smartcache/http/options_json.hpp>
 #include <smartcache/smartcache.hpp>
 
+#include "caching_proxy/admin.hpp"
 #include "caching_proxy/client.hpp"
 #include "caching_proxy/origin.hpp"
 #include "caching_proxy/server.hpp"
@@ -137,6 +138,7 @@ Options read_options(int argc, char** argv) {
                         in.read("trust_forwarded", options.proxy.trust_forwarded);
                         in.read("shutdown_timeout", options.proxy.shutdown_timeout);
                         in.read("purge_key", options.proxy.purge_key);
+                        in.read("admin", options.proxy.admin);
                     }
                     if (!problems.empty()) throw sc::ConfigError(std::move(problems));
                 } else {
@@ -181,6 +183,23 @@ int main(int argc, char** argv) {
         proxy::Origin origin(options.origin, options.proxy);
         proxy::Server server({options.listen, options.threads, room_for_clients(), max_workers},
                              options.proxy, web, origin, options.cache.max_value_size);
+        std::optional<proxy::Admin> admin;
+        if (!options.proxy.admin.empty()) {
+            const auto pages = [&](std::string_view path) -> std::optional<proxy::Admin::Page> {
+                if (path == "/__smartcache/stats")
+                    return proxy::Admin::Page{"application/json",
+                                              "{\"http\":" + http::to_json(web.counters()) +
+                                                  ",\"cache\":" + sc::to_json(cache.stats()) + "}\n"};
+                if (path == "/metrics")
+                    return proxy::Admin::Page{
+                        "text/plain; version=0.0.4",
+                        sc::prometheus_text(cache) + http::prometheus_text(web.counters())};
+                return std::nullopt;
+            };
+            const proxy::Endpoint at = proxy::parse_endpoint(options.proxy.admin);
+            admin.emplace(at, pages);
+            std::fprintf(stderr, "caching_proxy: admin at %s:%d\n", at.host.c_str(), admin->port());
+        }
         std::fprintf(stderr, "caching_proxy: %s:%d -> %s\n", options.listen.host.c_str(), server.port(),
                      options.origin.text().c_str());
         server.run(stop_pipe[0]);

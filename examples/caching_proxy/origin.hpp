@@ -30,6 +30,9 @@ struct ProxyOptions {
     sc::Duration shutdown_timeout = 10s;  ///< for requests that are being served when a signal comes
     /// PURGE requests with this in a field Purge-Key purge: a URL, tags, what lies below a path. Empty: none does.
     std::string purge_key{};
+    /// host:port for those who run it: /__smartcache/stats (JSON) and /metrics (Prometheus). Empty: none. Whoever reaches it may
+    /// read them.
+    std::string admin{};
 };
 
 class Origin {

@@ -4,15 +4,11 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <memory>
-#include <stdexcept>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -41,15 +37,8 @@ class Server {
         : options_(std::move(options)),
           shutdown_timeout_(proxy.shutdown_timeout),
           site_{web, origin, background_, max_stored, proxy.client_timeout},
+          listener_(listen_at(options_.listen)),
           workers_(options_.max_workers) {
-        const Addresses addresses(options_.listen, true);
-        const addrinfo& a = *addresses.list;
-        listener_ =
-            Stream(::socket(a.ai_family, a.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a.ai_protocol));
-        set_option(listener_.fd(), SOL_SOCKET, SO_REUSEADDR);
-        if (listener_.fd() < 0 || ::bind(listener_.fd(), a.ai_addr, a.ai_addrlen) != 0 ||
-            ::listen(listener_.fd(), 1024) != 0)
-            throw std::runtime_error(options_.listen.text() + ": " + std::strerror(errno));
         for (std::size_t i = 0; i < options_.loops; ++i)
             loops_.push_back(std::make_unique<Loop>(site_, workers_));
     }
@@ -57,13 +46,7 @@ class Server {
     Server& operator=(const Server&) = delete;
 
     /// The port it listens on: the system's choice where 0 was asked for.
-    [[nodiscard]] int port() const {
-        sockaddr_storage address{};
-        socklen_t size = sizeof address;
-        (void)::getsockname(listener_.fd(), reinterpret_cast<sockaddr*>(&address), &size);
-        return ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
-                                                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
-    }
+    [[nodiscard]] int port() const { return port_of(listener_); }
 
     /// Accepts clients until `stop` can be read; then lets the requests that are being served end.
     void run(int stop) {
@@ -97,7 +80,7 @@ class Server {
     const ServerOptions options_;
     const sc::Duration shutdown_timeout_;
     const Site site_;
-    Stream listener_;
+    const Stream listener_;
     Census census_;
     // Each may use those above it until it has ended.
     std::vector<std::unique_ptr<Loop>> loops_;

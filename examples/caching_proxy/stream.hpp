@@ -185,6 +185,27 @@ inline void set_option(int fd, int level, int name) {
     (void)::setsockopt(fd, level, name, &on, sizeof on);
 }
 
+/// A socket that takes connections without waiting for them.
+inline Stream listen_at(const Endpoint& endpoint) {
+    const Addresses addresses(endpoint, true);
+    const addrinfo& a = *addresses.list;
+    Stream listener(::socket(a.ai_family, a.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a.ai_protocol));
+    set_option(listener.fd(), SOL_SOCKET, SO_REUSEADDR);
+    if (listener.fd() < 0 || ::bind(listener.fd(), a.ai_addr, a.ai_addrlen) != 0 ||
+        ::listen(listener.fd(), 1024) != 0)
+        throw std::runtime_error(endpoint.text() + ": " + std::strerror(errno));
+    return listener;
+}
+
+/// Where it listens: the system's choice where port 0 was asked for.
+inline int port_of(const Stream& listener) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    (void)::getsockname(listener.fd(), reinterpret_cast<sockaddr*>(&address), &size);
+    return ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                                               : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+}
+
 inline Stream connect_to(const Endpoint& endpoint, sc::Duration timeout) {
     const Addresses addresses(endpoint, false);
     const SteadyTime deadline = std::chrono::steady_clock::now() + timeout;

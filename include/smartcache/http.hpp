@@ -10,6 +10,7 @@
 #include <smartcache/http/key_generator.hpp>
 #include <smartcache/http/message.hpp>
 #include <smartcache/http/middleware.hpp>
+#include <smartcache/http/monitor.hpp>
 #include <smartcache/http/options.hpp>
 #include <smartcache/http/rules.hpp>
 #include <smartcache/http/semantics/age.hpp>

@@ -735,6 +735,36 @@ TEST_CASE("proxy: statistics count each request once, and what is refused never"
     CHECK(proxy.last_lines() == "caching_proxy: 6 requests, 2 hits, 2 misses, 2 skipped\n");
 }
 
+TEST_CASE("proxy: statistics have a port of their own", "[proxy]") {
+    const SlowOrigin origin;  // its answers are the paths
+    const Proxy proxy(origin.port(), R"({"proxy": {"admin": "127.0.0.1:0"}})");
+    int port = 0;
+    REQUIRE(std::sscanf(proxy.first_lines().c_str(), "caching_proxy: admin at 127.0.0.1:%d", &port) == 1);
+    const auto ask = [&](const std::string& line) {
+        RawSocket socket = RawSocket::connect(port);
+        socket.send(line + " HTTP/1.1\r\nHost: t\r\n\r\n");
+        return read_message(socket, !line.starts_with("HEAD "));
+    };
+    (void)proxy.get("/a");
+    (void)proxy.get("/a");
+    const RawMessage stats = ask("GET /__smartcache/stats");
+    CHECK(stats.status() == 200);
+    CHECK(stats.body.find("\"requests\":2,\"hits\":1,\"misses\":1") != std::string::npos);
+    CHECK(stats.body.find("\"cache\":{") != std::string::npos);
+    const RawMessage metrics = ask("GET /metrics?x");
+    CHECK(metrics.body.find("\nsmartcache_http_requests_total 2\n") != std::string::npos);
+    CHECK(metrics.body.find("\nsmartcache_http_events_total{event=\"hits\"} 1\n") != std::string::npos);
+    CHECK(metrics.body.find("\nsmartcache_hits_total ") != std::string::npos);
+    CHECK(ask("HEAD /metrics").status() == 200);
+    CHECK(ask("GET /other").status() == 404);
+    CHECK(ask("POST /metrics").status() == 405);
+    // The clients' port knows nothing of it, and who stalls the one holds up neither.
+    CHECK(proxy.get("/metrics").body == "/metrics");
+    const RawSocket silent = RawSocket::connect(port);
+    CHECK(proxy.get("/a").body == "/a");
+    CHECK(ask("GET /metrics").status() == 200);
+}
+
 TEST_CASE("proxy: options that make no sense are refused", "[proxy]") {
     RawOrigin origin;
     for (const char* threads : {"0", "-1", "two", "1x", "", "100000"}) {

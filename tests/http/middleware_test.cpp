@@ -1,10 +1,13 @@
 #include <smartcache/http/middleware.hpp>
 
+#include <cstddef>
 #include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include <smartcache/http/monitor.hpp>
 
 #include "http/support/site.hpp"
 #include "support/catch.hpp"
@@ -124,6 +127,24 @@ TEST_CASE("statistics have one outcome per request and the documented report", "
     CHECK(site.cache.stats().size == 0);
     site.get("/a");
     CHECK(site.seen.size() == 3);
+}
+
+TEST_CASE("counters as JSON and for Prometheus", "[http][middleware][stats]") {
+    MiddlewareStats stats;
+    CHECK(to_json(stats).find("\"reasons\":{}") != std::string::npos);
+    stats.total_requests = 3;
+    stats.cache_hits = 1;
+    stats.cache_skips = 2;
+    stats.reasons[static_cast<std::size_t>(Reason::no_store)] = 2;
+    CHECK(to_json(stats) ==
+          "{\"requests\":3,\"hits\":1,\"misses\":0,\"stores\":0,\"skips\":2,\"revalidated\":0,"
+          "\"stale_served\":0,\"collapsed\":0,\"not_modified\":0,\"invalidations\":0,\"purges\":0,"
+          "\"reasons\":{\"no_store\":2}}");
+    const std::string text = prometheus_text(stats);
+    CHECK(text.find("# TYPE smartcache_http_requests_total counter\nsmartcache_http_requests_total 3\n") !=
+          std::string::npos);
+    CHECK(text.find("\nsmartcache_http_reasons_total{reason=\"no_store\"} 2\n") != std::string::npos);
+    CHECK(text.find("\nsmartcache_http_events_total{event=\"skips\"} 2\n") != std::string::npos);
 }
 
 TEST_CASE("a corrupt record is dropped, counted as one miss and fetched again (D23, S106)",
