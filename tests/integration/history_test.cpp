@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
@@ -87,6 +88,24 @@ TEST_CASE("what a disk has outlives the process, but for what others have change
     CHECK_FALSE(back.get<int>("set"));
     CHECK_FALSE(back.get<int>("erased"));
     CHECK_FALSE(back.get<int>("tagged"));
+}
+
+TEST_CASE("a batch of many keys is told in full to who was away", "[coherence][disk][batch][r12]") {
+    World world;
+    std::vector<std::string> keys;
+    std::vector<std::pair<std::string, int>> pairs;
+    for (int i = 0; i < 200; ++i) {
+        keys.push_back("key:" + std::to_string(i));
+        pairs.emplace_back(keys.back(), 2);
+    }
+    world.fill(keys);
+    const long long before = world.server.command({"XLEN", stream}).integer;
+    REQUIRE(world.other.set_many(pairs) == 200);
+    CHECK(world.server.command({"XLEN", stream}).integer > before + 1);
+    for (const std::string& key : keys) world.evict(key);
+    sc::SmartCache<> back(world.config());
+    CHECK(coherence(back).resumed == 1);
+    for (const std::string& key : keys) CHECK_FALSE(back.get<int>(key));
 }
 
 TEST_CASE("a clear reaches the disk of a cache that was away", "[coherence][disk][r12][r17]") {

@@ -74,6 +74,26 @@ TEST_CASE("keys are announced on their namespace's channel", "[redis][announcer]
     CHECK(Announcer(false, 3).about(keys).empty());
 }
 
+TEST_CASE("of a message about many keys short parts are kept", "[redis][announcer][r12]") {
+    const Announcer one(true, 0);
+    const Announcer two(true, 0);
+    std::vector<std::string> keys;
+    for (int i = 0; i < 100; ++i)
+        keys.push_back(sc::physical_key("", std::string(49, 'k') + std::to_string(i)));
+    keys.push_back(sc::physical_key("", std::string(2000, 'l')));
+    const std::vector<Announcer::Message> messages = one.about(keys);
+    REQUIRE(messages.size() == 1);
+    std::vector<std::string> heard;
+    for (const std::string& part : messages[0].parts) {
+        const std::vector<std::string> names = hear(two, part).names;
+        CHECK((part.size() < 600 || names.size() == 1));
+        heard.insert(heard.end(), names.begin(), names.end());
+    }
+    CHECK(heard == hear(two, messages[0].text).names);
+    CHECK(heard.size() == keys.size());
+    CHECK(one.about(std::vector<std::string>{keys.back()})[0].parts.empty());
+}
+
 TEST_CASE("a change and its message are one step", "[redis][announcer][r9]") {
     std::mutex mutex;
     std::vector<std::string> said;

@@ -82,10 +82,11 @@ class Announcer {
         return message(kind, std::span(&name, 1));
     }
 
-    /// What is to be published.
+    /// What is to be published, and kept (history.hpp).
     struct Message {
         std::string channel;
         std::string text;
+        std::vector<std::string> parts;  ///< the same in several, where it is long
     };
     /// That keys have changed: a message for each of their namespaces, none where nothing is to be announced.
     /// @param keys  physical ones
@@ -98,7 +99,8 @@ class Announcer {
             if (const auto parts = split_physical_key(key))
                 by_namespace[parts->name_space].push_back(parts->key);
         for (const auto& [name_space, names] : by_namespace)
-            messages.push_back({channel(name_space), message(Invalidation::Kind::key, names)});
+            messages.push_back(
+                {channel(name_space), message(Invalidation::Kind::key, names), in_parts(names)});
         return messages;
     }
 
@@ -139,6 +141,24 @@ class Announcer {
     }
 
   private:
+    /// What is kept is bounded by how many there are, so none should be much longer than most.
+    [[nodiscard]] std::vector<std::string> in_parts(std::span<const std::string_view> names) const {
+        constexpr std::size_t long_part = 512;
+        std::vector<std::string> parts;
+        std::size_t bytes = 0;
+        std::size_t first = 0;
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            if (i > first && bytes + names[i].size() > long_part) {
+                parts.push_back(message(Invalidation::Kind::key, names.subspan(first, i - first)));
+                first = i;
+                bytes = 0;
+            }
+            bytes += names[i].size();
+        }
+        if (first > 0) parts.push_back(message(Invalidation::Kind::key, names.subspan(first)));
+        return parts;
+    }
+
     /// Another one in each child of a fork(2): it is somebody else (R33).
     [[nodiscard]] std::uint64_t sender() const noexcept {
         if (!process_.forked()) [[likely]]

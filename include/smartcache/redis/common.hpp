@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -65,28 +67,38 @@ struct RedisCommon {
     }
     /// How long what was erased or has ended leaves a trace in Redis, for fills that began before (R7).
     static constexpr std::chrono::seconds trace_length{60};
-    /// How much of what was told is kept for those that were away, and for how long after the last of them has asked
-    /// (history.hpp; the scripts know the length, too).
-    static constexpr std::string_view history_length = "65536";
+    /// How long what was told is kept for those that were away after the last of them has asked (history.hpp).
     static constexpr std::string_view history_lifetime = "604800000";
     [[nodiscard]] bool keeps_history() const noexcept {
         return !no_history_.load(std::memory_order_relaxed) && !lacks_transactions();
     }
+    /// How many messages like this one are kept: some 16 MiB, at most 65 536. The scripts know that, too.
+    [[nodiscard]] static std::string history_length(std::string_view message) {
+        constexpr std::size_t bytes = std::size_t{16} << 20U;
+        return std::to_string(std::max<std::size_t>(bytes / std::max<std::size_t>(message.size(), 256), 1));
+    }
     static void add_to_history(Pipeline& commands, std::string_view stream, std::string_view message) {
-        commands.command({"XADD", stream, "NOMKSTREAM", "MAXLEN", "~", history_length, "*", "m", message});
+        commands.command(
+            {"XADD", stream, "NOMKSTREAM", "MAXLEN", "~", history_length(message), "*", "m", message});
     }
-    /// Adds what tells others of a change, two commands, behind those that make it.
-    /// @param keep  whether it can be kept: it is one step with the change, or both are repeated until they are done
-    void add_message(Pipeline& commands, const Announcer::Message& message, bool keep) const {
-        commands.command({"PUBLISH", message.channel, message.text});
-        if (keep && keeps_history())
-            add_to_history(commands, message.channel, message.text);
-        else
-            commands.command({"DEL", message.channel});
+    /// Adds what tells others of changes, behind the commands that make them.
+    /// @param keep  whether it can be kept: it is one step with the changes, or all is repeated until it is done
+    void add_messages(Pipeline& commands, std::span<const Announcer::Message> messages, bool keep) const {
+        for (const Announcer::Message& message : messages)
+            commands.command({"PUBLISH", message.channel, message.text});
+        for (const Announcer::Message& message : messages) {
+            if (!keep || !keeps_history()) {
+                commands.command({"DEL", message.channel});
+            } else if (message.parts.empty()) {
+                add_to_history(commands, message.channel, message.text);
+            } else {
+                for (const std::string& part : message.parts) add_to_history(commands, message.channel, part);
+            }
+        }
     }
-    /// Understands the `i`-th answer to messages. @return whether what they are about has to be tried again
-    bool learn_of_messages(std::size_t i, const Reply& reply) noexcept {
-        return i % 2 == 0 ? learn_silence(reply) : learn_no_history(reply);
+    /// Understands the `i`-th answer to so many messages. @return whether what they are about has to be tried again
+    bool learn_of_messages(std::size_t messages, std::size_t i, const Reply& reply) noexcept {
+        return i < messages ? learn_silence(reply) : learn_no_history(reply);
     }
     /// @return whether the command was refused before anything was done
     bool learn_no_history(const Reply& reply) noexcept {

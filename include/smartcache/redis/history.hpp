@@ -4,7 +4,7 @@
 //
 // Beside each message's channel there is a stream of the same name, once somebody wants it: a cache with a disk, whose copies
 // outlive the times in which it does not hear. Every change adds its message to it in the step that makes the change, if
-// the stream is there (XADD NOMKSTREAM), and Redis keeps the last 65 536 of them. Whoever comes back says up to where it
+// the stream is there (XADD NOMKSTREAM), and Redis keeps the last 65 536 of them, or fewer where they are long. Whoever comes back says up to where it
 // has heard everything. Is that message still there, all that came after it are too, for Redis drops the oldest first; is it
 // not, be it that there were too many, or that the server lost its data, or is another one, then there is a hole, and nothing
 // from before counts.
@@ -159,7 +159,8 @@ inline std::string History::make(Deadline deadline) {
         return {};
     }
     Pipeline commands;
-    commands.command({"XADD", stream_, "MAXLEN", "~", RedisCommon::history_length, "*", "m", message});
+    commands.command(
+        {"XADD", stream_, "MAXLEN", "~", RedisCommon::history_length(message), "*", "m", message});
     std::optional<Reply> id = ask(commands, deadline);
     if (!id || !id->is_text()) return {};
     return Entry{std::move(id->text), message}.position();

@@ -42,11 +42,12 @@ if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
 if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 if ARGV[4] and ARGV[4] ~= '' then
   redis.pcall('PUBLISH', ARGV[4], ARGV[5])
-  local kept = redis.pcall('XADD', ARGV[4], 'NOMKSTREAM', 'MAXLEN', '~', 65536, '*', 'm', ARGV[5])
+  local most = math.floor(16777216 / math.max(#ARGV[5], 256))
+  local kept = redis.pcall('XADD', ARGV[4], 'NOMKSTREAM', 'MAXLEN', '~', most, '*', 'm', ARGV[5])
   if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[4]) end
 end
 return 1)",
-    "53918b5caa49f1e64f1a3ba34767b68d975a778c"};
+    "a2d4f71bd448eaadec687c6489e3a0406dbc917f"};
 
 /// Ends a record if it still has the expected version: leaves a tombstone, or deletes it.
 /// KEYS: record. ARGV: its 8 stamp bytes, a tombstone or nothing, its lifetime in ms, channel, message. @return 1 or 0
@@ -57,11 +58,12 @@ redis.call('DEL', KEYS[1])
 if ARGV[2] ~= '' then redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 if ARGV[4] and ARGV[4] ~= '' then
   redis.pcall('PUBLISH', ARGV[4], ARGV[5])
-  local kept = redis.pcall('XADD', ARGV[4], 'NOMKSTREAM', 'MAXLEN', '~', 65536, '*', 'm', ARGV[5])
+  local most = math.floor(16777216 / math.max(#ARGV[5], 256))
+  local kept = redis.pcall('XADD', ARGV[4], 'NOMKSTREAM', 'MAXLEN', '~', most, '*', 'm', ARGV[5])
   if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[4]) end
 end
 return 1)",
-    "8c9ad830263ee4625846738c83a196187efd71e1"};
+    "167d94b823551c3b6a6d0225dde6174df1ac1155"};
 
 /// Gives a lock back, if it is still that of the token. KEYS: lock. ARGV: token. @return 1 or 0
 inline constexpr RedisScript unlock_script{
@@ -137,11 +139,12 @@ if not whole or ARGV[3] ~= 'keep' then
   if ARGV[7] and ARGV[7] ~= '' and ARGV[3] ~= 'keep' then
     local message = whole and ARGV[3] == 'tag' and ARGV[8] or ARGV[9]
     redis.pcall('PUBLISH', ARGV[7], message)
-    local kept = redis.pcall('XADD', ARGV[7], 'NOMKSTREAM', 'MAXLEN', '~', 65536, '*', 'm', message)
+    local most = math.floor(16777216 / math.max(#message, 256))
+    local kept = redis.pcall('XADD', ARGV[7], 'NOMKSTREAM', 'MAXLEN', '~', most, '*', 'm', message)
     if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[7]) end
   end
 end
 return {clear, token, tags, floor})",
-    "dfe110e9872b997d27eeee2dd416f52f65366f8d"};
+    "df82ba87269dc32e3ac318b46fa57b3e898726f2"};
 
 }  // namespace smartcache::inline v0::detail

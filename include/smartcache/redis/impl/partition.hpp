@@ -60,13 +60,13 @@ inline Failure Partition::settle_batch(const Connection& connection, const Unack
     for (std::size_t i = 0; i < traces.size(); ++i)
         common_.add_erase(commands, record_name(batch.keys[i]), traces[i]);
     const std::vector<Announcer::Message> messages = common_.announcer.about(batch.keys);
-    for (const Announcer::Message& message : messages) common_.add_message(commands, message, !no_room_);
+    common_.add_messages(commands, messages, !no_room_);
     bool again = false;
     Failure moved;
     Failure failure = execute(commands, [&](std::size_t i, Reply& reply) {
         if (!reply.is_error()) return;
         if (i >= kills + traces.size()) {
-            (void)common_.learn_of_messages(i - kills - traces.size(), reply);
+            (void)common_.learn_of_messages(messages.size(), i - kills - traces.size(), reply);
         } else if (i < kills) {
             killable = false;
         } else if (reply.is_error("MOVED ")) {

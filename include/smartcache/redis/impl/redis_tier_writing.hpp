@@ -172,9 +172,9 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
     std::vector<std::string> refusals(chosen.size());
     client_.ask(legs, deadline, [&](std::size_t part, std::size_t i, detail::Reply& reply) {
         Names& names = parts[part];
-        const std::size_t message = names.size() + names.spaces().size();
-        if (i >= message) {
-            silenced = client_.common().learn_of_messages(i - message, reply) || silenced;
+        const std::size_t first = names.size() + names.spaces().size();
+        if (i >= first) {
+            silenced = client_.common().learn_of_messages(messages.size(), i - first, reply) || silenced;
             return;
         }
         if (i >= names.size()) return names.take_epoch(i - names.size(), reply);
@@ -385,8 +385,7 @@ inline std::vector<detail::Announcer::Message> RedisTier::announce(std::span<con
     std::vector<detail::Announcer::Message> messages = client_.common().announcer.about(keys);
     if (messages.empty() || legs.size() != 1) return messages;
     legs.front().atomic = as_one && !client_.common().lacks_transactions();
-    for (const detail::Announcer::Message& message : messages)
-        client_.common().add_message(commands.front(), message, legs.front().atomic);
+    client_.common().add_messages(commands.front(), messages, legs.front().atomic);
     return messages;
 }
 
@@ -443,9 +442,9 @@ inline void RedisTier::erase_all(std::span<const std::string_view> keys, std::sp
             announce(keys, commands, legs, traces == coherent());
         client_.ask(legs, until, [&](std::size_t part, std::size_t i, detail::Reply& reply) {
             Names& names = parts[part];
-            const std::size_t message = 2 * names.size() + names.spaces().size();
-            if (i >= message) {
-                again = client_.common().learn_of_messages(i - message, reply) || again;
+            const std::size_t first = 2 * names.size() + names.spaces().size();
+            if (i >= first) {
+                again = client_.common().learn_of_messages(messages.size(), i - first, reply) || again;
                 return;
             }
             if (i >= 2 * names.size()) return names.take_epoch(i - 2 * names.size(), reply);
