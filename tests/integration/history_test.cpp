@@ -30,6 +30,10 @@ sc::Config config_for(const std::string& url) {
     return {.redis = {.enabled = true, .url = url, .connect_timeout = 30s, .timeout = 30s, .lease = 30s}};
 }
 
+sc::CoherenceStats coherence(const sc::SmartCache<>& cache) {
+    return cache.stats().redis.coherence;
+}
+
 /// One cache has a disk, and is away at times; another one has none, and is there.
 struct World {
     RedisServer server;
@@ -49,12 +53,14 @@ struct World {
         sc::SmartCache<> cache(config());
         for (const std::string& key : keys) REQUIRE(cache.set(key, 1, {.tags = {"of " + key}}));
         keep_position(cache);
+        CHECK(cache.stats().disk.sets == keys.size());
+        CHECK(cache.stats().disk.entries == keys.size());
     }
     static void keep_position(sc::SmartCache<>& cache) {
-        const std::uint64_t before = cache.stats().disk.sets;
+        const std::uint64_t before = coherence(cache).positions;
         REQUIRE(eventually([&] {
             cache.run_maintenance();
-            return cache.stats().disk.sets > before;
+            return coherence(cache).positions > before;
         }));
     }
     /// As Redis does when it needs room: nobody is told.
@@ -64,9 +70,6 @@ struct World {
 bool on_disk(sc::SmartCache<>& cache, const std::string& key) {
     const auto found = cache.get<int>(key);
     return found && found.tier() == sc::TierId::disk;
-}
-sc::CoherenceStats coherence(const sc::SmartCache<>& cache) {
-    return cache.stats().redis.coherence;
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ struct CoherenceStats {
     std::uint64_t unreadable = 0;  ///< of them: after each of those everything was dropped
     std::uint64_t gaps = 0;        ///< how often it began to hear: what it had before was dropped
     std::uint64_t resumed = 0;     ///< how often it was told what it had missed instead
+    std::uint64_t positions = 0;   ///< how often it was written to the disk how far it has heard
     Latency latency;               ///< of its own messages, from the change to hearing of it
 };
 

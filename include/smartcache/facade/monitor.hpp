@@ -72,7 +72,8 @@ class JsonObject {
         coherence.raw("hears", heard.hears ? "true" : "false").number("messages", heard.messages);
         coherence.number("unreadable", heard.unreadable)
             .number("gaps", heard.gaps)
-            .number("resumed", heard.resumed);
+            .number("resumed", heard.resumed)
+            .number("positions", heard.positions);
         coherence.number("own_messages", heard.latency.count).number("p50_ns", heard.latency.p50.count());
         coherence.number("p99_ns", heard.latency.p99.count()).number("max_ns", heard.latency.max.count());
         json.raw("coherence", coherence.close());
@@ -203,6 +204,8 @@ template <class Cache>
                 "How often what was in memory was dropped to begin to hear.", heard.gaps);
         counter("smartcache_coherence_resumed_total", "How often what was missed was told instead.",
                 heard.resumed);
+        counter("smartcache_coherence_positions_total",
+                "How often it was written to the disk how far was heard.", heard.positions);
         out.family("smartcache_coherence_latency_seconds", "gauge", "From a change of ours to hearing of it.")
             .sample("quantile=\"0.5\"", static_cast<double>(heard.latency.p50.count()) * 1e-9)
             .sample("quantile=\"0.99\"", static_cast<double>(heard.latency.p99.count()) * 1e-9);

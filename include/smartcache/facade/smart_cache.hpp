@@ -73,6 +73,7 @@ enum class CacheEvent {
     memory_sets,
     invalidations,
     foreign_changes,
+    positions,
     rejected,
     loads,
     load_failures,

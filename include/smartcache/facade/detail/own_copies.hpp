@@ -64,11 +64,12 @@ class OwnCopies {
     void begin_period() noexcept { go_on_with(random_period()); }
     void go_on_with(std::uint64_t period) noexcept { period_.store(period, std::memory_order_release); }
 
-    /// Of the thread that tells.
+    /// Of the thread that tells, but for `there`.
     struct Position {
         std::string next;                        ///< to be kept
         std::optional<Fences::Passage> passage;  ///< of the changes that were under way when it was told
         std::string kept;
+        std::atomic<bool> there{false};  ///< a record that no caller has stored
     };
     Position position;
 

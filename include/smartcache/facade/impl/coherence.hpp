@@ -141,7 +141,10 @@ void SmartCache<Codec>::keep_position(std::string_view position) {
     for (const LowerTier& lower : lower_)
         if (lower.own) kept = lower.tier->write(record, {}) == TierStatus::ok && kept;
     mine.passage.reset();
-    if (kept) mine.kept = std::move(mine.next);
+    if (!kept) return;
+    mine.kept = std::move(mine.next);
+    mine.there.store(true, std::memory_order_relaxed);  // a number for statistics
+    count(Event::positions);
 }
 
 /// What an earlier process has kept, whose period goes on; empty: nothing. Before anything is told.
@@ -157,6 +160,7 @@ std::string SmartCache<Codec>::kept_position() {
             const std::string_view text = reader.text(reader.remaining());
             if (!reader.ok() || period == 0 || text.empty()) return;
             own_copies_.go_on_with(period);
+            own_copies_.position.there.store(true, std::memory_order_relaxed);
             position = text;
         });
     }

@@ -332,11 +332,17 @@ Stats SmartCache<Codec>::stats() const {
     stats.memory.allocator = arena().name();
     for (const LowerTier& lower : lower_) {
         TierStats tier = lower.tier->stats();
+        if (lower.own) {  // what no caller has stored
+            tier.sets -= std::min(tier.sets, sum(Event::positions));
+            if (own_copies_.position.there.load(std::memory_order_relaxed) && tier.entries > 0)
+                --tier.entries;
+        }
         stats.corrupt += tier.corrupt;
         stats.rejected += tier.rejected;
         if (lower.id == TierId::redis) stats.redis = std::move(tier);
         if (lower.id == TierId::disk) stats.disk = std::move(tier);
     }
+    stats.redis.coherence.positions = sum(Event::positions);
     const std::uint64_t raw = sum(Event::raw_bytes);
     const std::uint64_t packed = sum(Event::packed_bytes);
     if (packed != 0) stats.compression_ratio = static_cast<double>(raw) / static_cast<double>(packed);
