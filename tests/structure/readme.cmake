@@ -91,6 +91,8 @@ if(sources)
   add_library(readme_blocks OBJECT ${sources})
   target_include_directories(readme_blocks PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
   target_link_libraries(readme_blocks PRIVATE smartcache_warnings readme_relaxed smartcache::all ${frameworks})
+  # Several as one source, so that what they share of the library is compiled once.
+  set_target_properties(readme_blocks PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 9)
   smartcache_precompile(readme_blocks "${CMAKE_CURRENT_SOURCE_DIR}/readme_prelude.hpp")
 endif()
 foreach(source IN LISTS programs)
