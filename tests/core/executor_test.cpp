@@ -59,27 +59,28 @@ TEST_CASE("a deferred task runs when it is told to, and what it submits runs the
 }
 
 TEST_CASE("a pool has as many threads as are needed at once, up to its bound", "[executor]") {
-    sc::ThreadPool pool(3);
+    // What its tasks use outlives the pool, which waits for them.
     std::promise<std::thread::id> first;
+    std::promise<std::thread::id> queued;
+    std::promise<void> started;
+    Blocker blockers[3];
+    sc::ThreadPool pool(3);
     REQUIRE(pool.submit([&] { first.set_value(std::this_thread::get_id()); }));
     const std::thread::id only = first.get_future().get();
     // Idle by the time the next task comes, or not: a second thread starts only if it is not.
-    Blocker blockers[3];
     for (Blocker& each : blockers) REQUIRE(each.occupy(pool));
     CHECK_FALSE(pool.start([] {}));
-    std::promise<std::thread::id> queued;
     REQUIRE(pool.submit([&] { queued.set_value(std::this_thread::get_id()); }));
     for (Blocker& each : blockers) each.release();
     CHECK(queued.get_future().get() != std::this_thread::get_id());
     CHECK(only != std::this_thread::get_id());
-    std::promise<void> started;
     while (!pool.start([&] { started.set_value(); })) std::this_thread::yield();
     started.get_future().wait();
 }
 
 TEST_CASE("a pool that was stopped takes nothing more, and may be stopped again", "[executor]") {
-    sc::ThreadPool pool(1);
     std::promise<void> ran;
+    sc::ThreadPool pool(1);
     REQUIRE(pool.submit([&] { ran.set_value(); }));
     ran.get_future().wait();
     pool.stop();
@@ -104,7 +105,7 @@ TEST_CASE("a pool runs every accepted task once, in other threads", "[executor]"
 }
 
 TEST_CASE("a pool refuses work beyond its queue, and takes it again once there is room", "[executor]") {
-    std::promise<void> done;
+    std::promise<void> done, again;
     Blocker blocker;
     sc::ThreadPool pool(1, 1);
     REQUIRE(blocker.occupy(pool));
@@ -113,7 +114,6 @@ TEST_CASE("a pool refuses work beyond its queue, and takes it again once there i
     CHECK_FALSE(pool.submit([&ran_refused] { ran_refused = true; }));
     blocker.release();
     done.get_future().wait();
-    std::promise<void> again;
     CHECK(pool.submit([&again] { again.set_value(); }));
     again.get_future().wait();
     CHECK_FALSE(ran_refused);
@@ -177,9 +177,9 @@ TEST_CASE("delayed tasks are bounded by themselves, and dropped with the pool", 
 }
 
 TEST_CASE("a task that throws does not stop its thread", "[executor]") {
+    std::promise<int> next;
     sc::ThreadPool pool(1);
     REQUIRE(pool.submit([] { throw std::runtime_error("lost"); }));
-    std::promise<int> next;
     REQUIRE(pool.submit([&next] { next.set_value(1); }));
     CHECK(next.get_future().get() == 1);
 }
