@@ -98,9 +98,11 @@ class Lookup {
     friend class SmartCache;
     friend class LoadContext;
 
-    Lookup(detail::ValueRef entry, std::conditional_t<in_place, const T*, std::optional<T>> value,
-           TimeSource time, TierId tier, bool stale)
-        : entry_(std::move(entry)), value_(std::move(value)), time_(time), tier_(tier), stale_(stale) {}
+    // The value as such, not as an optional: one that is copied is written in parts and read as a whole, for which
+    // processors wait as long as for half of a hit.
+    template <class V>
+    Lookup(detail::ValueRef&& entry, V&& value, TimeSource time, TierId tier, bool stale)
+        : entry_(std::move(entry)), value_(std::forward<V>(value)), time_(time), tier_(tier), stale_(stale) {}
 
     [[nodiscard]] std::int64_t now() const noexcept { return time_.now().time_since_epoch().count(); }
 

@@ -397,14 +397,19 @@ class SmartCache {
     [[nodiscard]] std::uint64_t hash_of(std::string_view key) const noexcept { return key_hash_(key); }
     [[nodiscard]] std::int64_t now_ms() const noexcept { return time_.now().time_since_epoch().count(); }
     [[nodiscard]] detail::Arena& arena() const noexcept { return *arena_; }
-    void count(Event event, std::uint64_t amount = 1) const noexcept {
-        if (config_.stats.enabled) counters_.add(event, amount);
+    [[gnu::always_inline]] void count(Event event, std::uint64_t amount = 1) const noexcept {
+        if (config_.stats.enabled) [[likely]]
+            counters_.add(event, amount);
     }
     /// Ends a lookup.
     void count_hit(std::string_view key, TierId tier, bool stale) const noexcept;
     void count_miss(std::string_view key) const noexcept {
         count(Event::misses);
         tell({.kind = EventKind::miss, .key = key});
+    }
+    /// Apart, so that a hit of which nobody wants to hear makes no event.
+    [[gnu::noinline]] void tell_memory_hit(std::string_view key) const noexcept {
+        tell({.kind = EventKind::hit, .key = key, .tier = TierId::memory});
     }
     void tell_removed(const Entry& entry, RemovalCause cause) const noexcept {
         tell({.kind = EventKind::removed, .key = entry.key(), .tier = TierId::memory, .cause = cause});
@@ -474,7 +479,9 @@ class SmartCache {
     [[nodiscard, gnu::noinline]] Ref convert(const Entry& entry) const;
     [[nodiscard, gnu::noinline]] Ref unpacked(const Entry& entry) const;
     template <class T>
-    [[nodiscard, gnu::always_inline]] Lookup<T> hit_in_place(std::string_view key, Ref& entry) const;
+    [[nodiscard, gnu::always_inline]] static auto in_place(const Entry& entry);
+    template <class T, class V>
+    [[nodiscard, gnu::always_inline]] Lookup<T> memory_hit(std::string_view key, Ref& entry, V& value) const;
     template <class T>
     [[nodiscard]] Lookup<T> present(Found found) const;
     template <class T>

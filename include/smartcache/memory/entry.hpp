@@ -97,7 +97,9 @@ struct EntryBase : policy::Node {
     }
 
     [[nodiscard, gnu::always_inline]] bool dead(std::int64_t now) const noexcept {
-        return now >= dead_at.load(std::memory_order_relaxed) || (idles && idle_too_long(now));
+        if (now >= dead_at.load(std::memory_order_relaxed)) [[unlikely]]
+            return true;
+        return idles && idle_too_long(now);
     }
 
     /// When it will be dead if nobody reads it, in ms; `never` if it then lives on.

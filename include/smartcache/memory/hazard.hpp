@@ -59,25 +59,30 @@ class HazardDomain {
         return domain;
     }
 
-    /// A free slot of this thread, or nullptr when its slots are all occupied.
-    [[nodiscard]] HazardSlot* free_slot() noexcept {
-        Thread& thread = thread_;
-        if (thread.domain != this || thread.blocks == 0) [[unlikely]]
-            return slow_slot();
-        HazardSlot& last = *thread.last;
+    /// The slot that this thread took last, if it is free; else nullptr, and `free_slot` has to look.
+    [[nodiscard, gnu::always_inline]] HazardSlot* slot_at_hand() noexcept {
+        if (thread_.domain != this) [[unlikely]]
+            return nullptr;
+        HazardSlot* const last = thread_.last;
         // relaxed: only this thread occupies its slots. Others clear them, and what they did before that is
         // theirs: a new pin reads nothing of it.
-        if (last.load(std::memory_order_relaxed) == 0) [[likely]]
-            return &last;
-        return next_slot(thread);
+        return last->load(std::memory_order_relaxed) == 0 ? last : nullptr;
+    }
+
+    /// A free slot of this thread, or nullptr when its slots are all occupied.
+    [[nodiscard]] HazardSlot* free_slot() noexcept {
+        if (thread_.domain != this) [[unlikely]]
+            return slow_slot();
+        HazardSlot* const slot = slot_at_hand();
+        return slot != nullptr ? slot : next_slot(thread_);
     }
 
     /// Ends a protection. @param slot  one that a `free_slot` gave and the caller has occupied
-    static void clear(HazardSlot& slot) noexcept {
+    [[gnu::always_inline]] static void clear(HazardSlot& slot) noexcept {
         const bool awaited = (slot.load(std::memory_order_relaxed) & 1U) != 0;
         slot.store(0, std::memory_order_release);
         if (awaited) [[unlikely]]
-            Block::of(slot).domain.sweep();
+            sweep_domain_of(slot);
     }
 
     /// Frees what nobody protects, now or when the last slot that does is cleared.
@@ -195,6 +200,10 @@ class HazardDomain {
 
     HazardDomain() = default;
     ~HazardDomain() = default;
+
+    [[gnu::noinline, gnu::cold]] static void sweep_domain_of(HazardSlot& slot) noexcept {
+        Block::of(slot).domain.sweep();
+    }
 
     [[gnu::noinline]] HazardSlot* next_slot(Thread& thread) noexcept {
         for (std::size_t i = 0; i < thread.blocks; ++i)

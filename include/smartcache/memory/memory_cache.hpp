@@ -210,7 +210,7 @@ class MemoryCache {
             if (options_.idle) entry->set_idle(options_.idle->count(), now.time_since_epoch().count());
         }
         counters_.add(Event::sets);
-        return store_.insert(std::move(ref), [&key](const Entry& other) { return other.key() == key; });
+        return store_.insert(std::move(ref), SameKey{key});
     }
     template <class V = Value>
     bool set(KeyView key, V&& value) {
@@ -220,7 +220,7 @@ class MemoryCache {
     /// @return the value, pinned; empty on a miss. No copy, no allocation.
     [[nodiscard]] Pin get(KeyView key) {
         Ref ref = lookup(key);
-        counters_.add(ref ? Event::hits : Event::misses);
+        count_lookup(ref);
         return Pin(std::move(ref));
     }
 
@@ -228,9 +228,10 @@ class MemoryCache {
     template <class F>
     bool visit(KeyView key, F&& fn) {
         const Ref ref = lookup(key);
-        counters_.add(ref ? Event::hits : Event::misses);
-        if (ref) std::invoke(std::forward<F>(fn), std::as_const(ref->value));
-        return static_cast<bool>(ref);
+        count_lookup(ref);
+        if (!ref) return false;
+        std::invoke(std::forward<F>(fn), std::as_const(ref->value));
+        return true;
     }
 
     /// One `get` per key, in order. Faster than as many calls when the entries are not in the processor's
@@ -249,8 +250,8 @@ class MemoryCache {
             for (std::size_t i = 0; i < count; ++i, ++at) {
                 auto&& each = *at;  // may be a temporary that has to last
                 const KeyView key(each);
-                Ref ref = store_.find(hashes[i], [&key](const Entry& other) { return same(other, key); });
-                counters_.add(ref ? Event::hits : Event::misses);
+                Ref ref = store_.find(hashes[i], SameKey{key});
+                count_lookup(ref);
                 result.push_back(Pin(std::move(ref)));
             }
         }
@@ -260,7 +261,7 @@ class MemoryCache {
     /// @return whether a live value was there
     bool erase(KeyView key) {
         return store_.erase(detail::hash_of<HashedKey>(hash_, key),
-                            [&key](const Entry& other) { return other.key() == key; });
+                            SameKey{key});
     }
 
     /// Whether a live value is there; no access for eviction, no statistics.
@@ -328,17 +329,25 @@ class MemoryCache {
         return static_cast<std::uint32_t>(weight < most ? weight : most);
     }
 
-    [[nodiscard]] static bool same(const Entry& entry, KeyView key) {
-        if constexpr (Entry::text_key)
-            return equal_text(entry.key(), key);
+    struct SameKey {
+        KeyView key;
+        [[nodiscard, gnu::always_inline]] bool operator()(const Entry& entry) const {
+            if constexpr (Entry::text_key)
+                return equal_text(entry.key(), key);
+            else
+                return entry.key() == key;
+        }
+    };
+
+    [[gnu::always_inline]] void count_lookup(const Ref& ref) noexcept {
+        if (ref) [[likely]]
+            counters_.add(Event::hits);
         else
-            return entry.key() == key;
+            counters_.add(Event::misses);
     }
 
     [[nodiscard, gnu::always_inline]] Ref lookup(KeyView key, bool touch = true) const {
-        return store_.find(
-            detail::hash_of<HashedKey>(hash_, key), [&key](const Entry& other) { return same(other, key); },
-            touch);
+        return store_.find(detail::hash_of<HashedKey>(hash_, key), SameKey{key}, touch);
     }
 
     KeyHash hash_;

@@ -117,47 +117,24 @@ class Store {
         arena_->release();
     }
 
-    /// Finds a live entry and pins it.
+    /// Finds a live entry and pins it. `equal(entry)` says whether the entry is that of the key; it is copied, and small.
     /// @param touch  whether this counts as an access for eviction and idle time
     /// @param now    set to the time, in ms, if it was read
     template <class Equal>
     [[nodiscard, gnu::always_inline]] Ref find(std::uint64_t hash, Equal equal, bool touch,
                                                std::int64_t& now) {
-        Shard& shard = shard_of(hash);
-        HazardSlot* const slot = domain_.free_slot();
-        if (slot == nullptr) [[unlikely]]
-            return find_counted(shard, hash, equal, touch, now);
-        // Nearly always the entry is in its home bucket, or nowhere.
-        Table::Bucket& bucket = shard.table.load(std::memory_order_acquire)->home(hash);
-        Entry* entry = find_in(bucket, hash, equal, *slot);
-        if (entry == nullptr) {
-            // After the words: one that was empty may have been emptied by a move.
-            if ((bucket.control.load(std::memory_order_acquire) & (Table::passed | Table::open)) !=
-                Table::open)
-                entry = find_farther(shard, hash, equal, *slot);
-            if (entry == nullptr) {
-                // A slot left over from an entry of another key protects it for nothing.
-                HazardDomain::clear(*slot);
-                return {};
-            }
+        HazardSlot* const slot = domain_.slot_at_hand();
+        if (slot == nullptr) [[unlikely]] {
+            Found found = find_with_any_slot(hash, equal, touch);
+            now = found.now;
+            return std::move(found.entry);
         }
-        if (entry->can_expire() && expired(*entry, touch, now)) [[unlikely]] {
-            HazardDomain::clear(*slot);
-            remove_expired(shard, hash, equal);
-            return {};
-        }
-        if (touch) {
-            policy::mark_hit(*entry);
-            // relaxed, as in Policy::wants_hit.
-            if ((hash & shard.hit_mask->load(std::memory_order_relaxed)) == 0) [[unlikely]]
-                report_hit(shard, hash);
-        }
-        return Ref::pinned(entry, *slot);
+        return find_with(*slot, hash, equal, touch, now);
     }
     template <class Equal>
     [[nodiscard, gnu::always_inline]] Ref find(std::uint64_t hash, Equal equal, bool touch = true) {
         std::int64_t now = 0;
-        return find(hash, std::move(equal), touch, now);
+        return find(hash, equal, touch, now);
     }
 
     /// Brings what a `find` of these hashes will read nearer to the processor, in two rounds: the buckets of all,
@@ -464,10 +441,66 @@ class Store {
         return nullptr;
     }
 
+    /// `find` with a slot of this thread's that is free.
+    template <class Equal>
+    [[nodiscard, gnu::always_inline]] Ref find_with(HazardSlot& slot, std::uint64_t hash, Equal equal, bool touch,
+                                                    std::int64_t& now) {
+        Shard& shard = shard_of(hash);
+        // Nearly always the entry is in its home bucket, or nowhere.
+        Table::Bucket& bucket = shard.table.load(std::memory_order_acquire)->home(hash);
+        Entry* entry = find_in(bucket, hash, equal, slot);
+        if (entry == nullptr) [[unlikely]] {
+            // After the words: one that was empty may have been emptied by a move.
+            if ((bucket.control.load(std::memory_order_acquire) & (Table::passed | Table::open)) !=
+                Table::open)
+                entry = find_farther(shard, hash, equal, slot);
+            if (entry == nullptr) {
+                // A slot left over from an entry of another key protects it for nothing.
+                HazardDomain::clear(slot);
+                return {};
+            }
+        }
+        if (entry->can_expire()) {
+            now = time_.coarse().time_since_epoch().count();
+            if (entry->dead(now)) [[unlikely]] {  // near its end: exactly
+                now = now_ms();
+                if (entry->dead(now)) {
+                    HazardDomain::clear(slot);
+                    remove_expired(shard, hash, equal);
+                    return {};
+                }
+            }
+            if (touch && entry->idles) [[unlikely]]
+                entry->accessed(now);
+        }
+        if (touch) {
+            policy::mark_hit(*entry);
+            // relaxed, as in Policy::wants_hit.
+            if ((hash & shard.hit_mask->load(std::memory_order_relaxed)) == 0) [[unlikely]]
+                report_hit(shard, hash);
+        }
+        return Ref::pinned(entry, slot);
+    }
+
+    /// By value, so that what a hit needs can stay in registers.
+    struct Found {
+        Ref entry;
+        std::int64_t now = 0;
+    };
+    /// `find` when the slot at hand is occupied: another one, or none and a counted reference.
+    template <class Equal>
+    [[nodiscard, gnu::noinline]] Found find_with_any_slot(std::uint64_t hash, Equal equal, bool touch) {
+        Found found;
+        HazardSlot* const slot = domain_.free_slot();
+        found.entry = slot != nullptr ? find_with(*slot, hash, equal, touch, found.now)
+                                      : find_counted(shard_of(hash), hash, equal, touch, found.now);
+        return found;
+    }
+
     /// The entry of this hash and key in the bucket, protected by the slot; nullptr when it is not there.
     template <class Equal>
     [[nodiscard, gnu::always_inline]] static Entry* find_in(Table::Bucket& bucket, std::uint64_t hash,
-                                                            Equal& equal, HazardSlot& slot) {
+                                                            const Equal& equal, HazardSlot& slot) {
         const std::uint64_t control = bucket.control.load(std::memory_order_acquire);
         for (Table::Matches at(control, Table::pattern_of(hash)); at; at.next()) {
             Entry* const entry = protect(slot, bucket.words[at.index()], Table::tag_of(hash));
@@ -479,7 +512,7 @@ class Store {
 
     /// Beyond the home bucket, or in a table that took this one's place.
     template <class Equal>
-    [[nodiscard, gnu::noinline]] static Entry* find_farther(Shard& shard, std::uint64_t hash, Equal& equal,
+    [[nodiscard, gnu::noinline]] static Entry* find_farther(Shard& shard, std::uint64_t hash, Equal equal,
                                                             HazardSlot& slot) {
         for (;;) {
             const Table& table = *shard.table.load(std::memory_order_acquire);
@@ -497,7 +530,7 @@ class Store {
     }
 
     /// Whether the entry is dead, by the coarse clock where that can tell; brings its time of access up to date.
-    [[nodiscard, gnu::always_inline]] bool expired(Entry& entry, bool touch,
+    [[nodiscard]] bool expired(Entry& entry, bool touch,
                                                    std::int64_t& now) const noexcept {
         now = time_.coarse().time_since_epoch().count();
         if (entry.dead(now)) {  // near its end: exactly
@@ -509,7 +542,7 @@ class Store {
     }
 
     template <class Equal>
-    [[gnu::noinline, gnu::cold]] void remove_expired(Shard& shard, std::uint64_t hash, Equal& equal) {
+    [[gnu::noinline, gnu::cold]] void remove_expired(Shard& shard, std::uint64_t hash, Equal equal) {
         Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
         const Table::Place place = locate(shard, hash, equal);
@@ -518,7 +551,7 @@ class Store {
 
     /// When this thread pins as many values as it has slots.
     template <class Equal>
-    [[gnu::noinline]] Ref find_counted(Shard& shard, std::uint64_t hash, Equal& equal, bool touch,
+    [[nodiscard]] Ref find_counted(Shard& shard, std::uint64_t hash, Equal equal, bool touch,
                                        std::int64_t& now) {
         Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
@@ -558,7 +591,7 @@ class Store {
     }
 
     template <class Equal>
-    [[nodiscard]] static Table::Place locate(Shard& shard, std::uint64_t hash, Equal& equal) noexcept {
+    [[nodiscard]] static Table::Place locate(Shard& shard, std::uint64_t hash, const Equal& equal) noexcept {
         return table_of(shard).locate(hash, [&](const EntryBase& entry) {
             return entry.hash == hash && equal(static_cast<const Entry&>(entry));
         });

@@ -31,8 +31,8 @@ Lookup<loaded_t<F>> SmartCache<Codec>::get_or_compute(std::string_view key, F&& 
         entry = memory_->find(hash, KeyIs{key}, true, now);
         if (entry && !stale(*entry, now) && !entry->tags_changed()) [[likely]] {
             if (!refreshes_early(options)) [[likely]]
-                if (Lookup<T> hit = hit_in_place<T>(key, entry)) [[likely]]
-                    return hit;
+                if (auto value = in_place<T>(*entry)) [[likely]]
+                    return memory_hit<T>(key, entry, value);
         } else if (entry) {
             if (entry->tagged) drop_ended(key, hash);
             entry = {};

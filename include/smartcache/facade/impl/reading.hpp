@@ -327,26 +327,27 @@ Lookup<T> SmartCache<Codec>::answer(std::string_view key, Found found) const {
 // What a hit in L1 takes is inlined into one function, and everything else kept out of it: calls between them
 // cost as much as the lookup itself.
 
-/// A live entry of L1 read where it lies, and counted. Empty, and `entry` as it was, when it takes more to read it as T.
+/// A live entry of L1 read where it lies; empty when it takes more to read it as T.
 template <class Codec>
 template <class T>
-inline Lookup<T> SmartCache<Codec>::hit_in_place(std::string_view key, Ref& entry) const {
-    if constexpr (detail::is_flat<T>) {
-        if (entry->plain()) [[likely]] {
-            if (auto value = detail::from_flat<T>(entry->plain_bytes())) [[likely]] {
-                count(Event::memory_hits);
-                tell({.kind = EventKind::hit, .key = key, .tier = TierId::memory});
-                return Lookup<T>(std::move(entry), std::move(value), time_, TierId::memory, false);
-            }
-        }
-    } else {
-        if (const T* const value = entry->template as<T>()) [[likely]] {
-            count(Event::memory_hits);
-            tell({.kind = EventKind::hit, .key = key, .tier = TierId::memory});
-            return Lookup<T>(std::move(entry), value, time_, TierId::memory, false);
-        }
-    }
-    return {};
+inline auto SmartCache<Codec>::in_place(const Entry& entry) {
+    if constexpr (detail::is_flat<T>)
+        return entry.plain() ? detail::from_flat<T>(entry.plain_bytes()) : std::nullopt;
+    else
+        return entry.template as<T>();
+}
+
+/// Ends a lookup with what `in_place` gave. Made where the caller wants it: moving one costs as much as finding it.
+template <class Codec>
+template <class T, class V>
+inline Lookup<T> SmartCache<Codec>::memory_hit(std::string_view key, Ref& entry, V& value) const {
+    count(Event::memory_hits);
+    if (listener_) [[unlikely]]
+        tell_memory_hit(key);
+    if constexpr (detail::is_flat<T>)
+        return Lookup<T>(std::move(entry), *std::move(value), time_, TierId::memory, false);
+    else
+        return Lookup<T>(std::move(entry), value, time_, TierId::memory, false);
 }
 
 template <class Codec>
@@ -357,8 +358,8 @@ Lookup<T> SmartCache<Codec>::get(std::string_view key, const ReadOptions& option
         std::int64_t now = 0;
         Ref entry = memory_->find(hash, KeyIs{key}, true, now);
         if (entry && !stale(*entry, now) && !entry->tags_changed()) [[likely]] {
-            if (Lookup<T> hit = hit_in_place<T>(key, entry)) [[likely]]
-                return hit;
+            if (auto value = in_place<T>(*entry)) [[likely]]
+                return memory_hit<T>(key, entry, value);
             return answer<T>(key, {std::move(entry), TierId::memory, false});
         }
         if (entry && entry->tagged) drop_ended(key, hash);
