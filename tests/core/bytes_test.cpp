@@ -56,3 +56,20 @@ TEST_CASE("taking the bytes leaves an empty sink that can be used again", "[byte
     sink.append("c");
     CHECK(sc::as_text_view(sink.view()) == "c");
 }
+
+TEST_CASE("equal_text compares every character at every length", "[bytes]") {
+    std::string one;
+    for (std::size_t size = 0; size <= 100; ++size) {
+        INFO("size " << size);
+        std::string other = one;
+        REQUIRE(sc::equal_text(one, other));
+        for (std::size_t i = 0; i < size; ++i) {
+            other[i] = static_cast<char>(other[i] ^ 1);
+            REQUIRE_FALSE(sc::equal_text(one, other));
+            other[i] = one[i];
+        }
+        one += static_cast<char>('a' + size % 26);
+        REQUIRE_FALSE(sc::equal_text(one, other));
+        REQUIRE_FALSE(sc::equal_text(other, one));
+    }
+}

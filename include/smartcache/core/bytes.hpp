@@ -37,6 +37,10 @@ using ByteView = std::span<const std::byte>;
     // Words that overlap, and no loop: which lengths there are is foreseen better than how often one goes round.
     if (size - 16 <= 16) return (differ(0) | differ(8) | differ(size - 16) | differ(size - 8)) == 0;
     if (size - 8 <= 8) return (differ(0) | differ(size - 8)) == 0;
+    if (size - 32 <= 32) {
+        const std::uint64_t first = differ(0) | differ(8) | differ(16) | differ(24);
+        return (first | differ(size - 32) | differ(size - 24) | differ(size - 16) | differ(size - 8)) == 0;
+    }
     return a == b;
 }
 

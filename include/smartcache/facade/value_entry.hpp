@@ -153,9 +153,11 @@ struct ValueEntry : EntryBase {
         return value_size + (bytes - block - (tagged ? tail().shares : 0));
     }
     template <class T>
-    [[nodiscard]] const T* as() const noexcept {
-        // Types are compared by address first; two shared libraries may hold two objects for one type (R29).
-        if (ops == nullptr || (ops->type != &typeid(T) && *ops->type != typeid(T))) return nullptr;
+    [[nodiscard, gnu::always_inline]] const T* as() const noexcept {
+        if (ops == nullptr) return nullptr;
+        // By address first; two shared libraries may hold two objects for one type (R29).
+        if (ops->type != &typeid(T) && !same_type(*ops->type, typeid(T))) [[unlikely]]
+            return nullptr;
         return std::launder(static_cast<const T*>(value()));
     }
 
@@ -294,6 +296,11 @@ struct ValueEntry : EntryBase {
     }
 
   private:
+    [[nodiscard, gnu::noinline]] static bool same_type(const std::type_info& a,
+                                                       const std::type_info& b) noexcept {
+        return a == b;
+    }
+
     static constexpr std::uint8_t default_alignment_log2 = std::countr_zero(alignof(std::max_align_t));
 
     static void release(ValueEntry* entry, std::size_t size) noexcept {

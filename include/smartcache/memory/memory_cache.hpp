@@ -259,10 +259,7 @@ class MemoryCache {
     }
 
     /// @return whether a live value was there
-    bool erase(KeyView key) {
-        return store_.erase(detail::hash_of<HashedKey>(hash_, key),
-                            SameKey{key});
-    }
+    bool erase(KeyView key) { return store_.erase(detail::hash_of<HashedKey>(hash_, key), SameKey{key}); }
 
     /// Whether a live value is there; no access for eviction, no statistics.
     [[nodiscard]] bool contains(KeyView key) const { return static_cast<bool>(lookup(key, false)); }

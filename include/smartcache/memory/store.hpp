@@ -443,8 +443,8 @@ class Store {
 
     /// `find` with a slot of this thread's that is free.
     template <class Equal>
-    [[nodiscard, gnu::always_inline]] Ref find_with(HazardSlot& slot, std::uint64_t hash, Equal equal, bool touch,
-                                                    std::int64_t& now) {
+    [[nodiscard, gnu::always_inline]] Ref find_with(HazardSlot& slot, std::uint64_t hash, Equal equal,
+                                                    bool touch, std::int64_t& now) {
         Shard& shard = shard_of(hash);
         // Nearly always the entry is in its home bucket, or nowhere.
         Table::Bucket& bucket = shard.table.load(std::memory_order_acquire)->home(hash);
@@ -538,8 +538,7 @@ class Store {
     }
 
     /// Whether the entry is dead, by the coarse clock where that can tell; brings its time of access up to date.
-    [[nodiscard]] bool expired(Entry& entry, bool touch,
-                                                   std::int64_t& now) const noexcept {
+    [[nodiscard]] bool expired(Entry& entry, bool touch, std::int64_t& now) const noexcept {
         now = time_.coarse().time_since_epoch().count();
         if (entry.dead(now)) {  // near its end: exactly
             now = now_ms();
@@ -560,7 +559,7 @@ class Store {
     /// When this thread pins as many values as it has slots.
     template <class Equal>
     [[nodiscard]] Ref find_counted(Shard& shard, std::uint64_t hash, Equal equal, bool touch,
-                                       std::int64_t& now) {
+                                   std::int64_t& now) {
         Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
         const Table::Place place = locate(shard, hash, equal);
