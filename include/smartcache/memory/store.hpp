@@ -190,7 +190,6 @@ class Store {
             Entry* const old = &entry_at(place);
             // A timer rings when its entry dies, or earlier. Where the fresh one lives longer, that is early enough.
             needs_timer = needs_timer && !(old->can_expire() && old->due() <= entry.due());
-            shard.policy->prefetch(*old);
             if (needs_timer) shard.timers.prefetch(old->link);
             shard.policy->replace(*old, entry);
             if (entry.link != old->link) needs_timer = entry.can_expire();

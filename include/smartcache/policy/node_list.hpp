@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +21,7 @@ class NodeLinks {
     static constexpr std::uint32_t none = ~std::uint32_t{0};
 
     struct Link {
-        Node* node = nullptr;
+        Node* node = nullptr;  // read through `node_of`
         std::uint32_t newer = none;
         std::uint32_t older = none;
     };
@@ -39,6 +40,7 @@ class NodeLinks {
 
     /// A link of its own for the node; there must be room. @return its number, which `node.link` says from now on
     std::uint32_t take(Node& node) noexcept {
+        settle();
         std::uint32_t number = free_;
         if (number != none) {
             free_ = (*this)[number].older;
@@ -61,6 +63,7 @@ class NodeLinks {
     }
 
     void give(std::uint32_t number) noexcept {
+        settle();
         --used_;
         (*this)[number].node = nullptr;
         (*this)[number].older = free_;
@@ -74,9 +77,24 @@ class NodeLinks {
         return blocks_[number / block_size][number % block_size];
     }
 
+    /// A link's node gives its place to another one.
+    ///
+    /// Written when next a node is asked for, or when eight wait: the link is seldom in the processor's caches, and whoever
+    /// replaced an entry would wait for it before he could unlock.
+    void hand_over(std::uint32_t number, Node& fresh) noexcept {
+        __builtin_prefetch(&(*this)[number], 1);
+        if (heirs_ == waiting_.size()) settle();
+        waiting_[heirs_++] = {number, &fresh};
+    }
+
+    [[nodiscard]] Node* node_of(std::uint32_t number) noexcept {
+        settle();
+        return (*this)[number].node;
+    }
+
     /// Who has taken this link now; nullptr: nobody.
-    [[nodiscard]] Node* holder(std::uint32_t number) const noexcept {
-        return number < fresh_ ? (*this)[number].node : nullptr;
+    [[nodiscard]] Node* holder(std::uint32_t number) noexcept {
+        return number < fresh_ ? node_of(number) : nullptr;
     }
 
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
@@ -86,7 +104,20 @@ class NodeLinks {
   private:
     static constexpr std::uint32_t block_size = 128;
 
+    struct Heir {
+        std::uint32_t number;
+        Node* node;
+    };
+
+    // In their order: of two for one link the later one holds.
+    void settle() noexcept {
+        for (std::size_t i = 0; i < heirs_; ++i) (*this)[waiting_[i].number].node = waiting_[i].node;
+        heirs_ = 0;
+    }
+
     std::vector<std::unique_ptr<Link[]>> blocks_;
+    std::array<Heir, 8> waiting_{};
+    std::size_t heirs_ = 0;
     std::uint32_t free_ = none;  // chained through `older`
     std::uint32_t fresh_ = 0;    // never taken from here on
     std::size_t used_ = 0;
@@ -154,7 +185,7 @@ class NodeList {
         assert(contains(old) && fresh.queue == 0);
         fresh.link = old.link;
         fresh.queue = id_;
-        links_[old.link].node = &fresh;
+        links_.hand_over(old.link, fresh);
         weight_ += fresh.weight;
         weight_ -= old.weight;
         old.queue = 0;
@@ -162,7 +193,7 @@ class NodeList {
 
   private:
     [[nodiscard]] Node* node_at(std::uint32_t number) const noexcept {
-        return number == NodeLinks::none ? nullptr : links_[number].node;
+        return number == NodeLinks::none ? nullptr : links_.node_of(number);
     }
 
     void link_front(std::uint32_t number) noexcept {

@@ -97,16 +97,13 @@ class Policy {
         exchange(old, fresh);
     }
 
-    /// Brings what `replace` of this node writes nearer to the processor.
-    void prefetch(const Node& old) const noexcept { __builtin_prefetch(&links_[old.link], 1); }
-
     /// A hit of a resident node. Meaningful where `wants_hit`, harmless elsewhere.
     void hit(Node& node) noexcept {
         if (!refused_.contains(node)) touch(node);
     }
 
     /// The node whose `Node::link` is `number`; nullptr when no node has it now.
-    [[nodiscard]] Node* holder(std::uint32_t number) const noexcept { return links_.holder(number); }
+    [[nodiscard]] Node* holder(std::uint32_t number) noexcept { return links_.holder(number); }
 
     /// Whether this policy wants to be told of hits of keys with this hash. Any thread, no lock: one load and
     /// a mask.
