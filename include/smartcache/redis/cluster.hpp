@@ -1,6 +1,6 @@
 #pragma once
 
-// Redis Cluster (redis+cluster://): each partition of slots.hpp is at the master that serves its slot.
+// Redis Cluster (redis+cluster://, rediss+cluster://): each partition of slots.hpp is at the master that serves its slot.
 //
 // A trip is split by nodes, and all nodes work at the same time: one that is dead costs the others nothing. Each has its
 // own connections and its own breaker. An answer that redirects (MOVED, ASK) was not run where it was sent; the command
@@ -12,9 +12,10 @@
 // trip that found no way to a node, and sent nothing, goes on at the node that a new map names.
 //
 // The map may be wrong in any way: then nodes redirect, and a lie costs a few round trips. (Whoever can lie about it gets to
-// see the password, as from any client.) To a partition another node, and
-// a restarted one, is another server (see partition.hpp). Where ASK leads is not: what is sent there and not answered costs
-// the namespace's part in that partition, which gets a new epoch when the slot has arrived.
+// see the password, as from any client; over TLS, whoever has a certificate for the name or address that the lie gives.)
+// To a partition another node, and a restarted one, is another server (see partition.hpp). Where ASK leads is not: what is
+// sent there and not answered costs the namespace's part in that partition, which gets a new epoch when the slot has
+// arrived.
 
 #include <poll.h>
 

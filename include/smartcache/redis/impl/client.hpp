@@ -15,7 +15,7 @@ inline ConnectionSettings RedisClient::settings_of(const RedisOptions& options, 
                                                    RedisUrl url, std::size_t max_reply) {
     ConnectionSettings settings{std::move(url), options.connect_timeout, max_reply, context.background};
     settings.max_elements = 2048;  // EXEC's answer: two for each key of a batch, and some more
-    if (settings.url.scheme == RedisUrl::Scheme::tls) settings.tls = make_tls_context(options.tls);
+    if (settings.url.tls) settings.tls = make_tls_context(options.tls);
     if (settings.url.scheme == RedisUrl::Scheme::sentinel)
         settings.finder = std::make_shared<MasterFinder>(settings);
     return settings;
