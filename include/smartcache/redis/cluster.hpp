@@ -5,7 +5,8 @@
 // A trip is split by nodes, and all nodes work at the same time: one that is dead costs the others nothing. Each has its
 // own connections and its own breaker. An answer that redirects (MOVED, ASK) was not run where it was sent; the command
 // follows it, at most five times, always within the deadline. TRYAGAIN and CLUSTERDOWN are tried again twice after a short
-// pause. A command that was sent and not answered is never sent again (R10).
+// pause. A node that then still takes the whole cluster for failed has failed itself, as far as its breaker is concerned; one
+// that says so of a slot, or of writes only, has not. A command that was sent and not answered is never sent again (R10).
 //
 // MOVED changes the map for that partition at once. It, and a node that fails, also make the map doubtful: the next trip
 // asks for a new one, at most every 100 ms and with half of the time it has, while the others go on with the old one. A
@@ -102,6 +103,7 @@ class Cluster final : public Servers {
     /// Under the lock. nullptr: there are too many.
     [[nodiscard]] NodePointer node_at(const RedisUrl::Host& host);
     [[nodiscard]] std::vector<NodePointer> masters() const;
+    [[nodiscard]] std::size_t first_of(const Node& node) const;
 
     void after(Work& work, std::span<Leg> legs, Onward& onward, Deadline deadline);
     void fail(Work& work, Leg& leg);

@@ -57,7 +57,7 @@ class OneServer final : public Servers {
                     "a node of a cluster, which is not where redis:// leads: " + visit.moved(0)};
         }
     }
-    [[nodiscard]] TierHealth probe(Deadline deadline) override { return node_.probe(deadline, &partition_); }
+    [[nodiscard]] TierHealth probe(Deadline deadline) override { return node_.probe(deadline, partition_); }
     void maintain(Deadline /*deadline*/) override { node_.drop_broken(); }
     [[nodiscard]] BreakerState breaker() const override { return node_.breaker(); }
     [[nodiscard]] std::size_t open_connections() const override { return node_.open_connections(); }

@@ -107,6 +107,14 @@ inline auto Cluster::masters() const -> std::vector<NodePointer> {
     return all;
 }
 
+/// The number of a partition that the node serves, or did a moment ago.
+inline std::size_t Cluster::first_of(const Node& node) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(owners_.begin(), owners_.end(),
+                                    [&](const NodePointer& owner) { return owner.get() == &node; });
+    return found == owners_.end() ? 0 : static_cast<std::size_t>(found - owners_.begin());
+}
+
 inline TierHealth Cluster::probe(Deadline deadline) {
     if (doubtful_)
         if (const Failure failure = refresh(deadline); failure && !mapped_) return {false, failure.message()};
@@ -116,7 +124,8 @@ inline TierHealth Cluster::probe(Deadline deadline) {
     for (const NodePointer& node : all) {
         const auto now = Deadline::Clock::now();
         const auto share = (deadline.at() - now) / static_cast<std::int64_t>(left--);
-        const TierHealth health = node->probe(earlier(deadline, Deadline(now + share)), nullptr);
+        const TierHealth health =
+            node->probe(earlier(deadline, Deadline(now + share)), *partitions_[first_of(*node)]);
         if (!health.ok) problems += (problems.empty() ? "" : "; ") + health.detail;
     }
     {
