@@ -33,6 +33,9 @@ std::string range(int first, int last, const std::string& host, std::uint16_t po
     return "*3\r\n:" + std::to_string(first) + "\r\n:" + std::to_string(last) + "\r\n*2\r\n" + bulk(host) +
            ":" + std::to_string(port) + "\r\n";
 }
+bool takes_cluster_for_failed(RedisCluster& cluster, std::size_t i) {
+    return cluster.command(i, {"CLUSTER", "INFO"}).text.find("cluster_state:fail") != std::string::npos;
+}
 /// How many commands a server has answered with that error.
 long long error_count(RedisServer& server, const std::string& code) {
     const std::string text = server.command({"INFO", "errorstats"}).text;
@@ -102,9 +105,8 @@ TEST_CASE("a cluster that takes itself for failed is not asked for a while, and 
     for (sc::RedisTier* const each : {&tier, &recovering}) REQUIRE(put(*each, key, "v") == TierStatus::ok);
     cluster.server(1).kill();
     cluster.server(2).kill();
-    RedisCluster::until("the last master notices that it is alone", [&] {
-        return cluster.command(0, {"CLUSTER", "INFO"}).text.find("cluster_state:fail") != std::string::npos;
-    });
+    RedisCluster::until("the last master notices that it is alone",
+                        [&] { return takes_cluster_for_failed(cluster, 0); });
     const auto refused = [&] { return error_count(cluster.server(0), "CLUSTERDOWN"); };
     for (sc::RedisTier* const each : {&tier, &recovering}) {
         // PING is answered all the while, and must neither count as a success nor be all that a health check asks.
@@ -132,11 +134,42 @@ TEST_CASE("a cluster that takes itself for failed is not asked for a while, and 
 
     cluster.server(1).start();
     cluster.server(2).start();
-    CHECK(eventually([&] { return put(recovering, key, "w") == TierStatus::ok; }));
-    CHECK(eventually([&] { return recovering.flush(ample); }));
+    CHECK(eventually([&] {  // what could not be written before is erased first
+        return recovering.flush(ample) && put(recovering, key, "w") == TierStatus::ok &&
+               read(recovering, key).value == "w";
+    }));
     CHECK(recovering.stats().breaker == sc::BreakerState::closed);
-    CHECK(read(recovering, key).value == "w");
     CHECK(eventually([&] { return tier.probe().ok; }));
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
+}
+
+// It used to be told for each master, and not at all when the one that failed served nothing any more.
+TEST_CASE("several masters that fail are told of once, and the last one's return without a call for it",
+          "[redis][cluster][faults][breaker]") {
+    RedisCluster& cluster = three();
+    sc::RedisOptions options = hasty(cluster.url());
+    options.breaker = {.failures = 1, .open_for = 10ms};
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()});
+    for (std::size_t i = 0; i < 3; ++i) REQUIRE(put(tier, key_at(cluster, i), "v") == TierStatus::ok);
+    CHECK(states.all().empty());
+    cluster.server(1).kill();
+    cluster.server(2).kill();
+    RedisCluster::until("the last master notices that it is alone",
+                        [&] { return takes_cluster_for_failed(cluster, 0); });
+    for (int round = 0; round < 3; ++round)
+        for (std::size_t i = 0; i < 3; ++i)
+            CHECK(read(tier, key_at(cluster, i)).status == TierStatus::unavailable);
+    CHECK(states.all() == down);
+    cluster.server(1).start();
+    CHECK(eventually([&] { return read(tier, key_at(cluster, 1)).status != TierStatus::unavailable; }));
+    CHECK(states.all() == down);
+    cluster.server(2).start();
+    CHECK(eventually([&] {
+        (void)tier.run_maintenance();
+        return states.all() != down;
+    }));
+    CHECK(states.all() == down_and_up);
     CHECK(tier.stats().breaker == sc::BreakerState::closed);
 }
 
@@ -422,6 +455,26 @@ TEST_CASE("redirections to ever new places are bounded", "[redis][cluster][fault
     options.connect_timeout = options.timeout = 100ms;
     sc::RedisTier tier(options, {}, sc::defer_connect);
     for (std::size_t i = 0; i < 200; ++i) CHECK_FALSE(read(tier, key_of(i)).value);
+}
+
+TEST_CASE("a tier is told to work again when a replica has taken over from the master that failed",
+          "[redis][cluster][faults][breaker]") {
+    RedisCluster cluster({.masters = 3, .replicas = 1});
+    sc::RedisOptions options = hasty(cluster.url());
+    options.breaker = {.failures = 1, .open_for = 1h};
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()});
+    const std::string key = key_at(cluster, 0);
+    REQUIRE(put(tier, key, "v") == TierStatus::ok);
+    cluster.server(0).kill();
+    CHECK(eventually([&] {
+        (void)read(tier, key);
+        return !states.all().empty();
+    }));
+    CHECK(states.all() == down);
+    CHECK(eventually([&] { return put(tier, key, "w") == TierStatus::ok; }));
+    CHECK(states.all() == down_and_up);
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
 }
 
 TEST_CASE("a failover costs some misses, and brings nothing back", "[redis][cluster][faults][r14]") {

@@ -230,13 +230,24 @@ TEST_CASE("dead sentinels trip the breaker, and their return closes it",
     FakeSentinel sentinel("*-1\r\n");
     sc::RedisOptions options = hasty(url_of({&sentinel}));
     options.breaker.failures = 2;
-    sc::RedisTier tier(options, {}, sc::defer_connect);
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()}, sc::defer_connect);
     CHECK(eventually([&] {
         (void)read(tier, k);
         return tier.stats().breaker == sc::BreakerState::open;
     }));
+    CHECK(states.all() == down);
     sentinel.name(master);
-    CHECK(eventually([&] { return put(tier, k, "v") == TierStatus::ok; }));
+    SECTION("asked by a caller") {
+        CHECK(eventually([&] { return put(tier, k, "v") == TierStatus::ok; }));
+    }
+    SECTION("asked by nobody") {
+        CHECK(eventually([&] {
+            (void)tier.run_maintenance();
+            return states.all() != down;
+        }));
+    }
+    CHECK(states.all() == down_and_up);
     CHECK(tier.stats().breaker == sc::BreakerState::closed);
 }
 
@@ -350,7 +361,8 @@ TEST_CASE("a failover is a few misses, and a master that comes back later is lef
     REQUIRE(eventually([&] { return set.complete(); }));
     sc::RedisOptions options{.url = set.url(), .connect_timeout = 500ms, .timeout = 250ms};
     options.breaker = {.failures = 5, .open_for = 100ms};
-    sc::RedisTier tier(options, {}, sc::defer_connect);
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()}, sc::defer_connect);
     const std::string cleared = sc::physical_key("other", "cleared");
     const std::string before = sc::physical_key("app", "before");
     const auto written = [&](const std::string& key) {
@@ -404,6 +416,9 @@ TEST_CASE("a failover is a few misses, and a master that comes back later is lef
     reader.join();
     CHECK(resurrected == 0);
     CHECK(read_in_the_end(tier, cleared).status == TierStatus::miss);
+    const std::vector<bool> told = states.all();
+    for (std::size_t i = 0; i < told.size(); ++i) CHECK(told[i] == (i % 2 == 1));
+    CHECK((told.empty() || told.back()));
 }
 
 }  // namespace sentinel_test

@@ -64,7 +64,8 @@ class Node {
     /// Asks for a sign of life, whatever the breaker says. @param partition  to be settled first, or of a cluster's node one
     /// that it serves: whether it does, it is asked, too
     [[nodiscard]] TierHealth probe(Deadline deadline, Partition& partition);
-    void drop_broken() { pool_.drop_broken(); }
+    /// Housekeeping; while the breaker is open it asks the same when the time has come, so that no caller has to.
+    void maintain(Deadline deadline, Partition& partition);
 
     [[nodiscard]] BreakerState breaker() const noexcept { return breaker_.state(); }
     [[nodiscard]] std::size_t open_connections() const { return pool_.open_connections(); }
@@ -89,6 +90,7 @@ class Node {
                                   Heard& heard, Connection::OnReply on_reply);
     [[nodiscard]] Failure settle(Partition& partition, const Pool::Lease& lease, std::uint64_t server,
                                  Deadline deadline, Heard& heard);
+    [[nodiscard]] Failure greet(Deadline deadline, Partition& partition);
     void doubt_server(const Pool::Lease& lease, const Failure& failure);
 
     const ConnectionSettings settings_;

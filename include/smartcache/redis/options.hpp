@@ -24,7 +24,8 @@ enum class LeaseLost {
 };
 
 /// After `failures` failed commands in a row the tier, in a cluster the node, is not asked for `open_for`; then one probe
-/// decides.
+/// decides, a caller's command or maintenance's PING. A node that answers that its cluster is down has failed, one that does not
+/// serve a single slot has not.
 struct BreakerOptions {
     std::size_t failures = 5;
     Duration open_for = std::chrono::seconds(5);

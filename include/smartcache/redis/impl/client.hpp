@@ -27,7 +27,7 @@ inline RedisClient::RedisClient(const RedisOptions& options, const TierContext& 
       settings_(settings_of(options, context, std::move(url), max_reply)),
       common_(context,
               options.coherence != Coherence::off && settings_.url.scheme != RedisUrl::Scheme::cluster,
-              settings_.url.db) {
+              settings_.url.db, [this] { return servers_->breaker() == BreakerState::closed; }) {
     ConnectionSettings settings = settings_;
     if (settings.url.scheme != RedisUrl::Scheme::cluster) {
         partitions_.push_back(std::make_unique<Partition>(common_));

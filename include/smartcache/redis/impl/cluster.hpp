@@ -49,11 +49,14 @@ inline Failure Cluster::refresh(Deadline deadline) {
     if (failure) doubtful_ = true;
     if (failure.kind == Failure::Kind::connecting) return failure;
     refresh_again_ = Deadline::Clock::now() + std::chrono::milliseconds(100);
-    if (failure)
+    if (failure) {
         common_.report(failure.message());
-    else
-        take_map(ranges);
-    return failure;
+        return failure;
+    }
+    take_map(ranges);
+    lock.unlock();
+    common_.state.look();  // a node whose breaker is open may serve nothing any more
+    return {};
 }
 
 inline void Cluster::refresh_if_doubtful(Deadline deadline) {
@@ -140,8 +143,14 @@ inline TierHealth Cluster::probe(Deadline deadline) {
 }
 
 inline void Cluster::maintain(Deadline deadline) {
-    for (const NodePointer& node : masters()) node->drop_broken();
     refresh_if_doubtful(deadline);
+    const std::vector<NodePointer> all = masters();
+    std::size_t left = all.size();
+    for (const NodePointer& node : all) {
+        const auto now = Deadline::Clock::now();
+        const auto share = (deadline.at() - now) / static_cast<std::int64_t>(left--);
+        node->maintain(Deadline(now + share), *partitions_[first_of(*node)]);
+    }
 }
 
 inline BreakerState Cluster::breaker() const {

@@ -282,14 +282,16 @@ inline Failure Cluster::turn_to(const Redirection& to, const Work& from, Work& w
         return {};
     }
     if (++work.hops > most_hops) return {Failure::Kind::not_ready, 0, asked + ": redirected too often"};
-    const std::lock_guard lock(mutex_);
-    work.node = node_at(to.host);
-    if (!work.node) return {Failure::Kind::protocol, 0, asked + ": redirected to ever more nodes"};
-    work.helps_out = to.kind == Kind::ask;
-    if (to.kind == Kind::moved) {
+    {
+        const std::lock_guard lock(mutex_);
+        work.node = node_at(to.host);
+        if (!work.node) return {Failure::Kind::protocol, 0, asked + ": redirected to ever more nodes"};
+        work.helps_out = to.kind == Kind::ask;
+        if (work.helps_out) return {};
         owners_[from.part.partition->number()] = work.node;
         moved_to_ = to.host;
     }
+    common_.state.look();
     return {};
 }
 

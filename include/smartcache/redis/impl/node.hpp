@@ -15,7 +15,8 @@ inline void Node::Passage::finish(const Failure& failure, bool undecided) {
     const bool changed = node_.breaker_.leave(pass_, result_, Deadline::Clock::now());
     pass_ = Breaker::Pass::refused;  // left
     if (!changed) return;
-    node_.common_.state(!failure, failure ? "Redis is not asked for a while: " + failure.message()
+    node_.common_.breaker_changed(!failure,
+                                  failure ? "Redis is not asked for a while: " + failure.message()
                                           : "Redis at " + node_.settings_.url.endpoint() + " answers again");
 }
 
@@ -84,11 +85,10 @@ inline void Node::doubt_server(const Pool::Lease& lease, const Failure& failure)
     if (!failure.timed_out() || breaker_.state() != BreakerState::closed) pool_.leave_server(lease);
 }
 
-inline TierHealth Node::probe(Deadline deadline, Partition& partition) {
-    const auto started = Deadline::Clock::now();
+inline Failure Node::greet(Deadline deadline, Partition& partition) {
     Pool::Lease lease;
-    Failure failure = pool_.acquire(deadline, lease);
     Heard heard;
+    Failure failure = pool_.acquire(deadline, lease);
     if (!failure && !in_cluster())
         failure = settle(partition, lease, partition.arrive(lease), deadline, heard);
     if (!failure) {
@@ -105,15 +105,28 @@ inline TierHealth Node::probe(Deadline deadline, Partition& partition) {
         if (!failure) failure = answer;
         if (!failure) failure = heard.down;
     }
-    if (failure) {
+    if (failure)
         doubt_server(lease, failure);
-        return {false, failure.message()};
-    }
-    lease.give_back();
-    if (breaker_.recovered()) common_.state(true, "Redis at " + settings_.url.endpoint() + " answers again");
+    else
+        lease.give_back();
+    return failure;
+}
+
+inline TierHealth Node::probe(Deadline deadline, Partition& partition) {
+    const auto started = Deadline::Clock::now();
+    if (const Failure failure = greet(deadline, partition)) return {false, failure.message()};
+    if (breaker_.recovered())
+        common_.breaker_changed(true, "Redis at " + settings_.url.endpoint() + " answers again");
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - started);
     return {true, "ok: Redis at " + settings_.url.endpoint() + " answered PING in " +
                       std::to_string(took.count()) + " us"};
+}
+
+inline void Node::maintain(Deadline deadline, Partition& partition) {
+    pool_.drop_broken();
+    if (breaker() == BreakerState::closed) return;
+    Passage passage(*this);
+    if (!passage.refused()) passage.finish(greet(deadline, partition), false);
 }
 
 inline Visit::Visit(Node& node, std::span<Leg* const> legs, bool helps_out)
