@@ -229,6 +229,33 @@ TEST_CASE("a node that takes its cluster for failed has failed when it was asked
     CHECK(tier.stats().breaker == sc::BreakerState::closed);
 }
 
+// What cannot be erased is not tried again with every command: then a trip may have nothing to say.
+TEST_CASE("a trip on which nothing was said does not close the breaker",
+          "[redis][cluster][faults][breaker]") {
+    std::atomic<int> refused{0};
+    std::uint16_t port = 0;
+    const HostileServer server([&](Peer& peer, const Command& command) {
+        if (command[0] == "CLUSTER") {
+            peer.send("*1\r\n" + range(0, 16383, "", port));
+        } else {
+            ++refused;
+            peer.send("-CLUSTERDOWN The cluster is down\r\n");
+        }
+        return true;
+    });
+    port = server.port();
+    sc::RedisOptions options = patient(url_of(server));
+    options.breaker = {.failures = 1, .open_for = 1ms};
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()});
+    CHECK(put(tier, key_of(1), "v") == TierStatus::unavailable);
+    CHECK(eventually([&] {
+        CHECK_FALSE(read(tier, key_of(1)).value);
+        return refused > 30;
+    }));
+    CHECK(states.all() == down);
+}
+
 TEST_CASE("who waits for a silent master keeps nobody from the others", "[redis][cluster][faults]") {
     RedisCluster& cluster = three();
     const std::size_t silent = GENERATE(0U, 1U, 2U);
