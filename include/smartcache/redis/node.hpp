@@ -76,10 +76,10 @@ class Node {
     friend class Visit;
     class Passage;
 
-    /// What was heard from a server before or beside the commands of a trip.
+    /// What a server has answered on a trip, as far as its breaker is concerned.
     struct Heard {
-        bool anything = false;
-        Failure down{};  ///< a cluster's node takes the cluster for failed
+        bool anything = false;  ///< answers at all
+        Failure down{};         ///< a cluster's node takes the cluster for failed
     };
 
     [[nodiscard]] bool in_cluster() const noexcept { return settings_.numbers != nullptr; }
@@ -108,7 +108,7 @@ class Node::Passage {
     ~Passage() { node_.breaker_.leave(pass_, result_, Deadline::Clock::now()); }
 
     [[nodiscard]] bool refused() const noexcept { return pass_ == Breaker::Pass::refused; }
-    /// @param undecided  that it failed, or that it did not, says nothing about the server; of a probe only the latter
+    /// @param undecided  nothing is known of the server yet; of a probe only that it is not well
     void finish(const Failure& failure, bool undecided);
 
   private:
@@ -137,8 +137,8 @@ class Visit {
     /// @param last  whether that is the end of it
     void go_on(Deadline until, bool last, OnLegReply on_reply);
     [[nodiscard]] pollfd waits_for() const { return lease_->waits_for(*commands_, progress_); }
-    /// @param asked_again  what a node of a cluster that takes it for failed has not answered; until it has failed as often as
-    /// it may, that does not count
+    /// @param asked_again  whether a node of a cluster that takes it for failed will be asked again: until then it has not
+    /// failed
     void end(bool asked_again = false);
 
     [[nodiscard]] const Node& node() const noexcept { return node_; }
