@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
@@ -13,6 +14,7 @@
 
 #include "redis/support/redis_cluster.hpp"
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 
 namespace redis_cluster_test {
 
@@ -104,6 +106,44 @@ TEST_CASE("caches share a cluster as they share a server", "[integration][cluste
 
     cache->clear();
     for (const std::string& key : keys_for("sum", 10)) CHECK_FALSE(other.get<int>(key));
+}
+
+TEST_CASE("a cluster that fails as a whole and works again is told once each",
+          "[integration][cluster][events]") {
+    sc::test::RedisCluster cluster;
+    sc::Config config = config_for(cluster.url());
+    config.redis.breaker = {.failures = 2, .open_for = 10ms};
+    config.background_threads = 0;
+    std::mutex mutex;
+    std::vector<sc::EventKind> states;
+    config.listener = [&](const sc::Event& event) {
+        if (event.kind != sc::EventKind::tier_down && event.kind != sc::EventKind::tier_up) return;
+        const std::lock_guard lock(mutex);
+        states.push_back(event.kind);
+    };
+    const auto told = [&] {
+        const std::lock_guard lock(mutex);
+        return states;
+    };
+    sc::SmartCache<> cache(config);
+    const std::vector<std::string> keys = keys_for("k", 50);
+    for (const std::string& key : keys) REQUIRE(cache.set(key, 1));
+    for (const std::size_t i : {1U, 2U}) cluster.server(i).kill();
+    cluster.until("the last master notices that it is alone", [&] {
+        return cluster.command(0, {"CLUSTER", "INFO"}).text.find("cluster_state:fail") != std::string::npos;
+    });
+    for (int i = 0; i < 3; ++i)
+        for (const std::string& key : keys) CHECK_FALSE(cache.get<int>(key));
+    CHECK_FALSE(cache.health_check().redis);
+    CHECK(told() == std::vector<sc::EventKind>{sc::EventKind::tier_down});
+    for (const std::size_t i : {1U, 2U}) cluster.server(i).start();
+    CHECK(smartcache_test::eventually([&] {
+        (void)cache.run_maintenance();
+        return told().size() > 1;
+    }));
+    CHECK(told() == std::vector<sc::EventKind>{sc::EventKind::tier_down, sc::EventKind::tier_up});
+    CHECK(cache.health_check().redis);
+    for (const std::string& key : keys) CHECK(cache.set(key, 2));
 }
 
 }  // namespace redis_cluster_test

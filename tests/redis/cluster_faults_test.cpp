@@ -33,6 +33,16 @@ std::string range(int first, int last, const std::string& host, std::uint16_t po
     return "*3\r\n:" + std::to_string(first) + "\r\n:" + std::to_string(last) + "\r\n*2\r\n" + bulk(host) +
            ":" + std::to_string(port) + "\r\n";
 }
+bool takes_cluster_for_failed(RedisCluster& cluster, std::size_t i) {
+    return cluster.command(i, {"CLUSTER", "INFO"}).text.find("cluster_state:fail") != std::string::npos;
+}
+/// How many commands a server has answered with that error.
+long long error_count(RedisServer& server, const std::string& code) {
+    const std::string text = server.command({"INFO", "errorstats"}).text;
+    const std::string field = "errorstat_" + code + ":count=";
+    const std::size_t at = text.find(field);
+    return at == std::string::npos ? 0 : std::stoll(text.substr(at + field.size()));
+}
 std::string url_of(const HostileServer& server) {
     return "redis+cluster://127.0.0.1:" + std::to_string(server.port());
 }
@@ -80,6 +90,170 @@ TEST_CASE("a dead master leaves the others alone", "[redis][cluster][faults][bre
     CHECK(read(tier, dead).status == TierStatus::miss);
     CHECK(eventually([&] { return put(tier, dead, "x") == TierStatus::ok; }));
     CHECK(read(other, dead).value == "x");
+}
+
+TEST_CASE("a cluster that takes itself for failed is not asked for a while, and asked again when it works",
+          "[redis][cluster][faults][breaker]") {
+    RedisCluster& cluster = three();
+    const std::string key = key_at(cluster, 0);
+    const std::string other = key_at(cluster, 0, 1);
+    sc::RedisOptions options = hasty(cluster.url());
+    options.breaker = {.failures = 3, .open_for = 1h};
+    sc::RedisTier tier(options);
+    options.breaker.open_for = 50ms;
+    sc::RedisTier recovering(options);
+    for (sc::RedisTier* const each : {&tier, &recovering}) REQUIRE(put(*each, key, "v") == TierStatus::ok);
+    cluster.server(1).kill();
+    cluster.server(2).kill();
+    RedisCluster::until("the last master notices that it is alone",
+                        [&] { return takes_cluster_for_failed(cluster, 0); });
+    const auto refused = [&] { return error_count(cluster.server(0), "CLUSTERDOWN"); };
+    for (sc::RedisTier* const each : {&tier, &recovering}) {
+        // PING is answered all the while, and must neither count as a success nor be all that a health check asks.
+        const sc::TierHealth health = each->probe();
+        CHECK_FALSE(health.ok);
+        CHECK(health.detail.find("The cluster is down") != std::string::npos);
+        CHECK(eventually([&] {
+            CHECK(read(*each, key).status == TierStatus::unavailable);
+            return each->stats().breaker != sc::BreakerState::closed;
+        }));
+        CHECK_FALSE(each->probe().ok);
+        CHECK(each->stats().breaker != sc::BreakerState::closed);
+    }
+    const long long before = refused();
+    for (int i = 0; i < 100; ++i) {
+        CHECK(read(tier, key).status == TierStatus::unavailable);
+        CHECK(put(tier, other, "v") == TierStatus::unavailable);
+    }
+    CHECK(refused() == before);
+    CHECK(tier.stats().breaker == sc::BreakerState::open);
+    // What could not be written is to be erased, which the cluster refuses as well: no reason to take it for well.
+    CHECK(put(recovering, other, "v") == TierStatus::unavailable);
+    for (int i = 0; i < 20; ++i) CHECK_FALSE(recovering.flush(ample));
+    CHECK(recovering.stats().breaker != sc::BreakerState::closed);
+
+    cluster.server(1).start();
+    cluster.server(2).start();
+    CHECK(eventually([&] {  // what could not be written before is erased first
+        return recovering.flush(ample) && put(recovering, key, "w") == TierStatus::ok &&
+               read(recovering, key).value == "w";
+    }));
+    CHECK(recovering.stats().breaker == sc::BreakerState::closed);
+    CHECK(eventually([&] { return tier.probe().ok; }));
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
+}
+
+// It used to be told for each master, and not at all when the one that failed served nothing any more.
+TEST_CASE("several masters that fail are told of once, and the last one's return without a call for it",
+          "[redis][cluster][faults][breaker]") {
+    RedisCluster& cluster = three();
+    sc::RedisOptions options = hasty(cluster.url());
+    options.breaker = {.failures = 1, .open_for = 10ms};
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()});
+    for (std::size_t i = 0; i < 3; ++i) REQUIRE(put(tier, key_at(cluster, i), "v") == TierStatus::ok);
+    CHECK(states.all().empty());
+    cluster.server(1).kill();
+    cluster.server(2).kill();
+    RedisCluster::until("the last master notices that it is alone",
+                        [&] { return takes_cluster_for_failed(cluster, 0); });
+    for (int round = 0; round < 3; ++round)
+        for (std::size_t i = 0; i < 3; ++i)
+            CHECK(read(tier, key_at(cluster, i)).status == TierStatus::unavailable);
+    CHECK(states.all() == down);
+    cluster.server(1).start();
+    CHECK(eventually([&] { return read(tier, key_at(cluster, 1)).status != TierStatus::unavailable; }));
+    CHECK(states.all() == down);
+    cluster.server(2).start();
+    CHECK(eventually([&] {
+        (void)tier.run_maintenance();
+        return states.all() != down;
+    }));
+    CHECK(states.all() == down_and_up);
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
+}
+
+TEST_CASE("a slot that nobody serves is no reason not to ask for the others",
+          "[redis][cluster][faults][breaker]") {
+    RedisCluster& cluster = three();
+    sc::RedisOptions options = patient(cluster.url());
+    options.breaker = {.failures = 1, .open_for = 1h};
+    sc::RedisTier tier(options);
+    const std::string lost = key_at(cluster, 0);
+    const std::string slot = std::to_string(cluster_slot(lost));
+    std::string kept;  // at the same master
+    for (std::size_t i = 1; kept.empty() || cluster_slot(kept) == cluster_slot(lost); ++i)
+        kept = key_at(cluster, 0, i);
+    REQUIRE(put(tier, kept, "v") == TierStatus::ok);
+    const long long before = error_count(cluster.server(0), "CLUSTERDOWN");
+    cluster.must(0, {"CLUSTER", "DELSLOTS", slot});
+    for (int i = 0; i < 10; ++i) {
+        CHECK(read(tier, lost).status == TierStatus::unavailable);
+        CHECK(read(tier, kept).value == "v");
+    }
+    CHECK(error_count(cluster.server(0), "CLUSTERDOWN") > before);
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
+    cluster.must(0, {"CLUSTER", "ADDSLOTS", slot});
+    CHECK(eventually([&] { return put(tier, lost, "v") == TierStatus::ok; }));
+}
+
+TEST_CASE("a node that takes its cluster for failed has failed when it was asked as often as it may be",
+          "[redis][cluster][faults][breaker]") {
+    std::atomic<int> left{0};  // refusals
+    std::uint16_t port = 0;
+    const HostileServer server([&](Peer& peer, const Command& command) {
+        if (command[0] == "CLUSTER")
+            peer.send("*1\r\n" + range(0, 16383, "", port));
+        else if (command[0] == "PING")
+            peer.send("+PONG\r\n");
+        else if (left-- > 0)
+            peer.send("-CLUSTERDOWN The cluster is down\r\n");
+        else if (command[0] == "SET")
+            peer.send("+OK\r\n");
+        else
+            peer.send("*4\r\n$1\r\n5\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n");
+        return true;
+    });
+    port = server.port();
+    sc::RedisOptions options = patient(url_of(server));
+    options.breaker = {.failures = 1, .open_for = 1h};
+    sc::RedisTier tier(options);
+    left = 2;  // the namespace's epoch is asked for first, and alone
+    CHECK(put(tier, key_of(1), "v") == TierStatus::ok);
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
+    left = 3;
+    CHECK(put(tier, sc::physical_key("other", "k"), "v") == TierStatus::unavailable);
+    CHECK(tier.stats().breaker == sc::BreakerState::open);
+    CHECK(left == 0);
+    CHECK(tier.probe().ok);
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
+}
+
+// What cannot be erased is not tried again with every command: then a trip may have nothing to say.
+TEST_CASE("a trip on which nothing was said does not close the breaker",
+          "[redis][cluster][faults][breaker]") {
+    std::atomic<int> refused{0};
+    std::uint16_t port = 0;
+    const HostileServer server([&](Peer& peer, const Command& command) {
+        if (command[0] == "CLUSTER") {
+            peer.send("*1\r\n" + range(0, 16383, "", port));
+        } else {
+            ++refused;
+            peer.send("-CLUSTERDOWN The cluster is down\r\n");
+        }
+        return true;
+    });
+    port = server.port();
+    sc::RedisOptions options = patient(url_of(server));
+    options.breaker = {.failures = 1, .open_for = 1ms};
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()});
+    CHECK(put(tier, key_of(1), "v") == TierStatus::unavailable);
+    CHECK(eventually([&] {
+        CHECK_FALSE(read(tier, key_of(1)).value);
+        return refused > 30;
+    }));
+    CHECK(states.all() == down);
 }
 
 TEST_CASE("who waits for a silent master keeps nobody from the others", "[redis][cluster][faults]") {
@@ -308,6 +482,26 @@ TEST_CASE("redirections to ever new places are bounded", "[redis][cluster][fault
     options.connect_timeout = options.timeout = 100ms;
     sc::RedisTier tier(options, {}, sc::defer_connect);
     for (std::size_t i = 0; i < 200; ++i) CHECK_FALSE(read(tier, key_of(i)).value);
+}
+
+TEST_CASE("a tier is told to work again when a replica has taken over from the master that failed",
+          "[redis][cluster][faults][breaker]") {
+    RedisCluster cluster({.masters = 3, .replicas = 1});
+    sc::RedisOptions options = hasty(cluster.url());
+    options.breaker = {.failures = 1, .open_for = 1h};
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()});
+    const std::string key = key_at(cluster, 0);
+    REQUIRE(put(tier, key, "v") == TierStatus::ok);
+    cluster.server(0).kill();
+    CHECK(eventually([&] {
+        (void)read(tier, key);
+        return !states.all().empty();
+    }));
+    CHECK(states.all() == down);
+    CHECK(eventually([&] { return put(tier, key, "w") == TierStatus::ok; }));
+    CHECK(states.all() == down_and_up);
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
 }
 
 TEST_CASE("a failover costs some misses, and brings nothing back", "[redis][cluster][faults][r14]") {

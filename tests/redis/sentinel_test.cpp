@@ -16,6 +16,7 @@
 #include <smartcache/redis/redis_tier.hpp>
 
 #include "redis/support/hostile_server.hpp"
+#include "redis/support/sentinel_set.hpp"
 #include "redis/support/tier_world.hpp"
 #include "support/catch.hpp"
 
@@ -33,19 +34,6 @@ namespace {
 
 const std::string k = sc::physical_key("app", "k");
 
-/// Sentinels close all connections of a server whose part they change, the one that asks among them: it asks again.
-RedisAnswer ask(RedisServer& server, const std::vector<std::string>& arguments) {
-    for (int closed = 0;; ++closed) {
-        try {
-            return server.command(arguments);
-        } catch (const std::runtime_error&) {
-            if (closed == 10) throw;
-        }
-    }
-}
-std::string role(RedisServer& server) {
-    return ask(server, {"ROLE"}).elements.at(0).text;
-}
 bool has_clients(RedisServer& server) {
     return ask(server, {"CLIENT", "LIST"}).text.find("name=smartcache") != std::string::npos;
 }
@@ -115,50 +103,6 @@ ReadResult read_in_the_end(sc::Tier& tier, const std::string& key) {
     }));
     return result;
 }
-
-/// A master, its replica, and three sentinels of whom two can replace the one by the other.
-class SentinelSet {
-  public:
-    SentinelSet() {
-        for (std::unique_ptr<RedisServer>& each : sentinels_) {
-            each = std::make_unique<RedisServer>(RedisServer::Options{
-                .arguments = {"--sentinel"},
-                .config = "sentinel monitor mymaster 127.0.0.1 " + std::to_string(first.port()) +
-                          " 2\nsentinel down-after-milliseconds mymaster 1500\n"
-                          "sentinel failover-timeout mymaster 2000\n"});
-            // From version 7 on they can be made to hurry; older ones take some seconds more.
-            for (const char* const period : {"INFO-PERIOD", "PUBLISH-PERIOD", "PING-PERIOD", "ASK-PERIOD"})
-                (void)each->command({"SENTINEL", "DEBUG", period, "100"});
-        }
-    }
-
-    RedisServer first{RedisServer::Options{.arguments = {"--repl-diskless-sync-delay", "0"}}};
-    RedisServer second{
-        RedisServer::Options{.arguments = {"--replicaof", "127.0.0.1", std::to_string(first.port()),
-                                           "--repl-diskless-sync-delay", "0"}}};
-
-    /// Whether all know each other, and the replica follows its master.
-    [[nodiscard]] bool complete() {
-        return std::all_of(sentinels_.begin(), sentinels_.end(), [](const auto& sentinel) {
-            const RedisAnswer quorum = sentinel->command({"SENTINEL", "CKQUORUM", "mymaster"});
-            const RedisAnswer replicas = sentinel->command({"SENTINEL", "REPLICAS", "mymaster"});
-            if (quorum.text.find("OK 3 usable") != 0 || replicas.elements.size() != 1) return false;
-            const std::vector<RedisAnswer>& fields = replicas.elements[0].elements;
-            for (std::size_t i = 0; i + 1 < fields.size(); i += 2)
-                if (fields[i].text == "master-link-status") return fields[i + 1].text == "ok";
-            return false;
-        });
-    }
-    [[nodiscard]] std::string url() const {
-        std::string hosts;
-        for (const auto& each : sentinels_)
-            hosts += (hosts.empty() ? "127.0.0.1:" : ",127.0.0.1:") + std::to_string(each->port());
-        return "redis+sentinel://" + hosts + "/mymaster/1";
-    }
-
-  private:
-    std::array<std::unique_ptr<RedisServer>, 3> sentinels_;
-};
 
 Reply text(std::string value) {
     Reply reply;
@@ -286,13 +230,24 @@ TEST_CASE("dead sentinels trip the breaker, and their return closes it",
     FakeSentinel sentinel("*-1\r\n");
     sc::RedisOptions options = hasty(url_of({&sentinel}));
     options.breaker.failures = 2;
-    sc::RedisTier tier(options, {}, sc::defer_connect);
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()}, sc::defer_connect);
     CHECK(eventually([&] {
         (void)read(tier, k);
         return tier.stats().breaker == sc::BreakerState::open;
     }));
+    CHECK(states.all() == down);
     sentinel.name(master);
-    CHECK(eventually([&] { return put(tier, k, "v") == TierStatus::ok; }));
+    SECTION("asked by a caller") {
+        CHECK(eventually([&] { return put(tier, k, "v") == TierStatus::ok; }));
+    }
+    SECTION("asked by nobody") {
+        CHECK(eventually([&] {
+            (void)tier.run_maintenance();
+            return states.all() != down;
+        }));
+    }
+    CHECK(states.all() == down_and_up);
     CHECK(tier.stats().breaker == sc::BreakerState::closed);
 }
 
@@ -406,7 +361,8 @@ TEST_CASE("a failover is a few misses, and a master that comes back later is lef
     REQUIRE(eventually([&] { return set.complete(); }));
     sc::RedisOptions options{.url = set.url(), .connect_timeout = 500ms, .timeout = 250ms};
     options.breaker = {.failures = 5, .open_for = 100ms};
-    sc::RedisTier tier(options, {}, sc::defer_connect);
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()}, sc::defer_connect);
     const std::string cleared = sc::physical_key("other", "cleared");
     const std::string before = sc::physical_key("app", "before");
     const auto written = [&](const std::string& key) {
@@ -460,6 +416,9 @@ TEST_CASE("a failover is a few misses, and a master that comes back later is lef
     reader.join();
     CHECK(resurrected == 0);
     CHECK(read_in_the_end(tier, cleared).status == TierStatus::miss);
+    const std::vector<bool> told = states.all();
+    for (std::size_t i = 0; i < told.size(); ++i) CHECK(told[i] == (i % 2 == 1));
+    CHECK((told.empty() || told.back()));
 }
 
 }  // namespace sentinel_test

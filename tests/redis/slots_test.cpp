@@ -114,7 +114,10 @@ TEST_CASE("redirections name where to go, or nothing", "[redis][cluster]") {
     CHECK(of("MOVED 3999 ::1:6381") == Redirection{Kind::moved, {"::1", 6381}});
     CHECK(of("MOVED 3999 :6381") == Redirection{Kind::moved, {"asked", 6381}});
     CHECK(of("TRYAGAIN Multiple keys request during rehashing of slot") == Redirection{Kind::try_again, {}});
-    CHECK(of("CLUSTERDOWN Hash slot not served") == Redirection{Kind::down, {}});
+    CHECK(of("CLUSTERDOWN The cluster is down") == Redirection{Kind::down, {}});
+    CHECK(of("CLUSTERDOWN Hash slot not served") == Redirection{Kind::unserved, {}});
+    CHECK(of("CLUSTERDOWN The cluster is down and only accepts read commands") ==
+          Redirection{Kind::unserved, {}});
     for (const char* const nowhere : {"MOVED ", "MOVED 1", "MOVED 1 h", "MOVED 1 h:0", "MOVED 1 h:65536",
                                       "MOVED 1 h:x", "MOVED 1 h: 1", "ASK 1 ?:6381", "ASK h:1 h"})
         CHECK(of(nowhere) == Redirection{});

@@ -17,11 +17,10 @@
 
 #include <smartcache/redis/redis_tier.hpp>
 
-#include "redis/support/certificates.hpp"
 #include "redis/support/cutting_proxy.hpp"
 #include "redis/support/tier_world.hpp"
+#include "redis/support/tls_world.hpp"
 #include "support/catch.hpp"
-#include "support/temp_dir.hpp"
 
 namespace sc = smartcache;
 using namespace std::chrono_literals;
@@ -31,42 +30,6 @@ using sc::TierStatus;
 namespace {
 
 const std::string k = sc::physical_key("app", "k");
-
-/// Certificates, and servers and clients that use them.
-struct World {
-    smartcache_test::TempDir directory;
-    Authority authority{directory.path(), "authority"};
-    Authority stranger{directory.path(), "stranger"};
-    Certificate good = authority.issue("server", "DNS:localhost,IP:127.0.0.1");
-
-    [[nodiscard]] RedisServer::Options server(const Certificate& certificate,
-                                              bool ask_clients = false) const {
-        return {.arguments = {"--tls-cert-file", certificate.cert_file, "--tls-key-file",
-                              certificate.key_file, "--tls-ca-cert-file", authority.file(),
-                              "--tls-auth-clients", ask_clients ? "yes" : "no"},
-                .tls = true};
-    }
-    [[nodiscard]] sc::RedisOptions client(const std::string& url) const {
-        sc::RedisOptions options = patient(url);
-        options.tls.ca_file = authority.file();
-        return options;
-    }
-};
-
-/// Why no connection is made.
-std::string refusal(const sc::RedisOptions& options) {
-    try {
-        const sc::RedisTier tier(options);
-    } catch (const sc::TierUnavailable& error) {
-        return error.what();
-    }
-    return "connected";
-}
-bool mentions(const std::string& text, const std::string& what) {
-    INFO(text);
-    CHECK(text.find(what) != std::string::npos);
-    return text.find(what) != std::string::npos;
-}
 
 /// Which field a ConfigError names.
 std::string refused_field(const sc::RedisOptions& options) {
@@ -100,7 +63,7 @@ class SigpipeCounter {
 }  // namespace
 
 TEST_CASE("over TLS the tier does all that it does without", "[redis][tls]") {
-    World world;
+    TlsWorld world;
     RedisServer::Options with_password = world.server(world.good);
     with_password.password = "hunter2";
     RedisServer server(with_password);
@@ -122,7 +85,7 @@ TEST_CASE("over TLS the tier does all that it does without", "[redis][tls]") {
 }
 
 TEST_CASE("values of any size pass through TLS in both directions, alone and in batches", "[redis][tls]") {
-    World world;
+    TlsWorld world;
     RedisServer server(world.server(world.good));
     sc::RedisTier tier(world.client(server.url()));
     OwnedRecords many;
@@ -144,7 +107,7 @@ TEST_CASE("values of any size pass through TLS in both directions, alone and in 
 }
 
 TEST_CASE("a certificate must come from who is trusted, be in date, and be the server's", "[redis][tls]") {
-    World world;
+    TlsWorld world;
     SECTION("by name, and by address") {
         RedisServer server(world.server(world.good));
         const std::string port = std::to_string(server.port());
@@ -193,7 +156,7 @@ TEST_CASE("a certificate must come from who is trusted, be in date, and be the s
 }
 
 TEST_CASE("a server that asks for a certificate gets ours, and without says what it misses", "[redis][tls]") {
-    World world;
+    TlsWorld world;
     const Certificate ours = world.authority.issue("client", "");
     const Certificate foreign = world.stranger.issue("client", "");
     for (const char* protocols : {"TLSv1.2", "TLSv1.3"}) {
@@ -223,7 +186,7 @@ TEST_CASE("a server that asks for a certificate gets ours, and without says what
 }
 
 TEST_CASE("older protocols than TLS 1.2 are refused", "[redis][tls]") {
-    World world;
+    TlsWorld world;
     RedisServer::Options old = world.server(world.good);
     old.arguments.insert(old.arguments.end(),
                          {"--tls-protocols", "TLSv1.1", "--tls-ciphers", "ALL:@SECLEVEL=0"});
@@ -232,7 +195,7 @@ TEST_CASE("older protocols than TLS 1.2 are refused", "[redis][tls]") {
 }
 
 TEST_CASE("files that are of no use are a ConfigError naming the option", "[redis][tls][config]") {
-    World world;
+    TlsWorld world;
     const Certificate ours = world.authority.issue("client", "");
     const Certificate other = world.authority.issue("other", "");
     const std::string garbage = (world.directory / "garbage").string();
@@ -266,7 +229,7 @@ TEST_CASE("files that are of no use are a ConfigError naming the option", "[redi
 }
 
 TEST_CASE("what does not speak TLS is told from what does", "[redis][tls]") {
-    World world;
+    TlsWorld world;
     // A server that is full says so at once, and in plain text.
     RedisServer plain({.arguments = {"--maxclients", "1"}});
     std::unique_ptr<sc::RedisTier> only_client;
@@ -282,7 +245,7 @@ TEST_CASE("what does not speak TLS is told from what does", "[redis][tls]") {
 
 TEST_CASE("a server that dies at any byte of the conversation, over TLS, is a failed call and no signal",
           "[redis][tls][faults]") {
-    World world;
+    TlsWorld world;
     RedisServer server(world.server(world.good));
     const SigpipeCounter signals;
     const std::string value(200'000, 'v');
@@ -348,7 +311,7 @@ TEST_CASE("a server that dies at any byte of the conversation, over TLS, is a fa
 
 TEST_CASE("a killed server is noticed over TLS as without, and is asked again when it is back",
           "[redis][tls][faults]") {
-    World world;
+    TlsWorld world;
     RedisServer server(world.server(world.good));
     const SigpipeCounter signals;
     sc::RedisOptions options = world.client(server.url());
@@ -368,7 +331,7 @@ TEST_CASE("a killed server is noticed over TLS as without, and is asked again wh
 
 TEST_CASE("a server that drips costs its timeout over TLS, at whatever byte it begins",
           "[redis][tls][faults]") {
-    World world;
+    TlsWorld world;
     RedisServer server(world.server(world.good));
     const OwnedRecord owned(k, std::string(200'000, 'v'));
     sc::RedisTier direct(world.client(server.url()));
@@ -392,7 +355,7 @@ TEST_CASE("a server that drips costs its timeout over TLS, at whatever byte it b
 
 TEST_CASE("a server that stands still costs its timeout over TLS, during the handshake, too",
           "[redis][tls][faults]") {
-    World world;
+    TlsWorld world;
     RedisServer server(world.server(world.good));
     sc::RedisOptions options = world.client(server.url());
     options.timeout = 50ms;
@@ -414,7 +377,7 @@ TEST_CASE("a server that stands still costs its timeout over TLS, during the han
 }
 
 TEST_CASE("many threads share few TLS connections, and no descriptor is left", "[redis][tls]") {
-    World world;
+    TlsWorld world;
     RedisServer server(world.server(world.good));
     const auto descriptors = [] {
         return std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
@@ -444,7 +407,7 @@ TEST_CASE("many threads share few TLS connections, and no descriptor is left", "
 }
 
 TEST_CASE("a TLS connection that the server closed while it was idle is replaced unseen", "[redis][tls]") {
-    World world;
+    TlsWorld world;
     RedisServer server(world.server(world.good));
     sc::RedisTier tier(world.client(server.url()));
     for (int i = 0; i < 3; ++i) {
@@ -457,7 +420,7 @@ TEST_CASE("a TLS connection that the server closed while it was idle is replaced
 }
 
 TEST_CASE("a child process says nothing on its parent's TLS connections", "[redis][tls][fork]") {
-    World world;
+    TlsWorld world;
     RedisServer server(world.server(world.good));
     sc::RedisTier tier(world.client(server.url()));
     const OwnedRecord owned(k, "v");

@@ -33,6 +33,7 @@ std::string wrong_part(const std::string& text) {
 TEST_CASE("a URL names host, port, database and log-in", "[redis][url]") {
     const sc::RedisUrl plain = parsed("redis://localhost");
     CHECK(plain.scheme == Scheme::tcp);
+    CHECK_FALSE(plain.tls);
     CHECK(plain.hosts == std::vector<sc::RedisUrl::Host>{{"localhost", 6379}});
     CHECK(plain.db == 0);
     CHECK_FALSE(plain.password);
@@ -45,7 +46,8 @@ TEST_CASE("a URL names host, port, database and log-in", "[redis][url]") {
     CHECK(full.endpoint() == "cache.example.org:7000");
 
     CHECK(parsed("REDIS://h/").db == 0);
-    CHECK(parsed("rediss://h").scheme == Scheme::tls);
+    CHECK(parsed("rediss://h").scheme == Scheme::tcp);
+    CHECK(parsed("rediss://h").tls);
     CHECK(parsed("redis://:pw@h").password == std::optional<std::string>("pw"));
     CHECK(parsed("redis://:pw@h").user.empty());
     CHECK(parsed("redis://user@h").password == std::optional<std::string>(""));
@@ -99,6 +101,22 @@ TEST_CASE("sentinel and cluster have several hosts", "[redis][url]") {
     CHECK(wrong_part("redis+cluster://h1/1") == "database");
     CHECK(wrong_part("redis+cluster://h1,,h2") == "host");
     CHECK(wrong_part("redis://h1,h2") == "host");
+}
+
+TEST_CASE("sentinels and clusters over TLS are named like a server over TLS", "[redis][url]") {
+    const sc::RedisUrl sentinel = parsed("rediss+sentinel://:pw@h1,h2:1/m/2?sentinel_password=p");
+    CHECK(sentinel.scheme == Scheme::sentinel);
+    CHECK(sentinel.tls);
+    CHECK(sentinel.hosts == std::vector<sc::RedisUrl::Host>{{"h1", 26379}, {"h2", 1}});
+    CHECK(sentinel.service == "m");
+    const sc::RedisUrl cluster = parsed("Rediss+Cluster://h1:7000,h2");
+    CHECK(cluster.scheme == Scheme::cluster);
+    CHECK(cluster.tls);
+    CHECK_FALSE(parsed("redis+sentinel://h/m").tls);
+    CHECK_FALSE(parsed("redis+cluster://h").tls);
+    for (const char* text : {"redisss://h", "rediss+unix://h", "rediss+://h", "unixs:///run/redis.sock",
+                             "rediss+sentinels://h/m", "redis+rediss://h"})
+        CHECK(wrong_part(text) == "scheme");
 }
 
 TEST_CASE("sentinels have a log-in of their own", "[redis][url]") {

@@ -82,12 +82,15 @@ TEST_CASE("certificates for a connection that is not encrypted are refused", "[r
 }
 
 TEST_CASE("a build without TLS says so, and what it takes", "[redis][config]") {
-    const std::vector<sc::ConfigProblem> problems = problems_of({.url = "rediss://u:hunter2@h"});
-    REQUIRE(problems.size() == 1);
-    CHECK(problems[0].field == "redis.url");
-    CHECK(problems[0].allowed.find("this build has no TLS") != std::string::npos);
-    CHECK(problems[0].allowed.find("smartcache::tls") != std::string::npos);
-    CHECK(problems[0].value.find("hunter2") == std::string::npos);
+    for (const char* url :
+         {"rediss://u:hunter2@h", "rediss+sentinel://u:hunter2@h/m", "rediss+cluster://u:hunter2@h"}) {
+        const std::vector<sc::ConfigProblem> problems = problems_of({.url = url});
+        REQUIRE(problems.size() == 1);
+        CHECK(problems[0].field == "redis.url");
+        CHECK(problems[0].allowed.find("this build has no TLS") != std::string::npos);
+        CHECK(problems[0].allowed.find("smartcache::tls") != std::string::npos);
+        CHECK(problems[0].value.find("hunter2") == std::string::npos);
+    }
     CHECK_THROWS_AS(sc::detail::make_tls_context({}), sc::ConfigError);
 }
 

@@ -20,8 +20,9 @@ struct TierContext {
     CompressionOptions compression{};
     /// Whether the tier may start threads of its own; without them `run_maintenance` and `flush` do the work.
     bool background = true;
-    /// Told when the tier (or a node of it) is no longer asked because it failed too often, and when it is asked again. From any
-    /// thread, also while its owner waits for an answer; must not throw.
+    /// Told when the tier (or a node of it) is no longer asked because it failed too often, and when it is asked again, by turns:
+    /// of several nodes that fail the first, and the last to be asked again. One call at a time, from any thread, also while its
+    /// owner waits for an answer; must not throw.
     std::function<void(bool up)> on_state{};
     /// The namespace whose changes by others the owner wants to hear.
     std::string name_space{};

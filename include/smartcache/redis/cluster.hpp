@@ -1,20 +1,22 @@
 #pragma once
 
-// Redis Cluster (redis+cluster://): each partition of slots.hpp is at the master that serves its slot.
+// Redis Cluster (redis+cluster://, rediss+cluster://): each partition of slots.hpp is at the master that serves its slot.
 //
 // A trip is split by nodes, and all nodes work at the same time: one that is dead costs the others nothing. Each has its
 // own connections and its own breaker. An answer that redirects (MOVED, ASK) was not run where it was sent; the command
 // follows it, at most five times, always within the deadline. TRYAGAIN and CLUSTERDOWN are tried again twice after a short
-// pause. A command that was sent and not answered is never sent again (R10).
+// pause. A node that then still takes the whole cluster for failed has failed itself, as far as its breaker is concerned; one
+// that says so of a slot, or of writes only, has not. A command that was sent and not answered is never sent again (R10).
 //
 // MOVED changes the map for that partition at once. It, and a node that fails, also make the map doubtful: the next trip
 // asks for a new one, at most every 100 ms and with half of the time it has, while the others go on with the old one. A
 // trip that found no way to a node, and sent nothing, goes on at the node that a new map names.
 //
 // The map may be wrong in any way: then nodes redirect, and a lie costs a few round trips. (Whoever can lie about it gets to
-// see the password, as from any client.) To a partition another node, and
-// a restarted one, is another server (see partition.hpp). Where ASK leads is not: what is sent there and not answered costs
-// the namespace's part in that partition, which gets a new epoch when the slot has arrived.
+// see the password, as from any client; over TLS, whoever has a certificate for the name or address that the lie gives.)
+// To a partition another node, and a restarted one, is another server (see partition.hpp). Where ASK leads is not: what is
+// sent there and not answered costs the namespace's part in that partition, which gets a new epoch when the slot has
+// arrived.
 
 #include <poll.h>
 
@@ -101,6 +103,7 @@ class Cluster final : public Servers {
     /// Under the lock. nullptr: there are too many.
     [[nodiscard]] NodePointer node_at(const RedisUrl::Host& host);
     [[nodiscard]] std::vector<NodePointer> masters() const;
+    [[nodiscard]] std::size_t first_of(const Node& node) const;
 
     void after(Work& work, std::span<Leg> legs, Onward& onward, Deadline deadline);
     void fail(Work& work, Leg& leg);

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <smartcache/core/hash.hpp>
@@ -19,6 +20,7 @@
 #include <smartcache/redis/announcer.hpp>
 #include <smartcache/redis/pipeline.hpp>
 #include <smartcache/redis/reply.hpp>
+#include <smartcache/redis/tier_state.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -28,14 +30,15 @@ struct RedisCommon {
     std::atomic<std::uint64_t> bytes_sent{0};
     std::atomic<bool> no_unlink{false};
 
-    std::function<void(bool up)> on_state;
+    TierState state;
     Announcer announcer;
     /// A record that says that its key was erased, as it goes to Redis; empty: erased keys leave nothing (R7).
     std::function<std::string(std::string_view key)> tombstone{};
 
     /// @param announces  whether other processes are told of changes @param db  on which channels
-    RedisCommon(const TierContext& context, bool announces, unsigned db)
-        : log(context.logger), on_state(context.on_state), announcer(announces, db) {}
+    /// @param works  whether all breakers are closed
+    RedisCommon(const TierContext& context, bool announces, unsigned db, std::function<bool()> works)
+        : log(context.logger), state(context.on_state, std::move(works)), announcer(announces, db) {}
 
     /// The data goes to a server that was found: to its `server`-th, in this run of it.
     void move_to(std::uint64_t server, const std::string& run) {
@@ -53,9 +56,9 @@ struct RedisCommon {
     }
 
     /// A breaker has opened or closed.
-    void state(bool up, const std::string& text) {
-        log.always(up ? LogLevel::info : LogLevel::warning, "smartcache: " + text);
-        if (on_state) on_state(up);
+    void breaker_changed(bool closed, const std::string& text) {
+        log.always(closed ? LogLevel::info : LogLevel::warning, "smartcache: " + text);
+        state.look();
     }
 
     /// At most one a second.

@@ -61,9 +61,11 @@ class Node {
 
     /// Connects, for a constructor that wants to know.
     [[nodiscard]] Failure connect(Deadline deadline, Partition& partition);
-    /// Asks for a sign of life, whatever the breaker says. @param partition  to be settled first, if any
-    [[nodiscard]] TierHealth probe(Deadline deadline, Partition* partition);
-    void drop_broken() { pool_.drop_broken(); }
+    /// Asks for a sign of life, whatever the breaker says. @param partition  to be settled first, or of a cluster's node one
+    /// that it serves: whether it does, it is asked, too
+    [[nodiscard]] TierHealth probe(Deadline deadline, Partition& partition);
+    /// Housekeeping; while the breaker is open it asks the same when the time has come, so that no caller has to.
+    void maintain(Deadline deadline, Partition& partition);
 
     [[nodiscard]] BreakerState breaker() const noexcept { return breaker_.state(); }
     [[nodiscard]] std::size_t open_connections() const { return pool_.open_connections(); }
@@ -74,13 +76,21 @@ class Node {
     friend class Visit;
     class Passage;
 
+    /// What a server has answered on a trip, as far as its breaker is concerned.
+    struct Heard {
+        bool anything = false;  ///< answers at all
+        Failure down{};         ///< a cluster's node takes the cluster for failed
+    };
+
+    [[nodiscard]] bool in_cluster() const noexcept { return settings_.numbers != nullptr; }
     [[nodiscard]] bool cannot_serve(const Reply& reply) const noexcept;
     /// Looks out for answers by which the whole trip fails.
-    void notice(const Reply& reply, Failure& refusal) const;
+    void notice(const Reply& reply, Failure& refusal, Heard& heard) const;
     [[nodiscard]] Failure execute(Connection& connection, const Pipeline& commands, Deadline deadline,
-                                  Connection::OnReply on_reply);
+                                  Heard& heard, Connection::OnReply on_reply);
     [[nodiscard]] Failure settle(Partition& partition, const Pool::Lease& lease, std::uint64_t server,
-                                 Deadline deadline);
+                                 Deadline deadline, Heard& heard);
+    [[nodiscard]] Failure greet(Deadline deadline, Partition& partition);
     void doubt_server(const Pool::Lease& lease, const Failure& failure);
 
     const ConnectionSettings settings_;
@@ -98,7 +108,8 @@ class Node::Passage {
     ~Passage() { node_.breaker_.leave(pass_, result_, Deadline::Clock::now()); }
 
     [[nodiscard]] bool refused() const noexcept { return pass_ == Breaker::Pass::refused; }
-    void finish(const Failure& failure);
+    /// @param undecided  nothing is known of the server yet; of a probe only that it is not well
+    void finish(const Failure& failure, bool undecided);
 
   private:
     Node& node_;
@@ -126,7 +137,9 @@ class Visit {
     /// @param last  whether that is the end of it
     void go_on(Deadline until, bool last, OnLegReply on_reply);
     [[nodiscard]] pollfd waits_for() const { return lease_->waits_for(*commands_, progress_); }
-    void end();
+    /// @param asked_again  whether a node of a cluster that takes it for failed will be asked again: until then it has not
+    /// failed
+    void end(bool asked_again = false);
 
     [[nodiscard]] const Node& node() const noexcept { return node_; }
     /// After `end`: the answer that a leg's partition is elsewhere, which was learnt before its commands were sent; else
@@ -154,6 +167,7 @@ class Visit {
     Connection::Progress progress_;
     Failure failure_;
     Failure refusal_;
+    Node::Heard heard_;
     bool under_way_ = false;
 };
 

@@ -24,15 +24,19 @@ enum class LeaseLost {
 };
 
 /// After `failures` failed commands in a row the tier, in a cluster the node, is not asked for `open_for`; then one probe
-/// decides.
+/// decides, a caller's command or maintenance's PING. A node that answers that its cluster is down has failed, one that does not
+/// serve a single slot has not.
 struct BreakerOptions {
     std::size_t failures = 5;
     Duration open_for = std::chrono::seconds(5);
 };
 
-/// For `rediss://`: TLS 1.2 or newer, in a build that links `smartcache::tls`. The files are in PEM format
-/// and are read once, by the tier's constructor, which throws a ConfigError when one is of no use. Set with another
-/// scheme they are a ConfigError.
+/// For `rediss://`, `rediss+sentinel://` and `rediss+cluster://`: TLS 1.2 or newer, in a build that links `smartcache::tls`, to
+/// every server and sentinel with the same options. The files are in PEM format and are read once, by the tier's
+/// constructor, which throws a ConfigError when one is of no use. Set with another scheme they are a ConfigError.
+///
+/// Nodes of a cluster, and sentinels, name ports that speak TLS when they are told to: `tls-cluster yes`,
+/// `tls-replication yes`. A port that does not speak it is not spoken to.
 struct TlsOptions {
     /// Certificates that the server's must descend from. Empty: the system's trust store.
     std::string ca_file{};
@@ -40,7 +44,8 @@ struct TlsOptions {
     std::string cert_file{};
     /// The key of `cert_file`, without a password.
     std::string key_file{};
-    /// Name or address that the server's certificate must carry; empty: the URL's host.
+    /// Name or address that the certificate of every server and sentinel must carry; empty: the URL's host, and of a server
+    /// that others name (a cluster's node, the sentinels' master) the name or address that they give.
     std::string server_name{};
     /// Off accepts any certificate: for tests only.
     bool verify = true;
@@ -51,9 +56,10 @@ struct TlsOptions {
 /// L2, the tier in Redis.
 struct RedisOptions {
     bool enabled = false;
-    /// redis://[user[:password]@]host[:port][/db], rediss:// (TLS), unix:///path?db=0,
-    /// redis+sentinel://h1[:port],h2/master-name[/db] (see RedisUrl for all parts; not over TLS),
-    /// redis+cluster://[user[:password]@]h1[:port],h2 (some of a Redis Cluster's nodes; not over TLS)
+    /// redis://[user[:password]@]host[:port][/db], unix:///path?db=0,
+    /// redis+sentinel://h1[:port],h2/master-name[/db] (see RedisUrl for all parts),
+    /// redis+cluster://[user[:password]@]h1[:port],h2 (some of a Redis Cluster's nodes);
+    /// over TLS: rediss://, rediss+sentinel://, rediss+cluster://
     std::string url = "redis://localhost:6379/0";
     /// Lifetime in L2 of entries stored without one.
     Duration ttl = std::chrono::hours(24);

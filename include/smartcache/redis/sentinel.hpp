@@ -1,10 +1,11 @@
 #pragma once
 
-// Which of several Redis servers is the master, by what Sentinels say (redis+sentinel://).
+// Which of several Redis servers is the master, by what Sentinels say (redis+sentinel://, rediss+sentinel://).
 //
 // Each new connection asks anew, one sentinel after the other, beginning with the one that was right last
 // time. A sentinel can lag behind, lie, or be cut off together with a master that the others have replaced:
-// its answer is only where to look. The server there has to call itself a master (ROLE), or the next sentinel
+// its answer is only where to look. (Over TLS the certificate there must be for the name or address that the answer
+// gives, unless the options name another.) The server there has to call itself a master (ROLE), or the next sentinel
 // is asked. A turn, the question and what comes of the answer, takes at most half of the time that is left
 // for opening the connection, the last one all of it.
 //
@@ -54,7 +55,7 @@ namespace smartcache::inline v0::detail {
 /// Thread safety: any thread.
 class MasterFinder final : public ServerFinder {
   public:
-    /// @param servers  how the tier connects; the URL names sentinels
+    /// @param servers  how the tier connects, `tls` included; the URL names sentinels
     explicit MasterFinder(const ConnectionSettings& servers) : name_(servers.url.service) {
         for (const RedisUrl::Host& host : servers.url.hosts) {
             ConnectionSettings sentinel;
@@ -64,6 +65,7 @@ class MasterFinder final : public ServerFinder {
             sentinel.connect_timeout = servers.connect_timeout;
             sentinel.max_reply = longest_answer;
             sentinel.threads = servers.threads;
+            sentinel.tls = servers.tls;
             sentinels_.push_back(std::move(sentinel));
         }
     }

@@ -26,7 +26,7 @@ class Servers {
     virtual void ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_reply) = 0;
     /// Asks all for a sign of life.
     [[nodiscard]] virtual TierHealth probe(Deadline deadline) = 0;
-    /// Housekeeping that needs no partition.
+    /// Housekeeping: what is broken is dropped, and who is not asked is tried when the time has come.
     virtual void maintain(Deadline deadline) = 0;
     /// Of several breakers the one that is farthest from closed.
     [[nodiscard]] virtual BreakerState breaker() const = 0;
@@ -57,8 +57,8 @@ class OneServer final : public Servers {
                     "a node of a cluster, which is not where redis:// leads: " + visit.moved(0)};
         }
     }
-    [[nodiscard]] TierHealth probe(Deadline deadline) override { return node_.probe(deadline, &partition_); }
-    void maintain(Deadline /*deadline*/) override { node_.drop_broken(); }
+    [[nodiscard]] TierHealth probe(Deadline deadline) override { return node_.probe(deadline, partition_); }
+    void maintain(Deadline deadline) override { node_.maintain(deadline, partition_); }
     [[nodiscard]] BreakerState breaker() const override { return node_.breaker(); }
     [[nodiscard]] std::size_t open_connections() const override { return node_.open_connections(); }
 

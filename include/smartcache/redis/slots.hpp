@@ -140,13 +140,21 @@ struct Redirection {
         moved,      ///< the slot is another node's
         ask,        ///< this key may be at another node, this once
         try_again,  ///< the slot is just being moved
-        down,       ///< nobody serves the slot, or the cluster does not work
+        unserved,   ///< nobody serves the slot, or nobody writes to it now
+        down,       ///< the node takes the whole cluster for failed, and serves nothing
         nowhere,    ///< a redirection that names no address
     };
     Kind kind = Kind::nowhere;
     RedisUrl::Host host{};  ///< for `moved` and `ask`
     friend bool operator==(const Redirection&, const Redirection&) = default;
 };
+
+/// Whether a node says that it serves nothing because the cluster does not work: too few masters are left, or too few slots
+/// for one that wants all. The same code stands before what is said of a single slot, and of writes by a node that still
+/// answers reads; only the words tell them apart.
+[[nodiscard]] inline bool is_down(const Reply& reply) noexcept {
+    return reply.is_error() && reply.text == "CLUSTERDOWN The cluster is down";
+}
 
 /// @param asked  who answered
 /// @return nullopt for every other answer
@@ -155,7 +163,8 @@ struct Redirection {
     using Kind = Redirection::Kind;
     if (!reply.is_error()) return std::nullopt;
     if (reply.is_error("TRYAGAIN")) return Redirection{Kind::try_again, {}};
-    if (reply.is_error("CLUSTERDOWN")) return Redirection{Kind::down, {}};
+    if (is_down(reply)) return Redirection{Kind::down, {}};
+    if (reply.is_error("CLUSTERDOWN")) return Redirection{Kind::unserved, {}};
     const bool moved = reply.is_error("MOVED ");
     if (!moved && !reply.is_error("ASK ")) return std::nullopt;
     // MOVED 3999 127.0.0.1:6381; an IPv6 address has colons itself; without a name it is who was asked.

@@ -13,7 +13,7 @@
 #include <smartcache/redis/options.hpp>
 #include <smartcache/redis/socket.hpp>
 
-// TLS for `rediss://`: an interface, so that connections know nothing of the library behind it, and builds
+// TLS for `rediss://` and its like: an interface, so that connections know nothing of the library behind it, and builds
 // without one need none of its headers. Plain sockets never pass through it.
 namespace smartcache::inline v0::detail {
 

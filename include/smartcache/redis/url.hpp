@@ -17,16 +17,17 @@ namespace smartcache::inline v0 {
 
 /// Where Redis is and how to log in, as `RedisOptions::url` says it.
 ///
-///     redis://[user[:password]@]host[:port][/db]       rediss://...  the same over TLS
+///     redis://[user[:password]@]host[:port][/db]
 ///     unix://[user[:password]@]/path/to/socket[?db=0]
 ///     redis+sentinel://[user[:password]@]host[:port],host[:port]/name[/db][?sentinel_user=...&sentinel_password=...]
 ///     redis+cluster://[user[:password]@]host[:port],host[:port]
+///     rediss://...  rediss+sentinel://...  rediss+cluster://...     the same over TLS, to every server and sentinel
 ///
 /// Users, passwords, path and master's name are percent-decoded; IPv6 addresses stand in brackets. With
 /// sentinels, the hosts are theirs, user and password are for the master, and those in the query for them. Of a
 /// cluster the hosts are some of its nodes, and user and password are for all of them.
 struct RedisUrl {
-    enum class Scheme { tcp, tls, unix_socket, sentinel, cluster };
+    enum class Scheme { tcp, unix_socket, sentinel, cluster };
     struct Host {
         std::string name;  ///< without brackets
         std::uint16_t port = 6379;
@@ -39,6 +40,7 @@ struct RedisUrl {
     };
 
     Scheme scheme = Scheme::tcp;
+    bool tls = false;         ///< over TLS
     std::vector<Host> hosts;  ///< one, or several for sentinel and cluster; none for a unix socket
     std::string path;         ///< of the unix socket
     std::string service;      ///< the sentinels' name for the master
@@ -122,14 +124,16 @@ class RedisUrlParser {
     bool parse_scheme() {
         const std::size_t end = rest_.find("://");
         constexpr std::string_view schemes =
-            "redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://";
+            "redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, redis+cluster:// or "
+            "rediss+cluster://";
         if (end == std::string_view::npos) return wrong("scheme", schemes);
         std::string name(rest_.substr(0, end));
         for (char& c : name) c = ascii_lower(c);
+        constexpr std::string_view secure = "rediss";
+        url_.tls = name.compare(0, secure.size(), secure) == 0;
+        if (url_.tls) name.erase(secure.size() - 1, 1);
         if (name == "redis") {
             url_.scheme = Scheme::tcp;
-        } else if (name == "rediss") {
-            url_.scheme = Scheme::tls;
         } else if (name == "unix") {
             url_.scheme = Scheme::unix_socket;
         } else if (name == "redis+sentinel") {

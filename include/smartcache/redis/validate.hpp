@@ -30,7 +30,7 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
     const std::optional<RedisUrl> url = parse_redis_url(options.url, problem);
     if (!url) {
         refuse("redis.url", redacted_redis_url(options.url), std::move(problem));
-    } else if (used && url->scheme == RedisUrl::Scheme::tls && SMARTCACHE_HAS_TLS == 0) {
+    } else if (used && url->tls && SMARTCACHE_HAS_TLS == 0) {
         refuse("redis.url", redacted_redis_url(options.url),
                "scheme: redis://, unix://, redis+sentinel:// or redis+cluster://; this build has no TLS: "
                "install libssl-dev and link smartcache::tls");
@@ -63,11 +63,11 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
                "through, or redis.coherence = off (R15)");
     else if (used && options.write == WriteMode::behind)
         refuse("redis.write", "behind", "through: behind is not supported by this version");
-    // Whoever names certificates believes that the connection is encrypted; those to sentinels, to what they name, and to
-    // a cluster's nodes never are.
-    if (url && url->scheme != RedisUrl::Scheme::tls && options.tls != TlsOptions{})
+    // Whoever names certificates believes that the connection is encrypted.
+    if (url && !url->tls && options.tls != TlsOptions{})
         refuse("redis.tls", "set, with redis.url = " + redacted_redis_url(options.url),
-               "redis.url = rediss://..., or no redis.tls options");
+               "redis.url = rediss://..., rediss+sentinel://... or rediss+cluster://..., or no redis.tls "
+               "options");
     constexpr std::size_t longest_name = 255;  // RFC 1035 section 2.3.4
     if (options.tls.server_name.size() > longest_name)
         refuse("redis.tls.server_name", std::to_string(options.tls.server_name.size()) + " bytes",

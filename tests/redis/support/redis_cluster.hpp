@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -31,6 +32,9 @@ class RedisCluster {
         std::size_t masters = 3;
         std::size_t replicas = 0;
         std::string password{};
+        bool tls = false;  ///< to all ports
+        std::function<std::vector<std::string>(std::size_t)>
+            arguments{};  ///< further options of the i-th server
     };
 
     RedisCluster() : RedisCluster(Options{}) {}
@@ -66,12 +70,13 @@ class RedisCluster {
         });
     }
 
-    /// redis+cluster://..., with all nodes.
+    /// redis+cluster://..., or rediss+cluster://..., with all nodes.
     [[nodiscard]] std::string url() const {
         std::string hosts;
         for (const auto& each : servers_)
             hosts += (hosts.empty() ? "127.0.0.1:" : ",127.0.0.1:") + std::to_string(each->port());
-        return "redis+cluster://" + (options_.password.empty() ? "" : ":" + options_.password + "@") + hosts;
+        return std::string(options_.tls ? "rediss" : "redis") + "+cluster://" +
+               (options_.password.empty() ? "" : ":" + options_.password + "@") + hosts;
     }
     /// Masters first, then their replicas in the same order.
     [[nodiscard]] RedisServer& server(std::size_t i) { return *servers_[i]; }
@@ -160,7 +165,15 @@ class RedisCluster {
                 .password = options_.password,
                 .arguments = {"--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
                               "--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor",
-                              "0", "--repl-diskless-sync-delay", "0"}};
+                              "0", "--repl-diskless-sync-delay", "0"},
+                .tls = options_.tls};
+            if (options_.tls)
+                options.arguments.insert(options.arguments.end(),
+                                         {"--tls-cluster", "yes", "--tls-replication", "yes"});
+            if (options_.arguments) {
+                const std::vector<std::string> more = options_.arguments(servers_.size());
+                options.arguments.insert(options.arguments.end(), more.begin(), more.end());
+            }
             if (!options_.password.empty())
                 options.arguments.insert(options.arguments.end(), {"--masterauth", options_.password});
             try {

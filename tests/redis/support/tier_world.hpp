@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -66,6 +68,27 @@ class OwnedRecords {
   private:
     std::deque<OwnedRecord> owned_;
 };
+
+/// What a tier tells of its state.
+class ToldStates {
+  public:
+    [[nodiscard]] std::function<void(bool)> listener() {
+        return [this](bool up) {
+            const std::lock_guard lock(mutex_);
+            told_.push_back(up);
+        };
+    }
+    [[nodiscard]] std::vector<bool> all() const {
+        const std::lock_guard lock(mutex_);
+        return told_;
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::vector<bool> told_;
+};
+inline const std::vector<bool> down{false};
+inline const std::vector<bool> down_and_up{false, true};
 
 inline TierStatus put(Tier& tier, const std::string& key, const std::string& value,
                       WriteCondition condition = {}) {

@@ -15,7 +15,7 @@ inline ConnectionSettings RedisClient::settings_of(const RedisOptions& options, 
                                                    RedisUrl url, std::size_t max_reply) {
     ConnectionSettings settings{std::move(url), options.connect_timeout, max_reply, context.background};
     settings.max_elements = 2048;  // EXEC's answer: two for each key of a batch, and some more
-    if (settings.url.scheme == RedisUrl::Scheme::tls) settings.tls = make_tls_context(options.tls);
+    if (settings.url.tls) settings.tls = make_tls_context(options.tls);
     if (settings.url.scheme == RedisUrl::Scheme::sentinel)
         settings.finder = std::make_shared<MasterFinder>(settings);
     return settings;
@@ -27,7 +27,7 @@ inline RedisClient::RedisClient(const RedisOptions& options, const TierContext& 
       settings_(settings_of(options, context, std::move(url), max_reply)),
       common_(context,
               options.coherence != Coherence::off && settings_.url.scheme != RedisUrl::Scheme::cluster,
-              settings_.url.db) {
+              settings_.url.db, [this] { return servers_->breaker() == BreakerState::closed; }) {
     ConnectionSettings settings = settings_;
     if (settings.url.scheme != RedisUrl::Scheme::cluster) {
         partitions_.push_back(std::make_unique<Partition>(common_));

@@ -49,11 +49,14 @@ inline Failure Cluster::refresh(Deadline deadline) {
     if (failure) doubtful_ = true;
     if (failure.kind == Failure::Kind::connecting) return failure;
     refresh_again_ = Deadline::Clock::now() + std::chrono::milliseconds(100);
-    if (failure)
+    if (failure) {
         common_.report(failure.message());
-    else
-        take_map(ranges);
-    return failure;
+        return failure;
+    }
+    take_map(ranges);
+    lock.unlock();
+    common_.state.look();  // a node whose breaker is open may serve nothing any more
+    return {};
 }
 
 inline void Cluster::refresh_if_doubtful(Deadline deadline) {
@@ -107,6 +110,14 @@ inline auto Cluster::masters() const -> std::vector<NodePointer> {
     return all;
 }
 
+/// The number of a partition that the node serves, or did a moment ago.
+inline std::size_t Cluster::first_of(const Node& node) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(owners_.begin(), owners_.end(),
+                                    [&](const NodePointer& owner) { return owner.get() == &node; });
+    return found == owners_.end() ? 0 : static_cast<std::size_t>(found - owners_.begin());
+}
+
 inline TierHealth Cluster::probe(Deadline deadline) {
     if (doubtful_)
         if (const Failure failure = refresh(deadline); failure && !mapped_) return {false, failure.message()};
@@ -116,7 +127,8 @@ inline TierHealth Cluster::probe(Deadline deadline) {
     for (const NodePointer& node : all) {
         const auto now = Deadline::Clock::now();
         const auto share = (deadline.at() - now) / static_cast<std::int64_t>(left--);
-        const TierHealth health = node->probe(earlier(deadline, Deadline(now + share)), nullptr);
+        const TierHealth health =
+            node->probe(earlier(deadline, Deadline(now + share)), *partitions_[first_of(*node)]);
         if (!health.ok) problems += (problems.empty() ? "" : "; ") + health.detail;
     }
     {
@@ -131,8 +143,14 @@ inline TierHealth Cluster::probe(Deadline deadline) {
 }
 
 inline void Cluster::maintain(Deadline deadline) {
-    for (const NodePointer& node : masters()) node->drop_broken();
     refresh_if_doubtful(deadline);
+    const std::vector<NodePointer> all = masters();
+    std::size_t left = all.size();
+    for (const NodePointer& node : all) {
+        const auto now = Deadline::Clock::now();
+        const auto share = (deadline.at() - now) / static_cast<std::int64_t>(left--);
+        node->maintain(Deadline(now + share), *partitions_[first_of(*node)]);
+    }
 }
 
 inline BreakerState Cluster::breaker() const {

@@ -9,8 +9,8 @@ namespace smartcache::inline v0::detail {
 /// All that is under way at one time: a visit for each node.
 class Cluster::Round {
   public:
-    Round(std::vector<Work>& works, std::span<Leg> legs, OnLegReply on_reply)
-        : works_(works), on_reply_(on_reply) {
+    Round(std::vector<Work>& works, std::span<Leg> legs, Deadline deadline, OnLegReply on_reply)
+        : works_(works), deadline_(deadline), on_reply_(on_reply) {
         for (Work& work : works_)
             work.part.commands = work.places.empty() ? legs[work.leg].commands : &work.own;
         for (std::size_t i = 0; i < works_.size(); ++i) {
@@ -23,7 +23,7 @@ class Cluster::Round {
         }
     }
 
-    void run(Deadline deadline) {
+    void run() {
         // Who must wait for a connection to one node does not keep others from theirs to another one: first comes what
         // can begin at once. Nor must a node that does not let us in use up the others' time, but what they leave.
         for (const auto& [node, stop] : stops_) {
@@ -31,18 +31,18 @@ class Cluster::Round {
             stop->visit = std::make_unique<Visit>(*work.node, stop->legs, work.helps_out);
         }
         if (stops_.size() > 1) {
-            begin_all(deadline, true);
+            begin_all(true);
             if (waiting() != 0) {
                 const auto now = Deadline::Clock::now();
-                exchange(Deadline(now + (deadline.at() - now) / 2), false);
-                begin_all(deadline, false);
+                exchange(Deadline(now + (deadline_.at() - now) / 2), false);
+                begin_all(false);
             }
-            exchange(deadline, true);
+            exchange(deadline_, true);
         }
         for (const auto& [node, stop] : stops_) {
             if (stop->ended) continue;
-            stop->visit->begin(deadline, deadline);
-            go_on(*stop, deadline, true);
+            stop->visit->begin(deadline_, deadline_);
+            go_on(*stop, deadline_, true);
             end_if_done(*stop);
         }
     }
@@ -63,12 +63,12 @@ class Cluster::Round {
 
     /// Sends what is for the nodes that were not begun with.
     /// @param at_once  only over connections that are there
-    void begin_all(Deadline deadline, bool at_once) {
+    void begin_all(bool at_once) {
         std::size_t left = waiting();
         for (const auto& [node, stop] : stops_) {
             if (!waits(*stop)) continue;
             const auto now = Deadline::Clock::now();
-            const Deadline share(now + (deadline.at() - now) / static_cast<std::int64_t>(1 + left--));
+            const Deadline share(now + (deadline_.at() - now) / static_cast<std::int64_t>(1 + left--));
             stop->visit->begin(share, at_once ? Deadline(now) : share);
             go_on(*stop, Deadline(now), false);
             if (!stop->visit->waits_to_begin()) end_if_done(*stop);
@@ -120,7 +120,11 @@ class Cluster::Round {
     void end_if_done(Stop& stop) {
         if (stop.ended || stop.visit->under_way()) return;
         stop.ended = true;
-        stop.visit->end();
+        const bool asked_again =
+            !deadline_.passed() && std::all_of(stop.works.begin(), stop.works.end(), [this](std::size_t i) {
+                return works_[i].pauses < most_pauses;
+            });
+        stop.visit->end(asked_again);
         for (std::size_t i = 0; i < stop.works.size(); ++i) {
             if (stop.visit->moved(i).empty()) continue;
             Work& work = works_[stop.works[i]];
@@ -136,6 +140,7 @@ class Cluster::Round {
     }
 
     std::vector<Work>& works_;
+    const Deadline deadline_;
     const OnLegReply on_reply_;
     // By the nodes' addresses: who needs connections to several nodes takes them in the same order as everybody else.
     std::map<std::pair<std::uintptr_t, bool>, std::unique_ptr<Stop>> stops_;
@@ -162,7 +167,7 @@ inline void Cluster::ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_r
         common_.report(legs[i].trip.failure.message());
     }
     for (unsigned round = 1; !works.empty(); ++round) {
-        Round(works, legs, on_reply).run(deadline);
+        Round(works, legs, deadline, on_reply).run();
         Onward onward;
         for (Work& work : works) after(work, legs, onward, deadline);
         works = std::move(onward.works);
@@ -264,11 +269,11 @@ inline Failure Cluster::turn_to(const Redirection& to, const Work& from, Work& w
     const std::string asked = "Redis at " + from.node->host().endpoint();
     if (to.kind == Kind::nowhere)
         return {Failure::Kind::protocol, 0, asked + ": a redirection that names no address"};
-    if (to.kind == Kind::try_again || to.kind == Kind::down) {
+    if (to.kind == Kind::try_again || to.kind == Kind::unserved || to.kind == Kind::down) {
         if (++work.pauses > most_pauses)
             return {Failure::Kind::not_ready, 0,
                     asked + " cannot serve: the cluster is down, or moves slots"};
-        if (to.kind == Kind::down) {  // a master that was cut off from the others knows an old map only
+        if (to.kind != Kind::try_again) {  // a master that was cut off from the others knows an old map only
             const std::lock_guard lock(mutex_);
             suspect_ = from.node->host();
         }
@@ -277,14 +282,16 @@ inline Failure Cluster::turn_to(const Redirection& to, const Work& from, Work& w
         return {};
     }
     if (++work.hops > most_hops) return {Failure::Kind::not_ready, 0, asked + ": redirected too often"};
-    const std::lock_guard lock(mutex_);
-    work.node = node_at(to.host);
-    if (!work.node) return {Failure::Kind::protocol, 0, asked + ": redirected to ever more nodes"};
-    work.helps_out = to.kind == Kind::ask;
-    if (to.kind == Kind::moved) {
+    {
+        const std::lock_guard lock(mutex_);
+        work.node = node_at(to.host);
+        if (!work.node) return {Failure::Kind::protocol, 0, asked + ": redirected to ever more nodes"};
+        work.helps_out = to.kind == Kind::ask;
+        if (work.helps_out) return {};
         owners_[from.part.partition->number()] = work.node;
         moved_to_ = to.host;
     }
+    common_.state.look();
     return {};
 }
 

@@ -4,14 +4,19 @@
 
 namespace smartcache::inline v0::detail {
 
-inline void Node::Passage::finish(const Failure& failure) {
-    result_ = !failure                  ? Breaker::Result::success
-              : failure.blames_server() ? Breaker::Result::failure
-                                        : Breaker::Result::neutral;
+inline void Node::Passage::finish(const Failure& failure, bool undecided) {
+    const bool probe_failed = pass_ == Breaker::Pass::probe && failure;
+    if (undecided && !probe_failed)
+        result_ = Breaker::Result::neutral;
+    else if (!failure)
+        result_ = Breaker::Result::success;
+    else
+        result_ = failure.blames_server() ? Breaker::Result::failure : Breaker::Result::neutral;
     const bool changed = node_.breaker_.leave(pass_, result_, Deadline::Clock::now());
     pass_ = Breaker::Pass::refused;  // left
     if (!changed) return;
-    node_.common_.state(!failure, failure ? "Redis is not asked for a while: " + failure.message()
+    node_.common_.breaker_changed(!failure,
+                                  failure ? "Redis is not asked for a while: " + failure.message()
                                           : "Redis at " + node_.settings_.url.endpoint() + " answers again");
 }
 
@@ -29,8 +34,8 @@ inline Failure Node::connect(Deadline deadline, Partition& partition) {
 /// what the caller wants.
 inline bool Node::cannot_serve(const Reply& reply) const noexcept {
     if (!reply.is_error()) return false;
-    // In a cluster that may be so for some slots only: see Cluster.
-    if (settings_.numbers && reply.is_error("CLUSTERDOWN")) return false;
+    // In a cluster it is asked again, there or elsewhere: see Cluster.
+    if (in_cluster() && reply.is_error("CLUSTERDOWN")) return false;
     // Before version 7 a script's answer says it after its own name.
     if (settings_.finder &&
         (reply.is_error("READONLY") || reply.text.find("-READONLY ") != std::string::npos))
@@ -40,20 +45,24 @@ inline bool Node::cannot_serve(const Reply& reply) const noexcept {
     return false;
 }
 
-inline void Node::notice(const Reply& reply, Failure& refusal) const {
-    if (cannot_serve(reply) && !refusal)
-        refusal = {Failure::Kind::not_ready, 0,
-                   "Redis at " + settings_.url.endpoint() + " cannot serve: " + reply.text};
+inline void Node::notice(const Reply& reply, Failure& refusal, Heard& heard) const {
+    heard.anything = true;
+    Failure* const why = cannot_serve(reply)              ? &refusal
+                         : in_cluster() && is_down(reply) ? &heard.down
+                                                          : nullptr;
+    if (why != nullptr && !*why)
+        *why = {Failure::Kind::not_ready, 0,
+                "Redis at " + settings_.url.endpoint() + " cannot serve: " + reply.text};
 }
 
 inline Failure Node::execute(Connection& connection, const Pipeline& commands, Deadline deadline,
-                             Connection::OnReply on_reply) {
+                             Heard& heard, Connection::OnReply on_reply) {
     Connection::Progress progress;
     Failure refusal;
     Failure failure = connection.execute(
         commands, deadline,
         [&](std::size_t i, Reply& reply) {
-            notice(reply, refusal);
+            notice(reply, refusal, heard);
             on_reply(i, reply);
         },
         progress);
@@ -62,10 +71,10 @@ inline Failure Node::execute(Connection& connection, const Pipeline& commands, D
 }
 
 inline Failure Node::settle(Partition& partition, const Pool::Lease& lease, std::uint64_t server,
-                            Deadline deadline) {
+                            Deadline deadline, Heard& heard) {
     return partition.settle(*lease, server, deadline,
                             [&](const Pipeline& commands, Connection::OnReply on_reply) {
-                                return execute(*lease, commands, deadline, on_reply);
+                                return execute(*lease, commands, deadline, heard, on_reply);
                             });
 }
 
@@ -76,32 +85,48 @@ inline void Node::doubt_server(const Pool::Lease& lease, const Failure& failure)
     if (!failure.timed_out() || breaker_.state() != BreakerState::closed) pool_.leave_server(lease);
 }
 
-inline TierHealth Node::probe(Deadline deadline, Partition* partition) {
-    const auto started = Deadline::Clock::now();
+inline Failure Node::greet(Deadline deadline, Partition& partition) {
     Pool::Lease lease;
+    Heard heard;
     Failure failure = pool_.acquire(deadline, lease);
-    if (!failure && partition != nullptr)
-        failure = settle(*partition, lease, partition->arrive(lease), deadline);
+    if (!failure && !in_cluster())
+        failure = settle(partition, lease, partition.arrive(lease), deadline, heard);
     if (!failure) {
         Pipeline commands;
         commands.command({"PING"});
+        // PING is answered by whoever lives, a key only by who serves it, or says why not.
+        if (in_cluster()) commands.command({"GETRANGE", partition.record_name({}), "0", "0"});
         Failure answer;
-        failure = execute(*lease, commands, deadline, [&](std::size_t, Reply& reply) {
-            if (!reply.is_status("PONG"))
+        failure = execute(*lease, commands, deadline, heard, [&](std::size_t i, Reply& reply) {
+            if (i == 0 && !reply.is_status("PONG"))
                 answer = {Failure::Kind::protocol, 0,
                           "Redis at " + settings_.url.endpoint() + " answered PING with " + reply.text};
         });
         if (!failure) failure = answer;
+        if (!failure) failure = heard.down;
     }
-    if (failure) {
+    if (failure)
         doubt_server(lease, failure);
-        return {false, failure.message()};
-    }
-    lease.give_back();
-    if (breaker_.recovered()) common_.state(true, "Redis at " + settings_.url.endpoint() + " answers again");
+    else
+        lease.give_back();
+    return failure;
+}
+
+inline TierHealth Node::probe(Deadline deadline, Partition& partition) {
+    const auto started = Deadline::Clock::now();
+    if (const Failure failure = greet(deadline, partition)) return {false, failure.message()};
+    if (breaker_.recovered())
+        common_.breaker_changed(true, "Redis at " + settings_.url.endpoint() + " answers again");
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - started);
     return {true, "ok: Redis at " + settings_.url.endpoint() + " answered PING in " +
                       std::to_string(took.count()) + " us"};
+}
+
+inline void Node::maintain(Deadline deadline, Partition& partition) {
+    pool_.drop_broken();
+    if (breaker() == BreakerState::closed) return;
+    Passage passage(*this);
+    if (!passage.refused()) passage.finish(greet(deadline, partition), false);
 }
 
 inline Visit::Visit(Node& node, std::span<Leg* const> legs, bool helps_out)
@@ -121,7 +146,7 @@ inline Failure Visit::prepare(Deadline deadline) {
     for (std::size_t i = 0; i < legs_.size() && !helps_out_; ++i) {
         Leg& leg = *legs_[i];
         leg.trip.server = leg.partition->arrive(lease_);
-        Failure failure = node_.settle(*leg.partition, lease_, leg.trip.server, deadline);
+        Failure failure = node_.settle(*leg.partition, lease_, leg.trip.server, deadline, heard_);
         if (failure.kind == Failure::Kind::redirected)
             moved_[i] = std::move(failure.text);
         else if (failure)
@@ -163,14 +188,14 @@ inline void Visit::deliver(std::size_t i, Reply& reply, OnLegReply on_reply) {
         while (ends_[current_] <= i) ++current_;
         if (current_ > 0) command -= ends_[current_ - 1];
     }
-    node_.notice(reply, refusal_);
+    node_.notice(reply, refusal_, heard_);
     on_reply(current_, command, reply);
 }
 
 /// MULTI's answer, one for each command that it was queued, and EXEC's with those of the commands.
 inline void Visit::deliver_atomic(std::size_t i, Reply& reply, OnLegReply on_reply) {
     const std::size_t commands = legs_.front()->commands->commands();
-    node_.notice(reply, refusal_);
+    node_.notice(reply, refusal_, heard_);
     if (i <= commands) {
         // MULTI itself is refused, or the keys are of different slots of a cluster that was taken for a server.
         if (reply.is_error() && (i == 0 || reply.is_error("CROSSSLOT"))) no_transaction_ = true;
@@ -187,7 +212,7 @@ inline void Visit::deliver_atomic(std::size_t i, Reply& reply, OnLegReply on_rep
         Reply answer;
         if (ran) {
             answer = std::move(reply.elements[command]);
-            node_.notice(answer, refusal_);
+            node_.notice(answer, refusal_, heard_);
         } else {
             answer.kind = Reply::Kind::error;
             const bool own = why != not_queued_.end() && why->first == command;
@@ -200,7 +225,7 @@ inline void Visit::deliver_atomic(std::size_t i, Reply& reply, OnLegReply on_rep
     }
 }
 
-inline void Visit::end() {
+inline void Visit::end(bool asked_again) {
     node_.common_.bytes_sent.fetch_add(progress_.sent, std::memory_order_relaxed);
     const bool not_ready = failure_.kind == Failure::Kind::not_ready;
     const bool lost = progress_.sent != 0 && failure_ && !not_ready;
@@ -209,7 +234,9 @@ inline void Visit::end() {
         leg->trip.sent = leg->trip.unanswered = lost;
     }
     if (!failure_ && !stuck_) lease_.give_back();
-    passage_.finish(failure_);
+    const Failure& why = failure_ ? failure_ : heard_.down;
+    // Over a connection that was there nothing may have been said at all, when there was nothing but what cannot be settled.
+    passage_.finish(why, !failure_ && (why ? asked_again : !heard_.anything));
     node_.doubt_server(lease_, failure_);
     if (not_ready && lease_) lease_.give_back();
     if (failure_ && failure_.kind != Failure::Kind::backing_off &&

@@ -372,7 +372,7 @@ inline std::shared_ptr<const TlsContext> make_tls_context(const TlsOptions& opti
 namespace smartcache::inline v0::detail {
 
 inline std::shared_ptr<const TlsContext> make_tls_context(const TlsOptions&) {
-    throw ConfigError("redis.url", "rediss://", "redis:// or unix://: this build has no TLS");
+    throw ConfigError("redis.url", "rediss://", "a scheme without TLS: this build has none");
 }
 
 }  // namespace smartcache::inline v0::detail
