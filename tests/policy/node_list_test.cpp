@@ -33,7 +33,7 @@ TEST_CASE("a list agrees with a deque under random pushes, erases, moves and rep
     std::deque<const policy::Node*> expected;
     std::vector<policy::Node> nodes(40);
     for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i].weight = static_cast<std::uint32_t>(i);
-    for (int step = 0; step < 5000; ++step) {
+    for (int step = 0; step < 40000; ++step) {
         policy::Node& node = nodes[random() % nodes.size()];
         if (node.queue == 0) {
             if (random() % 2 == 0) {
@@ -64,6 +64,7 @@ TEST_CASE("a list agrees with a deque under random pushes, erases, moves and rep
                     }
             }
         }
+        if (random() % 8 != 0) continue;  // several changes between two looks
         const std::vector<const policy::Node*> order(expected.begin(), expected.end());
         std::uint64_t weight = 0;
         for (const policy::Node* entry : order) weight += entry->weight;
@@ -72,6 +73,34 @@ TEST_CASE("a list agrees with a deque under random pushes, erases, moves and rep
         REQUIRE(list.size() == order.size());
         REQUIRE(list.weight() == weight);
         REQUIRE(list.empty() == order.empty());
+    }
+}
+
+TEST_CASE("however many nodes are replaced before anybody looks, the last one of each link is found",
+          "[policy][list]") {
+    policy::NodeLinks links;
+    links.reserve(8);
+    policy::NodeList list{1, links};
+    std::vector<policy::Node> nodes(108);
+    std::vector<policy::Node*> present;
+    for (std::size_t i = 0; i < 8; ++i) {
+        list.push_front(nodes[i]);
+        present.push_back(&nodes[i]);
+    }
+    for (std::size_t i = 8; i < nodes.size(); ++i) {
+        const std::size_t which = (i * i) % 5;  // some links again and again
+        list.replace(*present[which], nodes[i]);
+        present[which] = &nodes[i];
+        // The one that went may be freed and used for something else at once.
+        if (i % 13 == 0)
+            for (const policy::Node* each : present) REQUIRE(links.holder(each->link) == each);
+    }
+    CHECK(list.size() == 8);
+    for (policy::Node* each : present) {
+        CHECK(links.holder(each->link) == each);
+        const std::uint32_t number = each->link;
+        list.erase(*each);
+        CHECK(links.holder(number) == nullptr);
     }
 }
 

@@ -294,7 +294,7 @@ bool SmartCache<Codec>::set(std::string_view key, T&& value, const EntryOptions&
     if (memory_) memory_->prefetch_entry(hash);
     if (prepared.too_large) count(Event::rejected);
     const bool stored = commit(key, hash, prepared, options);
-    if (stored) tell({.kind = EventKind::set, .key = key});
+    if (stored && listener_) tell({.kind = EventKind::set, .key = key});
     return stored;
 }
 
