@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +62,10 @@ class Jitter {
         return off <= 0 ? lifetime : Duration(std::max<std::int64_t>(1, lifetime.count() - off));
     }
 
+    /// Whether it is as made by default; without a branch.
+    [[nodiscard]] bool zero() const noexcept {
+        return (static_cast<std::uint64_t>(most_.count()) | std::bit_cast<std::uint64_t>(fraction_)) == 0;
+    }
     [[nodiscard]] bool none() const noexcept { return most_ <= Duration::zero() && fraction_ <= 0; }
     [[nodiscard]] bool valid() const noexcept {
         return most_ >= Duration::zero() && fraction_ >= 0 && fraction_ <= 1;

@@ -17,9 +17,9 @@ template <class F>
 Lookup<loaded_t<F>> SmartCache<Codec>::get_or_compute(std::string_view key, F&& load,
                                                       const EntryOptions& options) {
     using T = loaded_t<F>;
-    check(options);
+    const bool plain = check(options);
     if constexpr (!detail::OwnedLoader<F>)
-        if (options.soft_timeout || options.hard_timeout)
+        if (!plain && (options.soft_timeout || options.hard_timeout))
             throw std::logic_error(
                 "smartcache: soft_timeout and hard_timeout need a loader that may go on after the call: "
                 "sc::owned(f)");
@@ -30,7 +30,7 @@ Lookup<loaded_t<F>> SmartCache<Codec>::get_or_compute(std::string_view key, F&& 
         std::int64_t now = 0;
         entry = memory_->find(hash, KeyIs{key}, true, now);
         if (entry && !stale(*entry, now) && !entry->tags_changed()) [[likely]] {
-            if (!refreshes_early(options)) [[likely]]
+            if (plain || !refreshes_early(options)) [[likely]]
                 if (auto value = in_place<T>(*entry)) [[likely]]
                     return memory_hit<T>(key, entry, value);
         } else if (entry) {
