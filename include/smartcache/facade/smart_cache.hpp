@@ -369,7 +369,8 @@ class SmartCache {
     using Wanted = detail::Wanted;
     using PauseUntil = detail::PauseUntil;
 
-    struct Teller final : detail::EventScope::Teller {
+    // On a line of its own: read at every event, and its neighbours on the heap may be written at any time.
+    struct alignas(detail::cache_line) Teller final : detail::EventScope::Teller {
         explicit Teller(SmartCache& owner) : cache(&owner) {}
         std::atomic<SmartCache*> cache;  // null: it has ended
         void tell(const smartcache::Event& event) const noexcept override {
