@@ -51,7 +51,7 @@ class Workers final : public sc::Executor {
     }
 
   private:
-    static constexpr auto idle_time = std::chrono::seconds(10);
+    static constexpr auto idle_time = std::chrono::seconds(2);
 
     // With the lock.
     void start_thread() {

@@ -574,7 +574,7 @@ TEST_CASE("proxy: it ends cleanly on SIGTERM and SIGINT, idle clients or not", "
 TEST_CASE("proxy: connections that are idle cost no thread, nor do those that wait for the same response",
           "[proxy]") {
     SlowOrigin origin;
-    Proxy proxy(origin.port(), {}, one_loop);
+    Proxy proxy(origin.port(), R"({"http": {"collapse_timeout": 600000}})", one_loop);
     CHECK(proxy.get("/a").field("X-Cache") == "MISS");
     std::deque<RawSocket> clients;
     for (int i = 0; i < 300; ++i) clients.push_back(proxy.connect());
@@ -587,7 +587,9 @@ TEST_CASE("proxy: connections that are idle cost no thread, nor do those that wa
     for (RawSocket& client : clients) client.send("GET /slow HTTP/1.1\r\nHost: t\r\n\r\n");
     origin.wait_until_asked();
     CHECK(proxy.get("/a").field("X-Cache") == "HIT");
-    CHECK(proxy.threads() < 100);
+    // A burst may start as many threads as there are requests, which end when they have been idle for a while. What waits
+    // is 300 requests, and the thread that asks the origin.
+    CHECK(smartcache_test::eventually([&] { return proxy.threads() < 20; }));
     origin.let();
     for (RawSocket& client : clients) REQUIRE(read_message(client).body == "/slow");
     CHECK(origin.seen().size() == 2);
