@@ -104,6 +104,19 @@ TEST_CASE("however many nodes are replaced before anybody looks, the last one of
     }
 }
 
+TEST_CASE("a node that leaves right after it has replaced another one holds no link", "[policy][list]") {
+    policy::NodeLinks links;
+    links.reserve(1);
+    policy::NodeList list{1, links};
+    policy::Node old;
+    policy::Node fresh;
+    list.push_front(old);
+    const std::uint32_t number = old.link;
+    list.replace(old, fresh);
+    list.erase(fresh);
+    CHECK(links.holder(number) == nullptr);
+}
+
 TEST_CASE("a node knows the list it is in, and none after it left", "[policy][list]") {
     policy::NodeLinks links;
     links.reserve(1);
