@@ -20,31 +20,25 @@
 // What is taken out is freed at once unless somebody pins it; then it is freed when the pin ends.
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <limits>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/hash.hpp>
 #include <smartcache/memory/entry.hpp>
 #include <smartcache/memory/hazard.hpp>
-#include <smartcache/memory/hit_buffer.hpp>
 #include <smartcache/memory/options.hpp>
 #include <smartcache/memory/retirement.hpp>
+#include <smartcache/memory/shard.hpp>
 #include <smartcache/memory/table.hpp>
-#include <smartcache/memory/timer_wheel.hpp>
 #include <smartcache/policy/make_policy.hpp>
 
 namespace smartcache::inline v0::detail {
@@ -56,7 +50,7 @@ namespace smartcache::inline v0::detail {
 /// Thread safety: any thread, any time.
 template <class Entry>
 class Store {
-    struct Shard;
+    using Shard = detail::Shard<Entry>;
 
   public:
     using Ref = EntryRef<Entry>;
@@ -64,7 +58,7 @@ class Store {
     using RemovalHook = typename Retirement<Entry>::Hook;
     /// Told under the shard's lock of every entry that is about to be evicted, before it is unlinked. Short, throws
     /// nothing, and does not call the store.
-    using EvictionHook = std::function<void(Entry&)>;
+    using EvictionHook = typename Shard::EvictionHook;
 
     struct Usage {
         std::uint64_t entries = 0;
@@ -86,7 +80,7 @@ class Store {
             for (std::size_t i = 0; i < count; ++i) {
                 Shard& shard = shards_[i];
                 shard.max_entries = part(options.capacity, i);
-                shard.max_bytes = by_bytes_ ? part(*options.capacity_bytes, i) : no_bound;
+                shard.max_bytes = by_bytes_ ? part(*options.capacity_bytes, i) : Shard::no_bound;
                 shard.retired.most_bytes = std::min(shard.retired.most_bytes, shard.max_bytes / 64);
                 shard.policy =
                     policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
@@ -98,7 +92,7 @@ class Store {
                         : Table::buckets_for(std::min<std::size_t>(shard.max_entries, initial_entries));
                 shard.tables.push_back(std::make_unique<Table>(wanted));
                 shard.tables.back()->make_open();
-                shard.table.store(shard.tables.back().get(), std::memory_order_release);
+                shard.current.store(shard.tables.back().get(), std::memory_order_release);
             }
         } catch (...) {
             arena_->release();
@@ -144,11 +138,11 @@ class Store {
         for (const std::uint64_t hash : hashes) prefetch_entry(hash);
     }
     void prefetch_bucket(std::uint64_t hash) const noexcept {
-        __builtin_prefetch(&shard_of(hash).table.load(std::memory_order_acquire)->home(hash));
+        __builtin_prefetch(&shard_of(hash).current.load(std::memory_order_acquire)->home(hash));
     }
     /// Waits for the bucket.
     void prefetch_entry(std::uint64_t hash) const noexcept {
-        const Table::Bucket& bucket = shard_of(hash).table.load(std::memory_order_acquire)->home(hash);
+        const Table::Bucket& bucket = shard_of(hash).current.load(std::memory_order_acquire)->home(hash);
         const Table::Matches at(bucket.control.load(std::memory_order_relaxed), Table::pattern_of(hash));
         if (!at) return;
         const std::uint64_t word = bucket.words[at.index()].load(std::memory_order_relaxed);
@@ -175,19 +169,19 @@ class Store {
         Shard& shard = shard_of(fresh->hash);
         Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
-        pass_hits_on(shard);
+        shard.pass_hits_on();
         shard.hits.pay();
-        Table::Place place = locate(shard, fresh->hash, equal);
+        Table::Place place = shard.locate(fresh->hash, equal);
         std::int64_t now = 0;
-        if (place && place.entry()->can_expire() && expired(entry_at(place), false, now)) {
-            take_out(shard, place, RemovalCause::expired, removed);
+        if (place && place.entry()->can_expire() && expired(Shard::entry_at(place), false, now)) {
+            shard.take_out(place, RemovalCause::expired, removed);
             place = {};
         }
-        if (!terms.accept(place ? &entry_at(place) : nullptr)) return false;
+        if (!terms.accept(place ? &Shard::entry_at(place) : nullptr)) return false;
         Entry& entry = *fresh;
         bool needs_timer = entry.can_expire();
         if (place) {
-            Entry* const old = &entry_at(place);
+            Entry* const old = &Shard::entry_at(place);
             // A timer rings when its entry dies, or earlier. Where the fresh one lives longer, that is early enough.
             needs_timer = needs_timer && !(old->can_expire() && old->due() <= entry.due());
             if (needs_timer) shard.timers.prefetch(old->link);
@@ -198,16 +192,16 @@ class Store {
             Table::replace(place, fresh.release());
             removed.add(old, RemovalCause::replaced);
         } else {
-            grow_if_full(shard);
+            shard.grow_if_full();
             shard.policy->insert(entry);
             shard.bytes += entry.bytes;
-            table_of(shard).insert(fresh.release());
+            shard.table().insert(fresh.release());
             ++shard.entries;
         }
         terms.done();
         if (needs_timer) set_timer(shard, entry);
         if (++shard.writes % writes_per_clock_check == 0) CoarseClock::synchronise();
-        evict_surplus(shard, removed);
+        shard.evict_surplus(time_, before_eviction_, removed);
         return true;
     }
 
@@ -219,10 +213,10 @@ class Store {
         Shard& shard = shard_of(hash);
         Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
-        const Table::Place place = locate(shard, hash, equal);
-        if (!place || !accept(entry_at(place))) return {};
-        Ref result = Ref::share(&entry_at(place));
-        take_out(shard, place, cause, removed);
+        const Table::Place place = shard.locate(hash, equal);
+        if (!place || !accept(Shard::entry_at(place))) return {};
+        Ref result = Ref::share(&Shard::entry_at(place));
+        shard.take_out(place, cause, removed);
         return result;
     }
 
@@ -245,10 +239,10 @@ class Store {
             Removed removed(retirement_, shard.retired);
             const std::lock_guard lock(shard.mutex);
             count += shard.entries;
-            table_of(shard).for_each(
-                [&](const Table::Place& place) { take_out(shard, place, RemovalCause::cleared, removed); });
+            shard.table().for_each(
+                [&](const Table::Place& place) { shard.take_out(place, RemovalCause::cleared, removed); });
             shard.timers.clear();
-            shrink_if_sparse(shard);
+            shard.shrink_if_sparse();
         }
         flush_retired();
         return count;
@@ -260,9 +254,9 @@ class Store {
     bool change_times(std::uint64_t hash, Equal equal, Change change) {
         Shard& shard = shard_of(hash);
         const std::lock_guard lock(shard.mutex);
-        const Table::Place place = locate(shard, hash, equal);
+        const Table::Place place = shard.locate(hash, equal);
         if (!place || place.entry()->dead(now_ms())) return false;
-        Entry& entry = entry_at(place);
+        Entry& entry = Shard::entry_at(place);
         change(entry);
         if (entry.can_expire()) set_timer(shard, entry);
         return true;
@@ -276,9 +270,9 @@ class Store {
         for (Shard& shard : shards()) {
             Removed removed(retirement_, shard.retired);
             const std::lock_guard lock(shard.mutex);
-            pass_hits_on(shard);
-            count += expire(shard, now, removed);
-            shrink_if_sparse(shard);
+            shard.pass_hits_on();
+            count += shard.expire(now, removed);
+            shard.shrink_if_sparse();
         }
         flush_retired();
         domain_.sweep();
@@ -293,7 +287,7 @@ class Store {
             const std::lock_guard lock(shard.mutex);
             shard.max_entries = part(capacity, i);
             shard.policy->set_capacity(policy_capacity(shard));
-            evict_surplus(shard, removed);
+            shard.evict_surplus(time_, before_eviction_, removed);
         }
     }
 
@@ -303,8 +297,8 @@ class Store {
         const std::int64_t now = now_ms();
         for (Shard& shard : shards()) {
             const std::lock_guard lock(shard.mutex);
-            table_of(shard).for_each([&](const Table::Place& place) {
-                if (!place.entry()->dead(now)) fn(entry_at(place));
+            shard.table().for_each([&](const Table::Place& place) {
+                if (!place.entry()->dead(now)) fn(Shard::entry_at(place));
             });
         }
     }
@@ -333,7 +327,7 @@ class Store {
         std::size_t total = 0;
         for (Shard& shard : shards()) {
             const std::lock_guard lock(shard.mutex);
-            total += table_of(shard).buckets();
+            total += shard.table().buckets();
         }
         return total;
     }
@@ -363,31 +357,9 @@ class Store {
     [[nodiscard]] std::int64_t now_ms() const noexcept { return time_.now().time_since_epoch().count(); }
 
   private:
-    static constexpr std::uint64_t no_bound = std::numeric_limits<std::uint64_t>::max();
     static constexpr std::size_t initial_entries = 64;  // per shard, unless the options say otherwise
     static constexpr std::size_t writes_per_clock_check = 64;
-    using Removed = typename Retirement<Entry>::Removed;
-
-    struct alignas(cache_line) Shard {
-        // What readers read, on a line that is written only when the table is replaced.
-        std::atomic<Table*> table{nullptr};
-        const std::atomic<std::uint64_t>* hit_mask = nullptr;
-
-        alignas(cache_line) std::mutex mutex;
-        std::size_t entries = 0;
-        std::uint64_t bytes = 0;
-        std::uint64_t writes = 0;
-        std::uint64_t max_entries = 0;
-        std::uint64_t max_bytes = no_bound;
-        std::unique_ptr<policy::Policy> policy;
-        std::vector<std::unique_ptr<Table>> tables;  // every one there was, by size; see table.hpp
-
-        TimerWheel timers;  // numbered by `Node::link`
-
-        HitBuffer hits;
-
-        typename Retirement<Entry>::Waiting retired;
-    };
+    using Removed = typename Shard::Removed;
 
     void flush_retired() noexcept {
         for (Shard& shard : shards()) retirement_.flush(shard.retired);
@@ -420,11 +392,6 @@ class Store {
         return shards_[(hash >> 48U) & shard_mask_];
     }
 
-    // Tables link `EntryBase`s, every one of which is an `Entry`.
-    [[nodiscard]] static Entry& entry_at(const Table::Place& place) noexcept {
-        return static_cast<Entry&>(*place.entry());
-    }
-
     /// Protects the entry that the word names, if it has the tag. @return nullptr when it has not (any more)
     [[nodiscard, gnu::always_inline]] static Entry* protect(HazardSlot& slot,
                                                             const std::atomic<std::uint64_t>& word,
@@ -446,7 +413,7 @@ class Store {
                                                     bool touch, std::int64_t& now) {
         Shard& shard = shard_of(hash);
         // Nearly always the entry is in its home bucket, or nowhere.
-        Table::Bucket& bucket = shard.table.load(std::memory_order_acquire)->home(hash);
+        Table::Bucket& bucket = shard.current.load(std::memory_order_acquire)->home(hash);
         // The clock is read while the bucket is on its way, and not when the entry is: what stands between that and
         // the next lookup's bucket decides whether a processor that looks a few hundred instructions ahead fetches
         // from memory for two lookups at once.
@@ -522,7 +489,7 @@ class Store {
     [[nodiscard, gnu::noinline]] static Entry* find_farther(Shard& shard, std::uint64_t hash, Equal equal,
                                                             HazardSlot& slot) {
         for (;;) {
-            const Table& table = *shard.table.load(std::memory_order_acquire);
+            const Table& table = *shard.current.load(std::memory_order_acquire);
             Table::Bucket* const first = &table.home(hash);
             Table::Bucket* bucket = first;
             for (;;) {
@@ -551,8 +518,8 @@ class Store {
     [[gnu::noinline, gnu::cold]] void remove_expired(Shard& shard, std::uint64_t hash, Equal equal) {
         Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
-        const Table::Place place = locate(shard, hash, equal);
-        if (place && place.entry()->dead(now_ms())) take_out(shard, place, RemovalCause::expired, removed);
+        const Table::Place place = shard.locate(hash, equal);
+        if (place && place.entry()->dead(now_ms())) shard.take_out(place, RemovalCause::expired, removed);
     }
 
     /// When this thread pins as many values as it has slots.
@@ -561,11 +528,11 @@ class Store {
                                    std::int64_t& now) {
         Removed removed(retirement_, shard.retired);
         const std::lock_guard lock(shard.mutex);
-        const Table::Place place = locate(shard, hash, equal);
+        const Table::Place place = shard.locate(hash, equal);
         if (!place) return {};
-        Entry& entry = entry_at(place);
+        Entry& entry = Shard::entry_at(place);
         if (entry.can_expire() && expired(entry, touch, now)) {
-            take_out(shard, place, RemovalCause::expired, removed);
+            shard.take_out(place, RemovalCause::expired, removed);
             return {};
         }
         if (touch) {
@@ -583,125 +550,13 @@ class Store {
         const std::unique_lock lock(shard.mutex, std::try_to_lock);
         if (!lock) return;
         shard.hits.spend();
-        pass_hits_on(shard);
+        shard.pass_hits_on();
         (void)shard.hits.push(hash);
-    }
-
-    void pass_hits_on(Shard& shard) noexcept {
-        if (shard.hits.empty()) return;
-        shard.hits.drain([&shard](std::uint64_t hash) {
-            const Table::Place place =
-                table_of(shard).locate(hash, [hash](const EntryBase& entry) { return entry.hash == hash; });
-            if (place) shard.policy->hit(*place.entry());
-        });
-    }
-
-    template <class Equal>
-    [[nodiscard]] static Table::Place locate(Shard& shard, std::uint64_t hash, const Equal& equal) noexcept {
-        return table_of(shard).locate(hash, [&](const EntryBase& entry) {
-            return entry.hash == hash && equal(static_cast<const Entry&>(entry));
-        });
-    }
-
-    void unlink(Shard& shard, const Table::Place& place, RemovalCause cause, Removed& removed) noexcept {
-        Entry* const entry = &entry_at(place);
-        table_of(shard).erase(place);
-        --shard.entries;
-        shard.bytes -= entry->bytes;
-        removed.add(entry, cause);
-    }
-
-    void take_out(Shard& shard, const Table::Place& place, RemovalCause cause, Removed& removed) noexcept {
-        shard.policy->erase(*place.entry());
-        unlink(shard, place, cause, removed);
     }
 
     void set_timer(Shard& shard, const Entry& entry) noexcept {
         if (!lifetimes_.load(std::memory_order_relaxed)) lifetimes_.store(true, std::memory_order_relaxed);
-        shard.timers.schedule(entry.link, entry.due());
-    }
-
-    /// Takes out what is dead by now. @return how many
-    std::size_t expire(Shard& shard, std::int64_t now, Removed& removed) noexcept {
-        std::size_t count = 0;
-        if (shard.timers.quiet(now)) return 0;
-        shard.timers.advance(now, [&](std::uint32_t number) {
-            policy::Node* const node = shard.policy->holder(number);
-            if (node == nullptr) return TimerWheel::never;  // its entry has left another way
-            Entry& entry = static_cast<Entry&>(*node);
-            if (!entry.can_expire()) return TimerWheel::never;
-            if (!entry.dead(now)) return entry.due();
-            take_out(shard, place_of(shard, entry), RemovalCause::expired, removed);
-            ++count;
-            return TimerWheel::never;
-        });
-        if (shard.entries == 0) shard.timers.clear();
-        return count;
-    }
-
-    [[nodiscard]] static Table::Place place_of(Shard& shard, const policy::Node& node) noexcept {
-        return table_of(shard).locate(node.hash, [&node](const EntryBase& entry) { return &entry == &node; });
-    }
-
-    [[nodiscard]] bool surplus(const Shard& shard) const noexcept {
-        return shard.entries > shard.max_entries || (by_bytes_ && shard.policy->weight() > shard.max_bytes);
-    }
-
-    /// What has expired goes before anything that is alive.
-    void evict_surplus(Shard& shard, Removed& removed) noexcept {
-        if (!surplus(shard)) return;
-        (void)expire(shard, time_.coarse().time_since_epoch().count(), removed);
-        while (surplus(shard)) {
-            policy::Node* const victim = shard.policy->evict();
-            if (victim == nullptr) return;
-            if (before_eviction_) before_eviction_(static_cast<Entry&>(*victim));
-            unlink(shard, place_of(shard, *victim), RemovalCause::evicted, removed);
-        }
-    }
-
-    /// relaxed: under the lock under which it changes.
-    [[nodiscard]] static Table& table_of(Shard& shard) noexcept {
-        return *shard.table.load(std::memory_order_relaxed);
-    }
-
-    /// Throws: std::bad_alloc when there is neither memory nor room.
-    static void grow_if_full(Shard& shard) {
-        const Table& table = table_of(shard);
-        if (shard.entries < table.comfortable()) return;
-        // Doubles; the last step goes to what the shard can hold, and no farther.
-        std::size_t wanted = table.buckets() * 2;
-        const std::size_t enough = Table::buckets_for(shard.max_entries + 1);
-        if (enough > table.buckets() && enough < wanted) wanted = enough;
-        try {
-            move_to(shard, wanted);
-        } catch (const std::bad_alloc&) {  // longer ways are slower, not wrong, while there is a free word
-            if (shard.entries >= table.buckets() * Table::words_per_bucket) throw;
-        }
-    }
-
-    /// Back to a smaller array that the shard still has: a new one would cost memory and give none back.
-    static void shrink_if_sparse(Shard& shard) noexcept {
-        const Table& table = table_of(shard);
-        if (shard.entries * 8 > table.comfortable()) return;
-        for (const auto& each : shard.tables)
-            if (each->comfortable() > shard.entries * 2) {
-                if (each->buckets() < table.buckets()) move_to(shard, each->buckets());
-                return;
-            }
-    }
-
-    static void move_to(Shard& shard, std::size_t buckets) {
-        auto at = std::find_if(shard.tables.begin(), shard.tables.end(),
-                               [&](const auto& each) { return each->buckets() >= buckets; });
-        if (at == shard.tables.end())
-            at = shard.tables.insert(at, std::make_unique<Table>(buckets));  // the largest so far
-        Table& old = table_of(shard);
-        Table& fresh = **at;
-        old.for_each([&](const Table::Place& place) { fresh.insert(place.entry()); });
-        fresh.make_open();
-        // release: readers who see the pointer see the table's contents.
-        shard.table.store(&fresh, std::memory_order_release);
-        old.close();
+        shard.set_timer(entry);
     }
 
     TimeSource time_;
