@@ -132,9 +132,9 @@ class Partition {
         clock.forget();
         return ++server_;
     }
-    [[nodiscard]] Failure settle_all(const Connection& connection, Execute execute);
-    [[nodiscard]] Failure settle_batch(const Connection& connection, const Unacknowledged::Batch& batch,
-                                       Execute execute, bool& stuck);
+    [[nodiscard]] Failure settle_all(const Connection& connection, std::uint64_t server, Execute execute);
+    [[nodiscard]] Failure settle_batch(const Connection& connection, std::uint64_t server,
+                                       const Unacknowledged::Batch& batch, Execute execute, bool& stuck);
     [[nodiscard]] Failure clear_batch(const Unacknowledged::Batch& batch, Execute execute, bool& stuck);
 
     RedisCommon& common_;

@@ -72,6 +72,12 @@ class RecentChanges {
         forget_keys();
     }
 
+    /// Whether connections go to a newer one by now.
+    [[nodiscard]] bool replaced(std::uint64_t server) const {
+        const std::lock_guard lock(mutex_);
+        return server != 0 && server < server_;
+    }
+
     [[nodiscard]] std::size_t keys() const {
         const std::lock_guard lock(mutex_);
         return keys_.size();

@@ -23,18 +23,19 @@ inline Failure Partition::settle(const Connection& connection, std::uint64_t ser
     }
     if (!lock.owns_lock()) return {};
     if (!new_server() && Deadline::Clock::now() < settle_again_) return {};
-    if (Failure failure = settle_all(connection, execute)) return failure;
+    if (Failure failure = settle_all(connection, server, execute)) return failure;
     if (new_server()) settled_server_.store(server, std::memory_order_release);
     return {};
 }
 
-inline Failure Partition::settle_all(const Connection& connection, Execute execute) {
+inline Failure Partition::settle_all(const Connection& connection, std::uint64_t server, Execute execute) {
     for (;;) {
         constexpr std::size_t most_keys = 512;
         const Unacknowledged::Batch batch = unacknowledged.next(most_keys);
         if (batch.empty()) return {};
         bool stuck = false;
-        if (Failure failure = settle_batch(connection, batch, execute, stuck)) return failure;
+        if (Failure failure = settle_batch(connection, server, batch, execute, stuck)) return failure;
+        if (changes.replaced(server)) return {};  // what has been erased here the new one has to erase as well
         if (!stuck) continue;
         // The server answers and refuses (read-only, not permitted, its slot is being moved): asking with every
         // command would help nobody.
@@ -43,8 +44,8 @@ inline Failure Partition::settle_all(const Connection& connection, Execute execu
     }
 }
 
-inline Failure Partition::settle_batch(const Connection& connection, const Unacknowledged::Batch& batch,
-                                       Execute execute, bool& stuck) {
+inline Failure Partition::settle_batch(const Connection& connection, std::uint64_t server,
+                                       const Unacknowledged::Batch& batch, Execute execute, bool& stuck) {
     Pipeline commands;
     bool killable = true;
     for (const ConnectionIdentity& zombie : batch.zombies) {
@@ -89,6 +90,10 @@ inline Failure Partition::settle_batch(const Connection& connection, const Unack
     }
     if (again || stuck) return {};
     no_room_ = false;
+    // These erases are changes like any other: the next server may not have heard of them either (R14). Before they count
+    // as acknowledged, so that a server that comes in between is told of them again. (A new epoch that another one has not
+    // heard of is noticed there, see epochs.hpp.)
+    for (const std::string& key : batch.keys) changes.note(key, server);
     unacknowledged.acknowledged(batch);
     return clear_batch(batch, execute, stuck);
 }
