@@ -58,6 +58,9 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
                 count(Event::encode_errors);
                 log_(LogLevel::warning,
                      std::string("smartcache: a value could not be encoded: ") + error.what());
+            } catch (...) {  // the type's own code may throw anything
+                count(Event::encode_errors);
+                log_(LogLevel::warning, "smartcache: a value could not be encoded");
             }
         }
         prepared.entry = Entry::template create_object<Codec, Value, true>(
