@@ -195,6 +195,8 @@ void SmartCache<Codec>::refresh_later(std::string_view key, std::uint64_t hash, 
         (void)workers_.later([refresh] { refresh->run(); });
     } catch (const std::exception& error) {  // the caller has its value
         log_(LogLevel::warning, std::string("smartcache: a refresh could not begin: ") + error.what());
+    } catch (...) {
+        log_(LogLevel::warning, "smartcache: a refresh could not begin");
     }
 }
 
