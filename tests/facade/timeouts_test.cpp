@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <stop_token>
 #include <string>
@@ -393,6 +394,32 @@ TEST_CASE("after a failure a stale value is served without another try for a whi
     CHECK_THROWS_AS(ask(), std::runtime_error);
     CHECK_THROWS_AS(ask(), std::runtime_error);
     CHECK(tries == 4);
+}
+
+TEST_CASE("after a failure a stale value may be served without another try to its end",
+          "[facade][timeouts][grace]") {
+    // The end of the pause used to overflow, and every call tried.
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.background_threads = 0, .clock = &clock}};
+    const sc::EntryOptions options{.ttl = 1min, .grace = 1h, .retry_after = sc::Duration::max()};
+    int tries = 0;
+    const auto fails = [&]() -> int {
+        ++tries;
+        throw std::runtime_error("origin");
+    };
+    const auto all_fail = [&](std::span<const std::string_view> keys) {
+        return std::vector<int>(keys.size(), fails());
+    };
+    cache.set("k", 1, options);
+    cache.set("many", 2, options);
+    clock.advance(2min);
+    for (int i = 0; i < 3; ++i) {
+        CHECK(*cache.get_or_compute("k", fails, options) == 1);
+        CHECK(*cache.get_or_compute_many({"many"}, all_fail, options).front() == 2);
+    }
+    CHECK(tries == 2);
+    clock.advance(1h);
+    CHECK_THROWS_AS(cache.get_or_compute("k", fails, options), std::runtime_error);
 }
 
 TEST_CASE("a waiter with grace is served stale though the leader's call had none",
