@@ -449,6 +449,44 @@ TEST_CASE("a waiter with grace is served stale though the leader's call had none
     CHECK(waiter.get() == 1);
 }
 
+TEST_CASE("who has waited for a load of another kind keeps the deadline for its own",
+          "[facade][timeouts][types][threads]") {
+    // The second load used to run in the thread that waited, however long it took.
+    for (const bool absent : {false, true}) {
+        std::promise<void> opening;
+        const auto opened = opening.get_future().share();
+        std::atomic<bool> ran_here{false};
+        std::atomic<bool> timed_out{false};
+        std::thread waiter;
+        sc::SmartCache<> cache;
+        const auto wait = [&] {
+            const auto load = sc::owned([&ran_here, opened, here = std::this_thread::get_id()] {
+                if (std::this_thread::get_id() == here)
+                    ran_here = true;
+                else
+                    opened.wait();
+                return 1;
+            });
+            try {
+                (void)cache.get_or_compute("k", load, {.hard_timeout = 100ms});
+            } catch (const sc::LoadTimeout&) {
+                timed_out = true;
+            }
+        };
+        const auto first = cache.get_or_compute("k", [&]() -> std::optional<std::string> {
+            waiter = std::thread(wait);
+            while (sc::detail::WaitGraph::instance().waiting() == 0) std::this_thread::yield();
+            return absent ? std::nullopt : std::optional("text");
+        });
+        CHECK(first.has_value() != absent);
+        waiter.join();
+        CHECK_FALSE(ran_here);
+        CHECK(timed_out);
+        CHECK(cache.stats().misses == 2);
+        opening.set_value();
+    }
+}
+
 TEST_CASE("what lies below under another type is no answer for a loader", "[facade][load][types]") {
     std::vector<std::unique_ptr<sc::Tier>> tiers;
     tiers.push_back(std::make_unique<MapTier>(sc::TierId::disk));

@@ -285,6 +285,7 @@ Lookup<T> SmartCache<Codec>::load_shared(std::string_view key, std::uint64_t has
                           (result.tier == TierId::none && !leads && !result.value->fresh(now_ms()))});
         // The others load another type under this key, or may say that there is nothing.
         if (!result.value->negative()) count(Event::type_mismatches);
+        if (elsewhere && !leads) continue;  // only a flight of its own keeps the deadlines
         count_miss(key);
         return load_alone<T>(key, hash, load, options);
     }
