@@ -1,4 +1,5 @@
 #include <chrono>
+#include <limits>
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/testing.hpp>
@@ -74,6 +75,19 @@ TEST_CASE("adding to a time never overflows: for ever stays for ever", "[clock]"
     CHECK(sc::saturating_add(sc::WallTime::max(), 0ms) == sc::WallTime::max());
     CHECK(sc::saturating_add(sc::WallTime(-5ms), sc::Duration::max()) == sc::WallTime::max());
     CHECK(sc::saturating_add(sc::WallTime(-5ms), sc::Duration::max() - 1ms) == sc::WallTime::max() - 6ms);
+}
+
+TEST_CASE("any length of time has a place among ours", "[clock]") {
+    using Seconds = std::chrono::duration<double>;
+    CHECK(sc::saturating_duration(1500us) == 1ms);
+    CHECK(sc::saturating_duration(Seconds(-0.5)) == -500ms);
+    CHECK(sc::saturating_duration(std::chrono::hours::max()) == sc::Duration::max());
+    CHECK(sc::saturating_duration(std::chrono::hours::min()) == sc::Duration::min());
+    CHECK(sc::saturating_duration(sc::Duration::max()) == sc::Duration::max());
+    CHECK(sc::saturating_duration(sc::Duration::min()) == sc::Duration::min());
+    CHECK(sc::saturating_duration(Seconds(1e300)) == sc::Duration::max());
+    CHECK(sc::saturating_duration(Seconds(-1e300)) == sc::Duration::min());
+    CHECK(sc::saturating_duration(Seconds(std::numeric_limits<double>::quiet_NaN())) == sc::Duration::min());
 }
 
 TEST_CASE("what remains of for ever is for ever", "[clock]") {

@@ -14,6 +14,20 @@ namespace admission_test {
 using namespace smartcache_test;
 using sc::TierStatus;
 
+namespace {
+
+/// Writes that hang until they are let go.
+class HangingIo final : public sc::detail::Io {
+  public:
+    std::atomic<bool> hang{false};
+    ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) override {
+        while (hang) std::this_thread::yield();
+        return Io::pwrite(file, from, size, offset);
+    }
+};
+
+}  // namespace
+
 TEST_CASE("with second_sight a key is stored when it is offered or looked up in vain a second time",
           "[disk][admission]") {
     DiskFixture disk;
@@ -117,17 +131,35 @@ TEST_CASE("with block a write waits for room in the queue", "[disk][admission]")
     }
 }
 
+TEST_CASE("a blocked write may wait for ever", "[disk][admission]") {
+    // Its deadline used to overflow, and it did not wait at all.
+    HangingIo io;
+    DiskFixture disk;
+    disk.options.max_size = 16U << 20U;
+    disk.options.queue_size = 64U << 10U;
+    disk.options.on_full = sc::DiskOverflow::block;
+    disk.options.block_timeout = sc::Duration::max();
+    disk.tuning.io = &io;
+    disk.open();
+    io.hang = true;
+    constexpr int count = 100;  // more than there is room for
+    std::atomic<int> stored{0};
+    std::atomic<bool> ended{false};
+    std::thread writer([&] {
+        for (int i = 0; i < count; ++i)
+            if (disk.set("k" + std::to_string(i), value_of("k", 1, 2000)) == TierStatus::ok) ++stored;
+        ended = true;
+    });
+    while (!ended && disk.tier->stats().queued_bytes < (60U << 10U)) std::this_thread::yield();
+    io.hang = false;
+    writer.join();
+    CHECK(stored == count);
+    disk.close();
+}
+
 TEST_CASE("a blocked write gives up at its timeout, and the old value does not come back",
           "[disk][admission][R3]") {
-    /// Writes that hang until they are let go.
-    class HangingIo final : public sc::detail::Io {
-      public:
-        std::atomic<bool> hang{false};
-        ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) override {
-            while (hang) std::this_thread::yield();
-            return Io::pwrite(file, from, size, offset);
-        }
-    } io;
+    HangingIo io;
     DiskFixture disk;
     disk.options.max_size = 16U << 20U;
     disk.options.queue_size = 64U << 10U;

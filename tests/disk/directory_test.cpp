@@ -160,12 +160,15 @@ TEST_CASE("a directory without permission is refused with errno", "[disk][direct
     CHECK(WEXITSTATUS(status) == 0);
 }
 
-TEST_CASE("a directory with other people's files is refused before anything is created in it",
+TEST_CASE("a directory with other people's files is refused before anything is changed in it",
           "[disk][directory]") {
     const TempDir dir;
     write_bytes(dir / "letter.txt", sc::as_byte_view("dear"));
+    // It used to be closed to others first: a root that named /tmp by mistake shut everybody out of it.
+    REQUIRE(::chmod(dir.path().c_str(), 0777) == 0);
     CHECK_THAT(refusal(dir.path()), Contains("letter.txt"));
     CHECK(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()) == 1);
+    CHECK(mode_of(dir.path()) == 0777);
 }
 
 TEST_CASE("a store of another format version is refused with both versions, and not changed",

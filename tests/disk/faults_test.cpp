@@ -338,12 +338,14 @@ TEST_CASE("with Durability::power_loss a write or erase that could not be synced
     disk.close();
 }
 
-TEST_CASE("a full file system costs the oldest segment, not the write", "[disk][faults]") {
+TEST_CASE("a full file system, or a quota used up, costs the oldest segment, not the write",
+          "[disk][faults]") {
+    const int full = GENERATE(ENOSPC, EDQUOT);
     FaultyIo io;
     DiskFixture disk;
     disk.options.write = sc::WriteMode::through;
     disk.tuning.io = &io;
-    io.error = ENOSPC;
+    io.error = full;
     io.fail_only("pwrite");
     disk.open();
     for (int i = 0; i < 5; ++i) disk.set("k" + std::to_string(i), value_of("k", 1, 50'000));

@@ -138,6 +138,20 @@ TEST_CASE("what L1 refuses as too heavy goes below at once", "[facade][demotion]
     CHECK(world.cache->stats().demotions == 1);
 }
 
+TEST_CASE("whatever an encoder throws, an eviction goes on and is counted", "[facade][demotion]") {
+    // What is no std::exception used to leave the call that evicted, and the demotion was never ended.
+    World world;
+    world.cache->set("k", Observed{1});
+    when_encoded = [] { throw 1; };
+    CHECK_NOTHROW(world.evict());
+    when_encoded = nullptr;
+    CHECK(world.cache->stats().encode_errors == 1);
+    CHECK_FALSE(world.cache->get<Observed>("k"));
+    world.cache->set("k", Observed{2});
+    world.evict();
+    CHECK(world.cache->get<Observed>("k")->number == 2);
+}
+
 TEST_CASE("a change between eviction and demotion wins", "[facade][demotion][R1]") {
     const std::vector<std::function<void(sc::SmartCache<>&)>> changes{
         [](auto& cache) { cache.erase("k"); }, [](auto& cache) { cache.clear(); },

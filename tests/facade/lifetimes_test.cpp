@@ -251,6 +251,10 @@ TEST_CASE("jitter only ever shortens, within what was asked", "[facade][ttl]") {
     CHECK(differ);
     cache.set("f", 1, {.ttl = 100s, .jitter = 0.5});
     CHECK(cache.get<int>("f").ttl() > 50s - 1ms);
+    // One too long for milliseconds used to overflow.
+    cache.set("any", 1, {.ttl = 100s, .jitter = std::chrono::hours::max()});
+    CHECK(cache.get<int>("any").ttl() <= 100s);
+    CHECK_THROWS_AS(cache.set("none", 1, {.jitter = std::chrono::hours::min()}), sc::ConfigError);
 }
 
 TEST_CASE("touch gives the value another lifetime in every tier, and nothing else", "[facade][touch][R4]") {

@@ -23,6 +23,12 @@ namespace {
 
 using Three = smartcache_test::CacheOverMaps;  // memory, and maps that stand for Redis and disk
 
+struct Unencodable {
+    int number = 0;
+    friend void to_json(nlohmann::json&, const Unencodable& value) { throw value.number; }
+    friend void from_json(const nlohmann::json&, Unencodable& value) { throw value.number; }
+};
+
 }  // namespace
 
 TEST_CASE("a set value is found in memory first", "[facade]") {
@@ -75,6 +81,18 @@ TEST_CASE("a value that the codec cannot encode stays in memory and is counted",
     CHECK(three.cache->stats().encode_errors == 1);
     CHECK(three.cache->get<double>("k").tier() == sc::TierId::memory);
     CHECK_FALSE(three.redis->holds("0::k"));
+}
+
+TEST_CASE("whatever an encoder throws, the value stays in memory and is counted", "[facade][R3]") {
+    // What is no std::exception used to leave `set` and `get`, and nothing was stored.
+    Three three;
+    three.cache->set("k", 1);
+    REQUIRE(three.cache->set("k", Unencodable{7}));
+    CHECK(three.cache->stats().encode_errors == 1);
+    CHECK(three.cache->get<Unencodable>("k")->number == 7);
+    CHECK_FALSE(three.redis->holds("0::k"));
+    CHECK_FALSE(three.cache->get<int>("k"));
+    CHECK(three.cache->get_or_compute("l", [] { return Unencodable{8}; })->number == 8);
 }
 
 TEST_CASE("erase removes the key from every tier and says whether it was there", "[facade]") {

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <stop_token>
 #include <string>
@@ -395,6 +396,32 @@ TEST_CASE("after a failure a stale value is served without another try for a whi
     CHECK(tries == 4);
 }
 
+TEST_CASE("after a failure a stale value may be served without another try to its end",
+          "[facade][timeouts][grace]") {
+    // The end of the pause used to overflow, and every call tried.
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.background_threads = 0, .clock = &clock}};
+    const sc::EntryOptions options{.ttl = 1min, .grace = 1h, .retry_after = sc::Duration::max()};
+    int tries = 0;
+    const auto fails = [&]() -> int {
+        ++tries;
+        throw std::runtime_error("origin");
+    };
+    const auto all_fail = [&](std::span<const std::string_view> keys) {
+        return std::vector<int>(keys.size(), fails());
+    };
+    cache.set("k", 1, options);
+    cache.set("many", 2, options);
+    clock.advance(2min);
+    for (int i = 0; i < 3; ++i) {
+        CHECK(*cache.get_or_compute("k", fails, options) == 1);
+        CHECK(*cache.get_or_compute_many({"many"}, all_fail, options).front() == 2);
+    }
+    CHECK(tries == 2);
+    clock.advance(1h);
+    CHECK_THROWS_AS(cache.get_or_compute("k", fails, options), std::runtime_error);
+}
+
 TEST_CASE("a waiter with grace is served stale though the leader's call had none",
           "[facade][timeouts][grace][threads]") {
     sc::FakeClock clock;
@@ -420,6 +447,44 @@ TEST_CASE("a waiter with grace is served stale though the leader's call had none
     release.set_value();
     CHECK(leader.get());
     CHECK(waiter.get() == 1);
+}
+
+TEST_CASE("who has waited for a load of another kind keeps the deadline for its own",
+          "[facade][timeouts][types][threads]") {
+    // The second load used to run in the thread that waited, however long it took.
+    for (const bool absent : {false, true}) {
+        std::promise<void> opening;
+        const auto opened = opening.get_future().share();
+        std::atomic<bool> ran_here{false};
+        std::atomic<bool> timed_out{false};
+        std::thread waiter;
+        sc::SmartCache<> cache;
+        const auto wait = [&] {
+            const auto load = sc::owned([&ran_here, opened, here = std::this_thread::get_id()] {
+                if (std::this_thread::get_id() == here)
+                    ran_here = true;
+                else
+                    opened.wait();
+                return 1;
+            });
+            try {
+                (void)cache.get_or_compute("k", load, {.hard_timeout = 100ms});
+            } catch (const sc::LoadTimeout&) {
+                timed_out = true;
+            }
+        };
+        const auto first = cache.get_or_compute("k", [&]() -> std::optional<std::string> {
+            waiter = std::thread(wait);
+            while (sc::detail::WaitGraph::instance().waiting() == 0) std::this_thread::yield();
+            return absent ? std::nullopt : std::optional("text");
+        });
+        CHECK(first.has_value() != absent);
+        waiter.join();
+        CHECK_FALSE(ran_here);
+        CHECK(timed_out);
+        CHECK(cache.stats().misses == 2);
+        opening.set_value();
+    }
 }
 
 TEST_CASE("what lies below under another type is no answer for a loader", "[facade][load][types]") {

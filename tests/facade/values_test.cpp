@@ -136,6 +136,20 @@ TEST_CASE("a char array is a C string, a string_view keeps its zero bytes", "[fa
     CHECK(cache.get<std::string>("view")->size() == 5);
 }
 
+TEST_CASE("a char array without a zero in it ends where the array ends", "[facade][values]") {
+    // What lay behind it used to be stored with it.
+    struct Field {
+        char name[4];  // as in a format with fields of one length
+        char after[4];
+    };
+    const Field field{{'a', 'b', 'c', 'd'}, {'x', 'y', 'z', '\0'}};
+    sc::SmartCache<> cache;
+    REQUIRE(cache.set("k", field.name));
+    CHECK(*cache.get<std::string_view>("k") == "abcd");
+    REQUIRE(cache.set_if_absent("l", field.name));
+    CHECK(*cache.get<std::string_view>("l") == "abcd");
+}
+
 TEST_CASE("text reads as the codec's own type, and never as a number or an object", "[facade][values]") {
     Two<> two;
     two.cache.set("k", "42");

@@ -150,12 +150,15 @@ class TimeSource {
     const Clock* clock_ = nullptr;
 };
 
-/// Any length of time in ours; what is too long is for ever.
+/// Any length of time in ours; what is too long is for ever, and what is no number is as short as
+/// can be.
 template <class Rep, class Period>
 [[nodiscard]] constexpr Duration saturating_duration(std::chrono::duration<Rep, Period> length) noexcept {
     using Wide = std::chrono::duration<long double, std::milli>;
-    return Wide(length) >= Wide(Duration::max()) ? Duration::max()
-                                                 : std::chrono::duration_cast<Duration>(length);
+    const Wide wide(length);
+    if (wide >= Wide(Duration::max())) return Duration::max();
+    if (!(wide > Wide(Duration::min()))) return Duration::min();  // NaN, too
+    return std::chrono::duration_cast<Duration>(length);
 }
 
 /// `start + length` without overflow: for ever stays for ever.

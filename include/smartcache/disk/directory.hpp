@@ -107,7 +107,8 @@ class StoreDirectory {
     void enter() {
         open_directory();
         const std::vector<std::string> names = list();
-        refuse_foreign(names);  // before the first file is created in a directory that was named by mistake
+        refuse_foreign(names);  // before anything is changed, also the mode, of one that was named by mistake
+        close_to_others();
         take_lock();
     }
 
@@ -122,6 +123,11 @@ class StoreDirectory {
         struct stat status {};
         if (io_.status(directory_.get(), &status) != 0) refuse_call("fstat", errno);
         if (status.st_uid != ::geteuid()) refuse("it belongs to user " + std::to_string(status.st_uid));
+    }
+
+    void close_to_others() const {
+        struct stat status {};
+        if (io_.status(directory_.get(), &status) != 0) refuse_call("fstat", errno);
         if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && io_.change_mode(directory_.get(), 0700) != 0)
             refuse_call("others may write to it, and chmod failed", errno);
     }

@@ -132,6 +132,11 @@ class File {
     int descriptor_ = -1;
 };
 
+/// Whether a call has failed for want of room: the file system's, or what a quota leaves to this user.
+[[nodiscard]] inline bool no_room(int error) noexcept {
+    return error == ENOSPC || error == EDQUOT;
+}
+
 /// Writes all of `bytes`. @return 0 or the error's number
 [[nodiscard]] inline int write_fully(Io& io, int file, ByteView bytes, std::uint64_t offset) {
     while (!bytes.empty()) {

@@ -24,8 +24,8 @@
 //
 // When writing fails. What was moved and not yet written moves back. The rest of the queue is given up as a whole: its
 // records leave the index, its kills go to `carry_` (and stay in the journal), the tier refuses writes. Every `retry` a
-// fresh segment is tried, with the carried kills as its first frames; when it is written the log is whole again. ENOSPC
-// drops the oldest segment and tries once more first.
+// fresh segment is tried, with the carried kills as its first frames; when it is written the log is whole again. Want of
+// room drops the oldest segment and tries once more first.
 //
 // Bound. A segment that is being filled counts with its whole capacity, which has room for its footer, a sealed one
 // with its length, an unlinked one until its last reader is gone. Room is made before a file is created, so the sum

@@ -54,8 +54,8 @@ enum class DiskMismatch {
 /// L3, the tier on disk.
 struct DiskOptions {
     bool enabled = false;
-    /// A directory of its own, created with mode 0700. Refused when it belongs to somebody else or another
-    /// cache has it.
+    /// A directory of its own, created with mode 0700. Refused when it belongs to somebody else or another cache has it, and,
+    /// before anything is changed in it, when it holds other files. One that others may write to is closed to them.
     std::filesystem::path path = "/tmp/smartcache";
     /// Lifetime in L3 of entries stored without one.
     Duration ttl = std::chrono::hours(24 * 7);

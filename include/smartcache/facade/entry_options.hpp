@@ -48,7 +48,7 @@ class Jitter {
     Jitter() = default;
     template <class Rep, class Period>
     Jitter(std::chrono::duration<Rep, Period> most)  // implicit: {.jitter = 30s}
-        : most_(std::chrono::duration_cast<Duration>(most)) {}
+        : most_(saturating_duration(most)) {}
     Jitter(double fraction) : fraction_(fraction) {}  // implicit: {.jitter = 0.1}
 
     /// @param random  any 64 bits

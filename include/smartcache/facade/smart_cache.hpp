@@ -130,8 +130,8 @@ class SmartCache {
 
     /// Stores `value` under `key` in every tier.
     ///
-    /// Text (strings, character pointers and arrays) and bytes are stored as they are; any other type needs
-    /// the codec, or `memory_only(value)`.
+    /// Text (strings, character pointers and arrays, up to their first zero or the array's end) and bytes are stored as they
+    /// are; any other type needs the codec, or `memory_only(value)`.
     /// @return whether at least one tier stored it. A lifetime of 0 stores nothing and erases what was there.
     /// Throws: what copying or moving the value throws, `std::bad_alloc`, and ConfigError for options that
     /// are

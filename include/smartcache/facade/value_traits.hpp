@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -85,6 +86,13 @@ template <class T>
         return as_byte_view(value == nullptr ? std::string_view() : std::string_view(value));
     else
         return std::as_bytes(std::span(value.data(), value.size()));
+}
+
+/// The same for an array of characters: a C string that ends with the array where no zero ends it before.
+template <std::size_t N>
+[[nodiscard]] ByteView flat_bytes(const char (&array)[N]) noexcept {
+    const char* const end = std::find(array, array + N, '\0');
+    return as_byte_view(std::string_view(array, static_cast<std::size_t>(end - array)));
 }
 
 /// A flat value of type T made of `bytes`; views point into them. nullopt when an array has another length.

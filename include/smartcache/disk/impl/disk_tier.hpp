@@ -293,7 +293,9 @@ inline DiskTier::Appended DiskTier::append(const RecordView& record, std::uint64
         appended = log_.append_record(what, bytes, seed, placed);
         if (appended == Appended::queue_full && options_.on_full == DiskOverflow::block) {
             const auto now = std::chrono::steady_clock::now();
-            if (!attempt.deadline) attempt.deadline = now + options_.block_timeout;
+            if (!attempt.deadline)  // a length near max() would overflow the clock
+                attempt.deadline =
+                    now + std::min<Duration>(options_.block_timeout, std::chrono::hours(24 * 365));
             if (now < *attempt.deadline) {
                 lock.unlock();
                 const auto left = std::chrono::ceil<Duration>(*attempt.deadline - now);

@@ -180,7 +180,7 @@ inline int DiskLog::create_file(Segment& segment) {
         error = with_space(segment.id(),
                            [&] { return io.allocate(file.get(), segment.capacity()) == 0 ? 0 : errno; });
         // Without reserved blocks the store works too; it learns of a full disk later.
-        if (error != ENOSPC) error = 0;
+        if (!no_room(error)) error = 0;
         if (error == 0 && settings.sync && io.sync(directory.descriptor()) != 0) error = errno;
         if (error != 0) (void)directory.unlink(name);
     }
@@ -192,12 +192,12 @@ inline int DiskLog::create_file(Segment& segment) {
     return 0;
 }
 
-/// Calls again after ENOSPC, once the oldest segment has made place.
+/// Calls again where there was no room, once the oldest segment has made place.
 /// @param before  only older segments than this one may be dropped
 template <class Call>
 int DiskLog::with_space(std::uint64_t before, Call call) {
     const int error = call();
-    if (error != ENOSPC) return error;
+    if (!no_room(error)) return error;
     reporter.failed("the file system is full, the oldest segment is dropped", error);
     const std::shared_ptr<Segment> victim = oldest();
     if (!victim || victim->id() >= before || drop(victim, true) != 0) return error;

@@ -17,6 +17,11 @@ class Pauses {
   public:
     static constexpr std::int64_t longest = (std::int64_t{1} << 40U) - 1;
 
+    /// `now + length`, in ms, where a length for ever ends as late as a pause can.
+    [[nodiscard]] static std::int64_t after(std::int64_t now, std::int64_t length) noexcept {
+        return length < longest - now ? now + length : longest;
+    }
+
     /// @param now  ms on the monotonic clock, as `until`
     [[nodiscard]] bool paused(std::uint64_t hash, std::int64_t now) const noexcept {
         // relaxed: a word stands for itself, nothing else is published by it.

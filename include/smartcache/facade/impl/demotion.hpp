@@ -125,7 +125,7 @@ bool SmartCache<Codec>::make_demoted(const Entry& entry, std::optional<std::size
             entry.ops->encode(&codec_, entry.value(), out.encoded);
         } catch (const std::bad_alloc&) {
             throw;
-        } catch (const std::exception&) {
+        } catch (...) {  // the type's own code may throw anything
             count(Event::encode_errors);
             return false;
         }

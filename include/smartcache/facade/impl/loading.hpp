@@ -125,8 +125,9 @@ Lookup<T> SmartCache<Codec>::refresh_early(std::string_view key, std::uint64_t h
     const std::int64_t now = now_ms();
     if (refreshes_.begin(hash, now)) {
         const std::int64_t soon = (hit.entry_->fresh_until() - now) / 4;
-        PauseUntil pause{refreshes_, hash, now + soon,
-                         now + std::max<std::int64_t>(options.retry_after.count(), soon)};
+        PauseUntil pause{
+            refreshes_, hash, now + soon,
+            detail::Pauses::after(now, std::max<std::int64_t>(options.retry_after.count(), soon))};
         if constexpr (detail::OwnedLoader<F>) {
             refresh_later<T>(key, hash, load, options, early, std::move(pause));
         } else {
@@ -195,6 +196,8 @@ void SmartCache<Codec>::refresh_later(std::string_view key, std::uint64_t hash, 
         (void)workers_.later([refresh] { refresh->run(); });
     } catch (const std::exception& error) {  // the caller has its value
         log_(LogLevel::warning, std::string("smartcache: a refresh could not begin: ") + error.what());
+    } catch (...) {
+        log_(LogLevel::warning, "smartcache: a refresh could not begin");
     }
 }
 
@@ -282,6 +285,7 @@ Lookup<T> SmartCache<Codec>::load_shared(std::string_view key, std::uint64_t has
                           (result.tier == TierId::none && !leads && !result.value->fresh(now_ms()))});
         // The others load another type under this key, or may say that there is nothing.
         if (!result.value->negative()) count(Event::type_mismatches);
+        if (elsewhere && !leads) continue;  // only a flight of its own keeps the deadlines
         count_miss(key);
         return load_alone<T>(key, hash, load, options);
     }
@@ -449,8 +453,9 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
             Found old = find_servable<T>(key, hash, options);
             if (old && !fences_.marked(ticket)) {
                 if (const std::int64_t now = now_ms(); refreshes_.begin(hash, now))
-                    refresh_later<T>(key, hash, load, options, std::nullopt,
-                                     {refreshes_, hash, now, now + options.retry_after.count()});
+                    refresh_later<T>(
+                        key, hash, load, options, std::nullopt,
+                        {refreshes_, hash, now, detail::Pauses::after(now, options.retry_after.count())});
                 return old;
             }
         }
@@ -480,7 +485,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
         // R5: an erase since then has killed the grace copy too.
         if (!old || fences_.marked(ticket)) throw;
         if (options.retry_after > Duration::zero())
-            failures_.pause(hash, now_ms() + options.retry_after.count());
+            failures_.pause(hash, detail::Pauses::after(now_ms(), options.retry_after.count()));
         return old;
     }
 }

@@ -228,7 +228,8 @@ class SmartCache<Codec>::BulkLoad {
                 old = cache_.template find_servable<T>(one->key, one->hash, options_);
             if (old && !cache_.fences_.marked(*one->flight)) {
                 if (options_.retry_after > Duration::zero())
-                    cache_.failures_.pause(one->hash, cache_.now_ms() + options_.retry_after.count());
+                    cache_.failures_.pause(
+                        one->hash, detail::Pauses::after(cache_.now_ms(), options_.retry_after.count()));
                 end(*one, std::move(old));
             } else {
                 one->error = error;

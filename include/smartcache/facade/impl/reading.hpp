@@ -265,7 +265,7 @@ auto SmartCache<Codec>::convert(const Entry& entry) const -> Ref {
             }
         } catch (const std::bad_alloc&) {
             throw;
-        } catch (const std::exception&) {
+        } catch (...) {  // the type's own code may throw anything
             count(Event::encode_errors);
             return {};
         }

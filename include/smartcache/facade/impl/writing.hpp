@@ -33,8 +33,7 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
             prepared.too_large = prepared.entry->value_bytes() > config_.max_value_size;
         }
     } else if constexpr (detail::is_flat<Value>) {
-        const Value& flat = value;  // an array becomes a pointer to its characters
-        const ByteView bytes = detail::flat_bytes(flat);
+        const ByteView bytes = detail::flat_bytes(value);
         prepared.entry = flat_entry(key, detail::is_text<Value> ? ValueKind::text : ValueKind::bytes, bytes,
                                     extras(options));
         prepared.record.kind = prepared.entry->kind();
@@ -58,6 +57,9 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
                 count(Event::encode_errors);
                 log_(LogLevel::warning,
                      std::string("smartcache: a value could not be encoded: ") + error.what());
+            } catch (...) {  // the type's own code may throw anything
+                count(Event::encode_errors);
+                log_(LogLevel::warning, "smartcache: a value could not be encoded");
             }
         }
         prepared.entry = Entry::template create_object<Codec, Value, true>(
