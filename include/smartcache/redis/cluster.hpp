@@ -75,7 +75,7 @@ class Cluster final : public Servers {
         Leg part{};
         bool helps_out = false;             ///< the node was named by ASK
         Pipeline own{};                     ///< the commands, if these are not all of the leg's
-        std::vector<std::size_t> places{};  ///< of own commands in the leg; `asking`: none of those
+        std::vector<std::size_t> places{};  ///< of own commands in the leg
         unsigned hops = 0;
         unsigned pauses = 0;
         struct Redirected {
@@ -91,7 +91,6 @@ class Cluster final : public Servers {
         bool pause = false;         ///< before that
         bool looked = false;        ///< whether the map is as new as it gets
     };
-    static constexpr std::size_t asking = static_cast<std::size_t>(-1);
     static constexpr unsigned most_hops = 5;
     static constexpr unsigned most_pauses = 2;
     static constexpr std::size_t most_nodes = 1024;

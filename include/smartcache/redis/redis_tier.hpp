@@ -172,6 +172,7 @@ class RedisTier final : public Tier {
         }
     };
     class Names;
+    class Telling;
     struct Encoded;
 
     void prepare_to_listen();
@@ -221,10 +222,9 @@ class RedisTier final : public Tier {
     [[nodiscard]] TierStatus fill_once(const RecordView& record, WriteCondition condition,
                                        detail::Deadline deadline, bool& outdated);
     [[nodiscard]] TierStatus end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline);
-    [[nodiscard]] std::vector<detail::Announcer::Message> announce(std::span<const std::string_view> keys,
-                                                                   std::span<detail::Pipeline> commands,
-                                                                   std::span<detail::Leg> legs, bool as_one);
-    [[nodiscard]] detail::Announcer::Message announcement(std::string_view key);
+    void tell_apart(const Telling& telling, std::span<const std::string_view> keys,
+                    std::span<const Names> parts, const std::vector<bool>& changed,
+                    detail::Deadline deadline);
     void erase_all(std::span<const std::string_view> keys, std::span<TierStatus> statuses);
     [[nodiscard]] bool was_live(std::string_view key, std::string_view bytes,
                                 std::optional<std::uint64_t> epoch, WallTime now) noexcept;

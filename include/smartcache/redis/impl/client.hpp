@@ -25,9 +25,9 @@ inline RedisClient::RedisClient(const RedisOptions& options, const TierContext& 
                                 std::size_t max_reply)
     : connect_timeout_(options.connect_timeout),
       settings_(settings_of(options, context, std::move(url), max_reply)),
-      common_(context,
-              options.coherence != Coherence::off && settings_.url.scheme != RedisUrl::Scheme::cluster,
-              settings_.url.db, [this] { return servers_->breaker() == BreakerState::closed; }) {
+      common_(context, options.coherence != Coherence::off, settings_.url.db,
+              settings_.url.scheme == RedisUrl::Scheme::cluster,
+              [this] { return servers_->breaker() == BreakerState::closed; }) {
     ConnectionSettings settings = settings_;
     if (settings.url.scheme != RedisUrl::Scheme::cluster) {
         partitions_.push_back(std::make_unique<Partition>(common_));
