@@ -20,6 +20,8 @@
 #include <smartcache/record/tier.hpp>
 #include <smartcache/record/tier_context.hpp>
 #include <smartcache/redis/client.hpp>
+#include <smartcache/redis/cluster_listener.hpp>
+#include <smartcache/redis/hearing.hpp>
 #include <smartcache/redis/integrity.hpp>
 #include <smartcache/redis/listener.hpp>
 #include <smartcache/redis/options.hpp>
@@ -114,13 +116,17 @@ class RedisTier final : public Tier {
     }
     /// Waits for the first subscription, at most for `connect_timeout`.
     void begin_to_listen(bool positions, std::string known) override;
-    [[nodiscard]] bool tells_changes() const noexcept override { return listener_ != nullptr; }
+    [[nodiscard]] bool tells_changes() const noexcept override { return hearing_ != nullptr; }
     [[nodiscard]] std::uint64_t epoch(std::string_view key) noexcept override {
         try {
             return client_.partition(key).epochs.known(detail::namespace_of(key)).value_or(0);
         } catch (const std::exception&) {  // a mutex that cannot be locked
             return 0;
         }
+    }
+    [[nodiscard]] std::size_t parts() const noexcept override { return client_.partitions(); }
+    [[nodiscard]] std::size_t part(std::string_view key) const noexcept override {
+        return client_.partition(key).number();
     }
     [[nodiscard]] Trace trace(std::uint64_t stamp) const noexcept override {
         if (stamp >> 32U != own_stamps_ || process_.forked()) return Trace::foreign;
@@ -238,9 +244,10 @@ class RedisTier final : public Tier {
     detail::RedisClient client_;
     Counters<Event> counters_;
     LatencyHistogram latency_;
-    std::unique_ptr<detail::Listener> listener_;  // set by the constructor only
+    detail::HearingCounters heard_;
+    std::unique_ptr<detail::Hearing> hearing_;  // set by the constructor only
     std::unique_ptr<detail::ProcessOwned<detail::ListeningThread>> listening_;
-    std::mutex stepping_;  // the listener, without a thread
+    std::mutex stepping_;  // what hears, without a thread
 };
 
 }  // namespace smartcache::inline v0

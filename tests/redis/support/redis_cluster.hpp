@@ -99,6 +99,19 @@ class RedisCluster {
     }
     [[nodiscard]] std::string id(std::size_t i) { return command(i, {"CLUSTER", "MYID"}).text; }
 
+    /// Another server joins, which serves nothing yet. @return which one it is
+    std::size_t add_master() {
+        start_server();
+        const std::size_t added = servers_.size() - 1;
+        must(added, {"CLUSTER", "MEET", "127.0.0.1", std::to_string(servers_[0]->port())});
+        until("the new one is known to all", [&] {
+            for (std::size_t i = 0; i < servers_.size(); ++i)
+                if (!says(i, "cluster_known_nodes:" + std::to_string(servers_.size()))) return false;
+            return whole();
+        });
+        return added;
+    }
+
     /// The master of the beginning that a slot belonged to then.
     [[nodiscard]] std::size_t first_master(std::size_t slot) const {
         return slot * options_.masters / detail::hash_slots;

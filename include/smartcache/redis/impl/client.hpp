@@ -36,7 +36,9 @@ inline RedisClient::RedisClient(const RedisOptions& options, const TierContext& 
     }
     for (const std::string& tag : partition_tags())
         partitions_.push_back(std::make_unique<Partition>(common_, partitions_.size(), tag, learnt_tags_));
-    servers_ = std::make_unique<Cluster>(std::move(settings), options, common_, partitions_);
+    auto cluster = std::make_unique<Cluster>(std::move(settings), options, common_, partitions_);
+    cluster_ = cluster.get();
+    servers_ = std::move(cluster);
 }
 
 inline Trip RedisClient::ask(Partition& partition, const Pipeline& commands, Deadline deadline,

@@ -289,6 +289,7 @@ inline Failure Cluster::turn_to(const Redirection& to, const Work& from, Work& w
         work.helps_out = to.kind == Kind::ask;
         if (work.helps_out) return {};
         owners_[from.part.partition->number()] = work.node;
+        version_.fetch_add(1, std::memory_order_release);
         moved_to_ = to.host;
     }
     common_.state.look();
