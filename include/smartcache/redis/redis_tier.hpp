@@ -62,7 +62,8 @@ inline constexpr defer_connect_t defer_connect{};
 ///
 /// Other processes: unless `coherence` is off, whatever changes a record tells so in the same transaction (announcer.hpp),
 /// and erased and ended records leave a trace for a minute, so that no fill which began before comes in after it (R7). An
-/// owner that gives `on_invalidation` hears what others change (listener.hpp). In a cluster nothing is told in this version.
+/// owner that gives `on_invalidation` hears what others change (listener.hpp), in a cluster at every master
+/// (cluster_listener.hpp), of which none may be missing; what was told while it did not hear is not kept there.
 ///
 /// Thread safety: any thread, any time. Throws: the constructors only.
 class RedisTier final : public Tier {

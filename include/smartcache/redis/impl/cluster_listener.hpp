@@ -64,14 +64,15 @@ inline void ClusterListener::begin_question(Clock::time_point now) {
         ++turn_;
     }
     const RedisUrl::Host& node = candidates_.back();
-    std::unique_ptr<SlotsQuestion>& question = questions_[node.endpoint()];
+    auto kept = questions_.find(node.endpoint());
     // Who is silent must not use up the others' time.
     Duration patience = options_.lease;
-    if (question == nullptr) {
-        question = std::make_unique<SlotsQuestion>(settings_of(node), node);
+    if (kept == questions_.end()) {
+        auto made = std::make_unique<SlotsQuestion>(settings_of(node), node);
+        kept = questions_.emplace(node.endpoint(), std::move(made)).first;
         patience = std::max(patience, cluster_.settings().connect_timeout);
     }
-    question_ = question.get();
+    question_ = kept->second.get();
     version_asked_ = cluster_.version();
     ask_now_ = false;
     asked_ = now;
