@@ -324,6 +324,7 @@ TEST_CASE("a cache that does not hear one master hears nothing, and afterwards t
     const bool distrusts = config.redis.lease_lost == sc::LeaseLost::distrust;
     sc::SmartCache<> two(config);
     for (const std::string& key : keys) REQUIRE(one.set(key, 1));
+    REQUIRE(eventually([&] { return two.stats().foreign_changes == keys.size(); }));
     // Again, should a busy machine keep its thread from hearing for longer than the lease just then.
     REQUIRE(eventually([&] {
         const std::uint64_t before = coherence(two).gaps;
