@@ -1,6 +1,6 @@
-// Real processes over one redis-server that is stopped, killed and started again meanwhile.
+// Real processes over one redis-server, or a Redis Cluster, that is stopped, killed and started again meanwhile.
 //
-// SMARTCACHE_STRESS_SECONDS in the environment makes it last longer than the 6 s that it takes otherwise.
+// SMARTCACHE_STRESS_SECONDS in the environment makes each last longer than the 6 s that it takes otherwise.
 
 #include <smartcache/facade/smart_cache.hpp>
 
@@ -15,12 +15,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
 
+#include "redis/support/redis_cluster.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/redis_server.hpp"
@@ -139,11 +141,98 @@ int run_process(const std::string& url, const std::filesystem::path& disk, Share
     return shared.wrong[static_cast<std::size_t>(process)].load() == 0 ? 0 : 6;
 }
 
-}  // namespace
+/// One server.
+class Alone {
+  public:
+    [[nodiscard]] std::string url() const { return server_.url(); }
+    void fault(int round) {
+        if (round % 3 == 0) {
+            server_.pause();
+            std::this_thread::sleep_for(300ms);  // calls time out
+            server_.resume();
+        } else if (round % 3 == 1) {
+            server_.kill();
+            server_.start();
+        } else {
+            (void)server_.command({"CLIENT", "KILL", "TYPE", round % 2 == 0 ? "pubsub" : "normal"});
+        }
+    }
+    static void heal() {}
+    static constexpr int kinds = 3;
 
-TEST_CASE("processes over a Redis that stands still, dies and comes back: nothing erased comes back for good",
-          "[coherence][processes][stress]") {
-    sc::test::RedisServer server;
+  private:
+    sc::test::RedisServer server_;
+};
+
+/// Three masters with a replica each.
+class InCluster {
+  public:
+    [[nodiscard]] std::string url() const { return cluster_.url(); }
+    void fault(int round) {
+        const std::size_t any = static_cast<std::size_t>(round) % cluster_.size();
+        switch (round % kinds) {
+            case 0: {  // with a connection to its replica that lags behind
+                sc::test::RedisServer& server = cluster_.server(owner_of(round));
+                server.pause();
+                std::this_thread::sleep_for(300ms);  // calls time out
+                server.resume();
+                return;
+            }
+            case 1:
+                for (std::size_t i = 0; i < cluster_.size(); ++i)
+                    (void)cluster_.command(i,
+                                           {"CLIENT", "KILL", "TYPE", round % 2 == 0 ? "pubsub" : "normal"});
+                return;
+            case 2:
+                return move_slot(round);
+            case 3: {  // a replica takes over, and lacks what had not come to it
+                sc::test::RedisServer& server = cluster_.server(owner_of(round));
+                server.kill();
+                cluster_.until("a replica takes over", [&] { return owner(round).has_value(); });
+                server.start();
+                return heal();
+            }
+            default:  // without its data, before anybody takes over
+                cluster_.server(any).kill();
+                cluster_.server(any).start();
+                return heal();
+        }
+    }
+    void heal() {
+        cluster_.until("all are back", [&] { return cluster_.whole(); });
+    }
+    static constexpr int kinds = 5;
+
+  private:
+    /// Who serves one of the keys, of the servers that run.
+    std::optional<std::size_t> owner(int key) {
+        const std::string name = sc::test::cluster_name(sc::physical_key("", name_of(key % keys)));
+        for (std::size_t i = 0; i < cluster_.size(); ++i) {
+            if (cluster_.server(i).pid() <= 0) continue;
+            if (cluster_.command(i, {"EXISTS", name}).kind != sc::test::RedisAnswer::Kind::error) return i;
+        }
+        return std::nullopt;
+    }
+    std::size_t owner_of(int key) {
+        std::optional<std::size_t> found;
+        cluster_.until("somebody serves a key", [&] { return (found = owner(key)).has_value(); });
+        return *found;
+    }
+    /// Of a key to the master of another one.
+    void move_slot(int round) {
+        const std::size_t slot = sc::test::cluster_slot(sc::physical_key("", name_of(round % keys)));
+        const std::size_t from = owner_of(round);
+        for (int other = 1; other < keys; ++other)
+            if (const std::size_t to = owner_of(round + other); to != from)
+                return cluster_.move(slot, from, to);
+    }
+
+    sc::test::RedisCluster cluster_{{.masters = 3, .replicas = 3}};
+};
+
+template <class World>
+void run() {
+    World world;
     const smartcache_test::TempDir dir;
     Shared* const shared = Shared::create();
     std::vector<pid_t> children;
@@ -153,7 +242,7 @@ TEST_CASE("processes over a Redis that stands still, dies and comes back: nothin
         if (child == 0) {
             int result = 1;
             try {
-                result = run_process(server.url(), dir / "store", *shared, process);
+                result = run_process(world.url(), dir / "store", *shared, process);
             } catch (...) {
             }
             ::_exit(result);
@@ -162,19 +251,11 @@ TEST_CASE("processes over a Redis that stands still, dies and comes back: nothin
     }
     const char* const longer = std::getenv("SMARTCACHE_STRESS_SECONDS");
     const auto end = Steady::now() + std::chrono::seconds(longer != nullptr ? std::atoi(longer) : 6);
-    for (int round = 0; Steady::now() < end; ++round) {
+    for (int round = 0; Steady::now() < end || round < World::kinds; ++round) {
         std::this_thread::sleep_for(700ms);  // of work, between faults
-        if (round % 3 == 0) {
-            server.pause();
-            std::this_thread::sleep_for(300ms);  // calls time out
-            server.resume();
-        } else if (round % 3 == 1) {
-            server.kill();
-            server.start();
-        } else {
-            (void)server.command({"CLIENT", "KILL", "TYPE", round % 2 == 0 ? "pubsub" : "normal"});
-        }
+        world.fault(round);
     }
+    world.heal();
     std::this_thread::sleep_for(1500ms);  // for breakers to close, and copies to be made
     shared->phase = Shared::settling;
     CHECK(eventually([&] { return shared->waiting.load() == processes; }));
@@ -190,6 +271,20 @@ TEST_CASE("processes over a Redis that stands still, dies and comes back: nothin
         CHECK(WEXITSTATUS(status) == 0);
     }
     ::munmap(shared, sizeof(Shared));
+}
+
+}  // namespace
+
+TEST_CASE("processes over a Redis that stands still, dies and comes back: nothing erased comes back for good",
+          "[coherence][processes][stress]") {
+    run<Alone>();
+}
+
+TEST_CASE(
+    "processes over a Redis Cluster whose masters stand still, die and are replaced: nothing erased comes "
+    "back for good",
+    "[coherence][cluster][processes][stress]") {
+    run<InCluster>();
 }
 
 }  // namespace processes_test

@@ -217,6 +217,7 @@ TEST_CASE("a node that takes its cluster for failed has failed when it was asked
     port = server.port();
     sc::RedisOptions options = patient(url_of(server));
     options.breaker = {.failures = 1, .open_for = 1h};
+    options.coherence = sc::Coherence::off;  // each command by itself
     sc::RedisTier tier(options);
     left = 2;  // the namespace's epoch is asked for first, and alone
     CHECK(put(tier, key_of(1), "v") == TierStatus::ok);

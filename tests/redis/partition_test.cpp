@@ -38,7 +38,7 @@ struct Settling {
     }
     [[nodiscard]] bool distrusted() const { return partition.unacknowledged.distrusts(key); }
 
-    RedisCommon common{{}, false, 0, {}};
+    RedisCommon common{{}, false, 0, false, {}};
     Partition partition{common};
     ConnectionSettings settings;
     Connection connection{settings};

@@ -58,12 +58,13 @@ TEST_CASE("all problems are reported, in the order of the fields", "[redis][conf
 TEST_CASE("what this version cannot do is refused by name, and the password stays hidden",
           "[redis][config]") {
     const std::vector<sc::ConfigProblem> problems =
-        problems_of({.url = "redis+cluster://u:hunter2@h", .coherence = sc::Coherence::publish});
+        problems_of({.url = "redis+cluster://u:hunter2@h", .coherence = sc::Coherence::tracking});
     REQUIRE(problems.size() == 1);
     CHECK(problems[0].field == "redis.coherence");
     CHECK(problems[0].allowed.find("not supported by this version") != std::string::npos);
     CHECK(problems[0].value.find("hunter2") == std::string::npos);
     CHECK(problems_of({.url = "redis+cluster://u:hunter2@h1,h2:7000/0"}).empty());
+    CHECK(problems_of({.url = "redis+cluster://u:hunter2@h", .coherence = sc::Coherence::publish}).empty());
     CHECK(fields_of({.url = "redis+cluster://u:hunter2@h/1"}) == Fields{"redis.url"});
 }
 

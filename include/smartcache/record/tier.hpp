@@ -177,6 +177,9 @@ class Tier {
     [[nodiscard]] virtual bool tells_changes() const noexcept { return false; }
     /// The epoch in which what is written now under `key` would be, without I/O; 0: none, or not known yet.
     [[nodiscard]] virtual std::uint64_t epoch(std::string_view /*key*/) noexcept { return 0; }
+    /// How many parts with epochs of their own it has, and which of them has the key.
+    [[nodiscard]] virtual std::size_t parts() const noexcept { return 1; }
+    [[nodiscard]] virtual std::size_t part(std::string_view /*key*/) const noexcept { return 0; }
     /// Whose trace it is: of somebody else; of an erase that was asked for through this very tier object; or of one by which that
     /// has made up for a change whose outcome it did not know (R11), and which may have ended what others had written since.
     enum class Trace : std::uint8_t { foreign, own, made_up };

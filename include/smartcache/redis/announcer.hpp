@@ -8,15 +8,23 @@
 //
 //     message = "SCi1" sender sent kind *(size name)
 //     sender  = u64, random, of the cache that has made the change: it does not listen to itself
-//     sent    = u64, when, by a clock of the sender's own, who measures by it how long messages take
+//     sent    = u64, when, by a clock of the sender's own, who measures by it how long messages take; none of its messages has
+//               that of another one, so sender and sent tell messages apart
 //     kind    = u8, see Invalidation
 //     size    = varint
 //     name    = a key without its namespace, or a tag; none of "cleared"
+//
+// In a cluster each master's part is told by itself: who makes a change publishes it at the master that serves the key, in the
+// same step. That master tells its own subscribers at once, as a server that is alone does, and all others over the cluster's
+// bus, which may lose it: so whoever wants to hear everything listens at every master (cluster_listener.hpp). The channel's name
+// has a hash tag, which means nothing to publish/subscribe; the history of a server that is alone is a stream of the same
+// name, and in a cluster there is none, for it would be in another slot than what it tells of.
 //
 // A message makes its readers forget, and nothing else. So one that is forged, or cannot be read, costs misses.
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -51,7 +59,8 @@ namespace smartcache::inline v0::detail {
 class Announcer {
   public:
     /// @param on  whether others are told at all
-    Announcer(bool on, unsigned db) : on_(on), db_(db) {}
+    /// @param keeps  whether what they are told is kept, too
+    Announcer(bool on, unsigned db, bool keeps = true) : on_(on), keeps_(keeps), db_(db) {}
 
     /// Whether changes are to be announced: wanted, and not forbidden by the server.
     [[nodiscard]] bool on() const noexcept { return on_ && !forbidden(); }
@@ -64,13 +73,17 @@ class Announcer {
     [[nodiscard]] std::string channel(std::string_view name_space) const {
         return invalidation_channel(db_, name_space);
     }
+    /// The history of that; empty: none.
+    [[nodiscard]] std::string stream(std::string_view name_space) const {
+        return keeps_ ? channel(name_space) : std::string();
+    }
 
     [[nodiscard]] std::string message(Invalidation::Kind kind,
                                       std::span<const std::string_view> names) const {
         ByteSink out;
         out.append(as_byte_view(magic));
         put_fixed(out, sender());
-        put_fixed(out, clock());
+        put_fixed(out, moment());
         put_fixed(out, static_cast<std::uint8_t>(kind));
         for (const std::string_view name : names) {
             put_varint(out, name.size());
@@ -85,6 +98,7 @@ class Announcer {
     /// What is to be published, and kept (history.hpp).
     struct Message {
         std::string channel;
+        std::string stream;  ///< empty: it is not kept
         std::string text;
         std::vector<std::string> parts;  ///< the same in several, where it is long
     };
@@ -99,9 +113,21 @@ class Announcer {
             if (const auto parts = split_physical_key(key))
                 by_namespace[parts->name_space].push_back(parts->key);
         for (const auto& [name_space, names] : by_namespace)
-            messages.push_back(
-                {channel(name_space), message(Invalidation::Kind::key, names), in_parts(names)});
+            messages.push_back({channel(name_space), stream(name_space),
+                                message(Invalidation::Kind::key, names), in_parts(names)});
         return messages;
+    }
+    /// The same of one key; all empty where nothing is to be announced. One that is in no namespace has a message about nothing.
+    [[nodiscard]] Message about_one(std::string_view key) const {
+        if (!on()) return {};
+        const auto parts = split_physical_key(key);
+        if (!parts)
+            return {
+                channel({}), {}, message(Invalidation::Kind::key, std::span<const std::string_view>()), {}};
+        return {channel(parts->name_space),
+                stream(parts->name_space),
+                message(Invalidation::Kind::key, parts->key),
+                {}};
     }
 
     /// Understands the server's answer to a message. @return whether it was refused
@@ -171,11 +197,24 @@ class Announcer {
                                           std::chrono::nanoseconds(1));
     }
 
+    /// The time, a little later where that has been said already.
+    // relaxed: a number of its own.
+    [[nodiscard]] std::uint64_t moment() const noexcept {
+        const std::uint64_t now = clock();
+        std::uint64_t last = last_.load(std::memory_order_relaxed);
+        for (;;) {
+            const std::uint64_t next = std::max(now, last + 1);
+            if (last_.compare_exchange_weak(last, next, std::memory_order_relaxed)) return next;
+        }
+    }
+
     static constexpr std::string_view magic = "SCi1";
     const bool on_;
+    const bool keeps_;
     const unsigned db_;
     const std::uint64_t sender_ = random_stamp();
     const ProcessMark process_{};
+    mutable std::atomic<std::uint64_t> last_{0};
     std::atomic<std::uint64_t> forbidden_until_{0};
 };
 

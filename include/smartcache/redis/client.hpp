@@ -43,6 +43,9 @@ class RedisClient {
     /// How a connection that listens gets to the server.
     [[nodiscard]] const ConnectionSettings& settings() const noexcept { return settings_; }
 
+    /// nullptr: there is one server, whoever that is.
+    [[nodiscard]] Cluster* cluster() const noexcept { return cluster_; }
+
     /// Connects, for a constructor that wants to know.
     [[nodiscard]] Failure connect() { return servers_->connect(Deadline::in(connect_timeout_)); }
 
@@ -171,6 +174,7 @@ class RedisClient {
     std::atomic<std::uint64_t> learnt_tags_{0};
     std::vector<std::unique_ptr<Partition>> partitions_;
     std::unique_ptr<Servers> servers_;
+    Cluster* cluster_ = nullptr;  // the same
     mutable std::mutex learning_;
     std::set<std::string, std::less<>> known_everywhere_;  // namespaces; under learning_
     Deadline::Clock::time_point learn_again_{};            // under learning_

@@ -10,7 +10,11 @@
 //
 // MOVED changes the map for that partition at once. It, and a node that fails, also make the map doubtful: the next trip
 // asks for a new one, at most every 100 ms and with half of the time it has, while the others go on with the old one. A
-// trip that found no way to a node, and sent nothing, goes on at the node that a new map names.
+// trip that found no way to a node, and sent nothing, goes on at the node that a new map names. Where other processes'
+// changes are to be heard, whoever listens asks for maps all the time (cluster_listener.hpp), and trips go by those, too.
+//
+// A change of a record is one step with the message that tells others (MULTI), so a node that sends one of its commands
+// elsewhere has run none of it, and the step follows as a whole.
 //
 // The map may be wrong in any way: then nodes redirect, and a lie costs a few round trips. (Whoever can lie about it gets to
 // see the password, as from any client; over TLS, whoever has a certificate for the name or address that the lie gives.)
@@ -65,6 +69,21 @@ class Cluster final : public Servers {
     [[nodiscard]] BreakerState breaker() const override;
     [[nodiscard]] std::size_t open_connections() const override;
 
+    // For who listens to all masters.
+
+    /// The masters that serve partitions, by what trips go by now.
+    struct Serving {
+        std::vector<RedisUrl::Host> masters{};
+        bool all = false;  ///< whether that is all partitions
+    };
+    [[nodiscard]] Serving serving() const;
+    /// Another number after every change of that.
+    [[nodiscard]] std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
+    /// Takes what a node has said.
+    void learn(const std::vector<SlotRange>& ranges);
+    /// How connections to nodes are made; the URL names some.
+    [[nodiscard]] const ConnectionSettings& settings() const noexcept { return settings_; }
+
   private:
     using NodePointer = std::shared_ptr<Node>;
     class Round;
@@ -75,7 +94,7 @@ class Cluster final : public Servers {
         Leg part{};
         bool helps_out = false;             ///< the node was named by ASK
         Pipeline own{};                     ///< the commands, if these are not all of the leg's
-        std::vector<std::size_t> places{};  ///< of own commands in the leg; `asking`: none of those
+        std::vector<std::size_t> places{};  ///< of own commands in the leg
         unsigned hops = 0;
         unsigned pauses = 0;
         struct Redirected {
@@ -91,7 +110,6 @@ class Cluster final : public Servers {
         bool pause = false;         ///< before that
         bool looked = false;        ///< whether the map is as new as it gets
     };
-    static constexpr std::size_t asking = static_cast<std::size_t>(-1);
     static constexpr unsigned most_hops = 5;
     static constexpr unsigned most_pauses = 2;
     static constexpr std::size_t most_nodes = 1024;
@@ -122,6 +140,7 @@ class Cluster final : public Servers {
     std::vector<NodePointer> owners_;           // of each partition; nullptr: nobody known
     RedisUrl::Host moved_to_{};                 // who got a slot last, and knows that
     RedisUrl::Host suspect_{};                  // who failed last, and is asked last
+    std::atomic<std::uint64_t> version_{0};     // changed under the lock
     std::atomic<bool> mapped_{false};
     std::atomic<bool> doubtful_{true};
     std::mutex refreshing_;

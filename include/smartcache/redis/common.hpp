@@ -36,9 +36,13 @@ struct RedisCommon {
     std::function<std::string(std::string_view key)> tombstone{};
 
     /// @param announces  whether other processes are told of changes @param db  on which channels
+    /// @param in_cluster  then it is not kept what they are told
     /// @param works  whether all breakers are closed
-    RedisCommon(const TierContext& context, bool announces, unsigned db, std::function<bool()> works)
-        : log(context.logger), state(context.on_state, std::move(works)), announcer(announces, db) {}
+    RedisCommon(const TierContext& context, bool announces, unsigned db, bool in_cluster,
+                std::function<bool()> works)
+        : log(context.logger),
+          state(context.on_state, std::move(works)),
+          announcer(announces, db, !in_cluster) {}
 
     /// The data goes to a server that was found: to its `server`-th, in this run of it.
     void move_to(std::uint64_t server, const std::string& run) {
@@ -90,12 +94,13 @@ struct RedisCommon {
         for (const Announcer::Message& message : messages)
             commands.command({"PUBLISH", message.channel, message.text});
         for (const Announcer::Message& message : messages) {
+            if (message.stream.empty()) continue;
             if (!keep || !keeps_history()) {
-                commands.command({"DEL", message.channel});
+                commands.command({"DEL", message.stream});
             } else if (message.parts.empty()) {
-                add_to_history(commands, message.channel, message.text);
+                add_to_history(commands, message.stream, message.text);
             } else {
-                for (const std::string& part : message.parts) add_to_history(commands, message.channel, part);
+                for (const std::string& part : message.parts) add_to_history(commands, message.stream, part);
             }
         }
     }
@@ -141,6 +146,7 @@ struct RedisCommon {
             return all;
         }
         all.push_back(announcer.channel(name_space));
+        all.push_back(announcer.stream(name_space));
         all.push_back(
             field.empty()
                 ? std::string()

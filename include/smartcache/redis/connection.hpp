@@ -145,7 +145,10 @@ class Connection {
     [[nodiscard]] Failure tell(const Pipeline& commands, Deadline deadline);
     /// Takes what has arrived, without waiting, or a part of it if it is much. @param more  whether there may be more
     [[nodiscard]] Failure listen(FunctionRef<void(Reply&)> on_message, bool& more);
-    [[nodiscard]] int fd() const noexcept { return socket_.fd(); }
+    /// For poll(2): until there is more to listen to, or to open; -1: that is not for the socket to say.
+    [[nodiscard]] pollfd waits_for_more() const noexcept {
+        return {socket_.fd(), static_cast<short>(step_ == Step::connecting ? POLLOUT : POLLIN), 0};
+    }
 
     /// For poll(2), while a pipeline is under way.
     [[nodiscard]] pollfd waits_for(const Pipeline& commands, const Progress& progress) const noexcept {

@@ -11,7 +11,7 @@
 //
 //     position = id " " XXH3 of the message, in decimals
 //
-// Whoever cannot add its message ends the stream instead: a hole for everybody.
+// Whoever cannot add its message ends the stream instead: a hole for everybody. In a cluster there is no history.
 
 #include <charconv>
 #include <chrono>

@@ -24,90 +24,73 @@
 // the pool arrive at another run, it leaves.
 
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 
-#include <smartcache/core/counters.hpp>
-#include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
-#include <smartcache/core/stats.hpp>
 #include <smartcache/record/invalidation.hpp>
 #include <smartcache/record/key.hpp>
 #include <smartcache/redis/common.hpp>
 #include <smartcache/redis/connection.hpp>
 #include <smartcache/redis/failure.hpp>
+#include <smartcache/redis/hearing.hpp>
 #include <smartcache/redis/history.hpp>
 #include <smartcache/redis/pipeline.hpp>
 #include <smartcache/redis/reply.hpp>
 
 namespace smartcache::inline v0::detail {
 
-/// Thread safety: any thread, but `step` one at a time. `told` is called by the thread that steps.
-class Listener {
+/// Thread safety: see Hearing.
+class Listener final : public Hearing {
   public:
     using Clock = Deadline::Clock;
     struct Options {
         std::string name_space{};
         Duration lease{};
         bool tracking = false;
+        /// Whether a message has not been told by another listener already; empty: there is no other.
+        std::function<bool(std::string_view message)> is_news{};
     };
 
-    Listener(ConnectionSettings settings, Options options, RedisCommon& common,
+    Listener(ConnectionSettings settings, Options options, RedisCommon& common, HearingCounters& counters,
              std::function<void(const Invalidation&)> told)
         : settings_(adapted(settings)),
           options_(std::move(options)),
           common_(common),
+          counters_(counters),
           told_(std::move(told)),
           channel_(common.announcer.channel(options_.name_space)),
           prefix_("sc:" + physical_key(options_.name_space, {})),
           history_settings_(std::move(settings)) {}
-    Listener(const Listener&) = delete;
-    Listener& operator=(const Listener&) = delete;
 
-    /// Tells positions, too. Before anything else. @param known  the last one that was told to a listener before
-    void keep_positions(std::string known) {
+    void keep_positions(std::string known) override {
         position_ = std::move(known);
         history_ = std::make_unique<History>(history_settings_, channel_, common_);
     }
 
-    /// Does what is to be done, and waits for more until `wake` or until `waker` is readable.
-    /// @param waker  a descriptor; -1: none
-    void step(Deadline wake, int waker);
-    /// The same until it hears, or has failed to, or the deadline passes.
-    void begin(Deadline deadline) {
-        const std::uint64_t failures = failures_;
-        while (!hears() && failures_ == failures && !deadline.passed()) step(deadline, -1);
-    }
+    void step(Deadline wake, int waker) override;
 
-    // acquire: pairs with the release when it changes; who sees that it hears comes after `told` was told so.
-    // In a child of fork(2) there is no thread that would listen.
-    [[nodiscard]] bool hears() const noexcept {
-        return hears_.load(std::memory_order_acquire) && !process_.forked();
+    // For who waits for several of them:
+
+    /// Does what is to be done, without waiting, unless for a connection to be open until `opened_by`.
+    /// @return when it is to be called again, unless something happens to `waits_for` before; long past: at once
+    [[nodiscard]] Clock::time_point work(Deadline opened_by);
+    /// For poll(2), which takes no notice of a descriptor of -1.
+    [[nodiscard]] pollfd waits_for() const noexcept {
+        return connection_ ? connection_->waits_for_more() : pollfd{-1, 0, 0};
     }
-    [[nodiscard]] CoherenceStats stats() const;
-    void reset_stats() noexcept;
-    /// Why it does not hear; empty when it does.
-    [[nodiscard]] std::string problem() const {
-        const std::lock_guard lock(problem_mutex_);
-        return problem_;
-    }
+    [[nodiscard]] std::uint64_t failures() const noexcept override { return failures_; }
 
   private:
     static constexpr std::string_view tracking_channel = "__redis__:invalidate";
@@ -118,7 +101,7 @@ class Listener {
         settings.max_reply = std::size_t{64} << 20U;
         return settings;
     }
-    void open(Deadline wake, int waker);
+    [[nodiscard]] Clock::time_point open(Deadline opened_by);
     void subscribe();
     void take(Reply& message);
     void take_pushed(Reply& message);
@@ -127,11 +110,6 @@ class Listener {
     void keep_alive();
     void become_heard();
     void lose(const std::string& why);
-    void set_problem(std::string text) {
-        const std::lock_guard lock(problem_mutex_);
-        problem_ = std::move(text);
-    }
-    void wait(Clock::time_point until, int waker, int socket) const;
     [[nodiscard]] Clock::time_point next_question() const {
         const Clock::time_point due = asked_ + options_.lease / 3;
         return history_ ? std::min(due, next_look_) : due;
@@ -140,6 +118,7 @@ class Listener {
     const ConnectionSettings settings_;
     const Options options_;
     RedisCommon& common_;
+    HearingCounters& counters_;
     const std::function<void(const Invalidation&)> told_;
     const std::string channel_;
     const std::string prefix_;  // of the records' names
@@ -154,6 +133,7 @@ class Listener {
     Clock::time_point asked_{};     // when the last question was sent
     bool answered_ = true;
     Clock::time_point lease_until_{};
+    Clock::time_point opening_until_{};
     Clock::time_point retry_at_{};
     unsigned failures_in_a_row_ = 0;
     std::uint64_t failures_ = 0;
@@ -162,44 +142,6 @@ class Listener {
     std::optional<std::string> position_run_;  // of the server that said so; nullopt: to another process
     std::string next_position_;                // to be that, when the server gives a sign of life
     Clock::time_point next_look_{};            // into the history
-
-    const ProcessMark process_{};
-    std::atomic<bool> hears_{false};
-    std::atomic<std::uint64_t> messages_{0};
-    std::atomic<std::uint64_t> unreadable_{0};
-    std::atomic<std::uint64_t> gaps_{0};
-    std::atomic<std::uint64_t> resumed_{0};
-    LatencyHistogram latency_;
-    mutable std::mutex problem_mutex_;
-    std::string problem_{"not connected yet"};
-};
-
-/// A thread that steps a listener for as long as it lives.
-class ListeningThread {
-  public:
-    explicit ListeningThread(Listener& listener)
-        : listener_(listener), waker_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-        thread_ = std::thread([this] {
-            while (!stopping_.load(std::memory_order_acquire))
-                listener_.step(Deadline::in(std::chrono::seconds(60)), waker_);
-        });
-    }
-    ListeningThread(const ListeningThread&) = delete;
-    ListeningThread& operator=(const ListeningThread&) = delete;
-    ~ListeningThread() {
-        stopping_.store(true, std::memory_order_release);
-        const std::uint64_t one = 1;
-        while (::write(waker_, &one, sizeof one) < 0 && errno == EINTR) {
-        }
-        thread_.join();
-        if (waker_ >= 0) ::close(waker_);
-    }
-
-  private:
-    Listener& listener_;
-    const int waker_;
-    std::atomic<bool> stopping_{false};
-    std::thread thread_;
 };
 
 }  // namespace smartcache::inline v0::detail

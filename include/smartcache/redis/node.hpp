@@ -37,13 +37,31 @@ struct Trip {
     ConnectionIdentity connection{};  ///< over which they went
 };
 
+/// The commands that a pipeline begins with, several at a time, are done all or none, as one step (MULTI): `count` times `size`
+/// of them. Those behind are on their own.
+struct Steps {
+    std::size_t size = 0;  ///< of each
+    std::size_t count = 0;
+
+    [[nodiscard]] std::size_t commands() const noexcept { return size * count; }
+    [[nodiscard]] bool begin_at(std::size_t command) const noexcept {
+        return command < commands() && command % size == 0;
+    }
+    [[nodiscard]] bool end_with(std::size_t command) const noexcept {
+        return command < commands() && command % size == size - 1;
+    }
+};
+
 /// What is to be asked of one partition, and how that ended.
 struct Leg {
     Partition* partition = nullptr;
     const Pipeline* commands = nullptr;
     Trip trip{};
-    /// All commands or none of them, as one step (MULTI). Not in a cluster. Who asks gets the commands' own answers.
-    bool atomic = false;
+    /// Who asks gets the commands' own answers. Of a step that was not done each command has an error: its own, or
+    /// "EXECABORT" where the server does not do steps, or where that has sent the step elsewhere in a cluster, the same one each.
+    Steps steps{};
+
+    [[nodiscard]] bool atomic() const noexcept { return steps.count != 0; }
 };
 /// Receives the answer to a leg's command.
 using OnLegReply = FunctionRef<void(std::size_t leg, std::size_t command, Reply& reply)>;
@@ -122,8 +140,8 @@ class Node::Passage {
 /// What is unacknowledged is settled first, and answers that say that the server cannot serve now make the whole trip fail.
 class Visit {
   public:
-    /// @param legs  where `end` puts the results; they and their commands must outlive the visit. Of a node that only
-    /// helps out (ASK) nothing is learnt about their partitions
+    /// @param legs  where `end` puts the results; they and their commands must outlive the visit. A node that only helps out
+    /// (ASK) is told so before each command or step (ASKING), and nothing is learnt of it about their partitions
     Visit(Node& node, std::span<Leg* const> legs, bool helps_out = false);
 
     /// Gets a connection, until `connected_by`, and settles.
@@ -147,9 +165,18 @@ class Visit {
     [[nodiscard]] const std::string& moved(std::size_t leg) const noexcept { return moved_[leg]; }
 
   private:
+    /// A command as it is sent: one of a leg's, or what is put before and behind those.
+    struct Sent {
+        enum class What : std::uint8_t { command, asking, multi, queued, exec };
+        What what = What::command;
+        std::size_t leg = 0;
+        std::size_t command = 0;  ///< of the leg; for `multi` and `exec` the step's first
+    };
+
     [[nodiscard]] Failure prepare(Deadline deadline);
+    void add(std::size_t leg);
     void deliver(std::size_t i, Reply& reply, OnLegReply on_reply);
-    void deliver_atomic(std::size_t i, Reply& reply, OnLegReply on_reply);
+    void end_step(const Sent& sent, Reply& reply, OnLegReply on_reply);
 
     Node& node_;
     const std::span<Leg* const> legs_;
@@ -157,11 +184,10 @@ class Visit {
     Node::Passage passage_;
     Pool::Lease lease_;
     const Pipeline* commands_ = nullptr;
-    Pipeline all_;                                                 // of several legs
-    std::vector<std::size_t> ends_;                                // of each leg's commands among all
-    std::size_t current_ = 0;                                      // leg, of the next answer
-    std::vector<std::pair<std::size_t, std::string>> not_queued_;  // of an atomic leg: commands, and why
-    bool no_transaction_ = false;                                  // that leg cannot be one step here
+    Pipeline all_;            // unless that is one leg's commands, as they are
+    std::vector<Sent> sent_;  // what that consists of
+    std::vector<std::pair<std::size_t, std::string>> not_queued_;  // of the step: commands, and why
+    bool no_transaction_ = false;                                  // it cannot be one step here
     bool stuck_ = false;  // the connection may still be in a transaction
     std::vector<std::string> moved_;
     Connection::Progress progress_;

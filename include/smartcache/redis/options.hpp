@@ -12,9 +12,9 @@ namespace smartcache::inline v0 {
 /// Whether and how other processes' L1 and L3 are told of writes.
 enum class Coherence {
     off,        ///< trust lifetimes alone
-    automatic,  ///< the best that server and configuration allow
-    publish,    ///< publish/subscribe messages of this library
-    tracking,   ///< server-assisted client tracking: sees foreign writers too
+    automatic,  ///< the best that server and configuration allow: `publish`, but who has no threads does not listen
+    publish,   ///< publish/subscribe messages of this library
+    tracking,  ///< server-assisted client tracking: sees foreign writers too; not in a cluster
 };
 
 /// What is served from L1 and L3 while this process does not hear what others change (R13).
@@ -63,7 +63,8 @@ struct RedisOptions {
     std::string url = "redis://localhost:6379/0";
     /// Lifetime in L2 of entries stored without one.
     Duration ttl = std::chrono::hours(24);
-    /// Most connections at a time, in a cluster to each master. Callers beyond that wait within their deadline.
+    /// Most connections at a time, in a cluster to each master. Callers beyond that wait within their deadline. Another one
+    /// listens (`coherence`); in a cluster that is one for each master, and one more that asks it who serves what.
     std::size_t max_connections = 10;
     /// Deadline for opening a connection, log-in included.
     Duration connect_timeout = std::chrono::milliseconds(500);
@@ -84,7 +85,8 @@ struct RedisOptions {
     /// some 5 us per KiB on each read and write.
     std::string integrity_key{};
     /// How long a connection that says nothing is believed to bring the messages of other processes: the time after which a
-    /// cache that does not get them knows so. It asks for a sign of life three times as often.
+    /// cache that does not get them knows so. It asks for a sign of life three times as often, in a cluster each master; and twice
+    /// as often one of them for the map of slots, which is believed no longer than that either.
     Duration lease = std::chrono::seconds(1);
     LeaseLost lease_lost = LeaseLost::serve_stale;
 };

@@ -20,6 +20,8 @@
 #include <smartcache/record/tier.hpp>
 #include <smartcache/record/tier_context.hpp>
 #include <smartcache/redis/client.hpp>
+#include <smartcache/redis/cluster_listener.hpp>
+#include <smartcache/redis/hearing.hpp>
 #include <smartcache/redis/integrity.hpp>
 #include <smartcache/redis/listener.hpp>
 #include <smartcache/redis/options.hpp>
@@ -60,7 +62,8 @@ inline constexpr defer_connect_t defer_connect{};
 ///
 /// Other processes: unless `coherence` is off, whatever changes a record tells so in the same transaction (announcer.hpp),
 /// and erased and ended records leave a trace for a minute, so that no fill which began before comes in after it (R7). An
-/// owner that gives `on_invalidation` hears what others change (listener.hpp). In a cluster nothing is told in this version.
+/// owner that gives `on_invalidation` hears what others change (listener.hpp), in a cluster at every master
+/// (cluster_listener.hpp), of which none may be missing; what was told while it did not hear is not kept there.
 ///
 /// Thread safety: any thread, any time. Throws: the constructors only.
 class RedisTier final : public Tier {
@@ -114,13 +117,17 @@ class RedisTier final : public Tier {
     }
     /// Waits for the first subscription, at most for `connect_timeout`.
     void begin_to_listen(bool positions, std::string known) override;
-    [[nodiscard]] bool tells_changes() const noexcept override { return listener_ != nullptr; }
+    [[nodiscard]] bool tells_changes() const noexcept override { return hearing_ != nullptr; }
     [[nodiscard]] std::uint64_t epoch(std::string_view key) noexcept override {
         try {
             return client_.partition(key).epochs.known(detail::namespace_of(key)).value_or(0);
         } catch (const std::exception&) {  // a mutex that cannot be locked
             return 0;
         }
+    }
+    [[nodiscard]] std::size_t parts() const noexcept override { return client_.partitions(); }
+    [[nodiscard]] std::size_t part(std::string_view key) const noexcept override {
+        return client_.partition(key).number();
     }
     [[nodiscard]] Trace trace(std::uint64_t stamp) const noexcept override {
         if (stamp >> 32U != own_stamps_ || process_.forked()) return Trace::foreign;
@@ -172,6 +179,7 @@ class RedisTier final : public Tier {
         }
     };
     class Names;
+    class Telling;
     struct Encoded;
 
     void prepare_to_listen();
@@ -221,10 +229,9 @@ class RedisTier final : public Tier {
     [[nodiscard]] TierStatus fill_once(const RecordView& record, WriteCondition condition,
                                        detail::Deadline deadline, bool& outdated);
     [[nodiscard]] TierStatus end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline);
-    [[nodiscard]] std::vector<detail::Announcer::Message> announce(std::span<const std::string_view> keys,
-                                                                   std::span<detail::Pipeline> commands,
-                                                                   std::span<detail::Leg> legs, bool as_one);
-    [[nodiscard]] detail::Announcer::Message announcement(std::string_view key);
+    void tell_apart(const Telling& telling, std::span<const std::string_view> keys,
+                    std::span<const Names> parts, const std::vector<bool>& changed,
+                    detail::Deadline deadline);
     void erase_all(std::span<const std::string_view> keys, std::span<TierStatus> statuses);
     [[nodiscard]] bool was_live(std::string_view key, std::string_view bytes,
                                 std::optional<std::uint64_t> epoch, WallTime now) noexcept;
@@ -238,9 +245,10 @@ class RedisTier final : public Tier {
     detail::RedisClient client_;
     Counters<Event> counters_;
     LatencyHistogram latency_;
-    std::unique_ptr<detail::Listener> listener_;  // set by the constructor only
+    detail::HearingCounters heard_;
+    std::unique_ptr<detail::Hearing> hearing_;  // set by the constructor only
     std::unique_ptr<detail::ProcessOwned<detail::ListeningThread>> listening_;
-    std::mutex stepping_;  // the listener, without a thread
+    std::mutex stepping_;  // what hears, without a thread
 };
 
 }  // namespace smartcache::inline v0

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <initializer_list>
 #include <span>
 #include <string_view>
@@ -30,40 +32,57 @@ inline void add_script(Pipeline& commands, const RedisScript& script, bool by_na
     add_script(commands, script, by_name, key, std::span(arguments.begin(), arguments.size()));
 }
 
-// Each of those that change something tells so (R9): the last two of ARGV are a channel, or nothing, and a message for it,
-// which also goes into the history (history.hpp) or ends that. A server that does not let it is found out by those changes
-// that are no scripts.
+// Each of those that change something tells so (R9): ARGV has a channel, or nothing, the name of the stream that is the channel's
+// history (history.hpp), or nothing where none is kept, and a message. Who cannot add it to the history ends that. A server
+// that does not let it is found out by those changes that are no scripts.
 
-/// Replaces a record by another one if it still has the expected version (R7).
-/// KEYS: record. ARGV: its 8 stamp bytes, the new record, lifetime in ms or "0" for ever, channel, message. @return 1 or 0
-inline constexpr RedisScript replace_script{
+inline constexpr std::string_view script_tells{R"(local function tell(channel, stream, message)
+  if not channel or channel == '' then return end
+  redis.pcall('PUBLISH', channel, message)
+  if not stream or stream == '' then return end
+  local most = math.floor(16777216 / math.max(#message, 256))
+  local kept = redis.pcall('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', most, '*', 'm', message)
+  if type(kept) == 'table' and kept.err then redis.call('DEL', stream) end
+end
+)"};
+
+/// The text of a script that has the function `tell`.
+template <const std::string_view& Body>
+class TellingScript {
+    static constexpr auto bytes = [] {
+        std::array<char, script_tells.size() + Body.size()> all{};
+        std::copy(Body.begin(), Body.end(), std::copy(script_tells.begin(), script_tells.end(), all.begin()));
+        return all;
+    }();
+
+  public:
+    static constexpr std::string_view text{bytes.data(), bytes.size()};
+};
+
+inline constexpr std::string_view replace_body{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end
 if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
 if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-if ARGV[4] and ARGV[4] ~= '' then
-  redis.pcall('PUBLISH', ARGV[4], ARGV[5])
-  local most = math.floor(16777216 / math.max(#ARGV[5], 256))
-  local kept = redis.pcall('XADD', ARGV[4], 'NOMKSTREAM', 'MAXLEN', '~', most, '*', 'm', ARGV[5])
-  if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[4]) end
-end
-return 1)",
-    "a2d4f71bd448eaadec687c6489e3a0406dbc917f"};
+tell(ARGV[4], ARGV[5], ARGV[6])
+return 1)"};
+/// Replaces a record by another one if it still has the expected version (R7).
+/// KEYS: record. ARGV: its 8 stamp bytes, the new record, lifetime in ms or "0" for ever, channel, stream, message.
+/// @return 1 or 0
+inline constexpr RedisScript replace_script{TellingScript<replace_body>::text,
+                                            "0e397f704992f5d084a53f6f67b9dadeb0d9a0fe"};
 
-/// Ends a record if it still has the expected version: leaves a tombstone, or deletes it.
-/// KEYS: record. ARGV: its 8 stamp bytes, a tombstone or nothing, its lifetime in ms, channel, message. @return 1 or 0
-inline constexpr RedisScript end_script{
+inline constexpr std::string_view end_body{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end
 if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 if ARGV[2] ~= '' then redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-if ARGV[4] and ARGV[4] ~= '' then
-  redis.pcall('PUBLISH', ARGV[4], ARGV[5])
-  local most = math.floor(16777216 / math.max(#ARGV[5], 256))
-  local kept = redis.pcall('XADD', ARGV[4], 'NOMKSTREAM', 'MAXLEN', '~', most, '*', 'm', ARGV[5])
-  if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[4]) end
-end
-return 1)",
-    "167d94b823551c3b6a6d0225dde6174df1ac1155"};
+tell(ARGV[4], ARGV[5], ARGV[6])
+return 1)"};
+/// Ends a record if it still has the expected version: leaves a tombstone, or deletes it.
+/// KEYS: record. ARGV: its 8 stamp bytes, a tombstone or nothing, its lifetime in ms, channel, stream, message.
+/// @return 1 or 0
+inline constexpr RedisScript end_script{TellingScript<end_body>::text,
+                                        "fdcb2509d016c94e5f995eede7d825fb88a1ecb6"};
 
 /// Gives a lock back, if it is still that of the token. KEYS: lock. ARGV: token. @return 1 or 0
 inline constexpr RedisScript unlock_script{
@@ -83,15 +102,7 @@ if kind ~= 'string' and #ARGV ~= 0 then return 0 end
 return redis.call('DEL', KEYS[1]))",
     "2e9de0ee26a5969b0865cc017153ab6ec593b937"};
 
-/// Changes a namespace's epochs (epochs.hpp): "clear" gives it a new one, later than the old one, later than ARGV[1] and not
-/// before the server's time (R17), and forgets its tags, which that has ended; "tag" notes that the tag of ARGV[6] has
-/// changed, now; "keep" changes nothing. The latter two do as "clear" does unless the hash is whole and its epoch higher than
-/// ARGV[1], or the very one that was seen. Of too many tags none is remembered: all that is older ends.
-/// KEYS: the namespace's hash. ARGV: an epoch that is too low, a token for a hash that has none, what to do, the token that
-/// the epoch was seen with, the tags' sequence that was seen with it, the tag's field, channel, a message that the tag has
-/// changed, and one that the namespace was cleared. (A hash that was lost and is made anew ends nothing that others have
-/// copies of: no message.) @return clear, token, tags, floor
-inline constexpr RedisScript epoch_script{
+inline constexpr std::string_view epoch_body{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
 local had = redis.call('HMGET', KEYS[1], 'clear', 'token', 'tags', 'floor')
 local function forget()
@@ -136,15 +147,20 @@ tags = string.format('%.0f', tags)
 floor = string.format('%.0f', floor)
 if not whole or ARGV[3] ~= 'keep' then
   redis.call('HSET', KEYS[1], 'clear', clear, 'token', token, 'tags', tags, 'floor', floor)
-  if ARGV[7] and ARGV[7] ~= '' and ARGV[3] ~= 'keep' then
-    local message = whole and ARGV[3] == 'tag' and ARGV[8] or ARGV[9]
-    redis.pcall('PUBLISH', ARGV[7], message)
-    local most = math.floor(16777216 / math.max(#message, 256))
-    local kept = redis.pcall('XADD', ARGV[7], 'NOMKSTREAM', 'MAXLEN', '~', most, '*', 'm', message)
-    if type(kept) == 'table' and kept.err then redis.call('DEL', ARGV[7]) end
+  if ARGV[3] ~= 'keep' then
+    tell(ARGV[7], ARGV[8], whole and ARGV[3] == 'tag' and ARGV[9] or ARGV[10])
   end
 end
-return {clear, token, tags, floor})",
-    "df82ba87269dc32e3ac318b46fa57b3e898726f2"};
+return {clear, token, tags, floor})"};
+/// Changes a namespace's epochs (epochs.hpp): "clear" gives it a new one, later than the old one, later than ARGV[1] and not
+/// before the server's time (R17), and forgets its tags, which that has ended; "tag" notes that the tag of ARGV[6] has
+/// changed, now; "keep" changes nothing. The latter two do as "clear" does unless the hash is whole and its epoch higher than
+/// ARGV[1], or the very one that was seen. Of too many tags none is remembered: all that is older ends.
+/// KEYS: the namespace's hash. ARGV: an epoch that is too low, a token for a hash that has none, what to do, the token that
+/// the epoch was seen with, the tags' sequence that was seen with it, the tag's field, channel, stream, a message that the tag
+/// has changed, and one that the namespace was cleared. (A hash that was lost and is made anew ends nothing that others have
+/// copies of: no message.) @return clear, token, tags, floor
+inline constexpr RedisScript epoch_script{TellingScript<epoch_body>::text,
+                                          "87bf019b7a54c6b6c948a2a3ababab51b6048ea5"};
 
 }  // namespace smartcache::inline v0::detail

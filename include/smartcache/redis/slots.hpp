@@ -107,6 +107,15 @@ struct SlotRange {
     RedisUrl::Host master;
 };
 
+/// Who serves the slot by what ranges say; nullptr: nobody.
+[[nodiscard]] inline const SlotRange* range_of(const std::vector<SlotRange>& ranges,
+                                               std::uint16_t slot) noexcept {
+    const auto found = std::find_if(ranges.rbegin(), ranges.rend(), [slot](const SlotRange& range) {
+        return range.first <= slot && slot <= range.last;
+    });
+    return found == ranges.rend() ? nullptr : &*found;
+}
+
 /// Reads the answer to CLUSTER SLOTS. What is no range, or names no address, is left out.
 /// @param asked  who answered: a node that does not know its own address leaves the name empty
 [[nodiscard]] inline std::vector<SlotRange> take_slots(const Reply& reply, const RedisUrl::Host& asked) {

@@ -7,6 +7,8 @@
 // one that got a slot last, or that answered last; a turn takes at most a quarter of `connect_timeout`, spent in as many calls as it takes, so that
 // silence holds nobody up for long.
 
+#include <poll.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -25,16 +27,62 @@
 
 namespace smartcache::inline v0::detail {
 
+/// The question to one node, which can be asked again over the same connection. Used by one thread at a time.
+class SlotsQuestion {
+  public:
+    /// @param nodes  how connections to nodes are made
+    SlotsQuestion(ConnectionSettings nodes, RedisUrl::Host node)
+        : settings_(adapted(std::move(nodes), std::move(node))) {
+        question_.command({"CLUSTER", "SLOTS"});
+    }
+
+    [[nodiscard]] const RedisUrl::Host& node() const { return settings_.url.hosts.front(); }
+    /// Asks, or goes on with that.
+    /// @return `Failure::connecting` when `deadline` passed first: call again. After any other failure it is of no use
+    [[nodiscard]] Failure ask(Deadline deadline, std::vector<SlotRange>& ranges) {
+        if (!connection_.ready())
+            if (Failure failure = connection_.open(deadline)) return failure;
+        std::string refusal;
+        Failure failure = connection_.execute(
+            question_, deadline,
+            [&](std::size_t, Reply& reply) {
+                ranges = take_slots(reply, node());
+                refusal = reply.is_error() ? reply.text : "no slots";
+            },
+            progress_);
+        if (failure.kind == Failure::Kind::timeout) failure.kind = Failure::Kind::connecting;
+        if (failure) return failure;
+        progress_ = {};
+        if (!ranges.empty()) return {};
+        return {Failure::Kind::not_ready, 0,
+                "Redis at " + node().endpoint() + " answered CLUSTER SLOTS with " + refusal};
+    }
+    /// For poll(2), while it is under way.
+    [[nodiscard]] pollfd waits_for() const noexcept {
+        return connection_.ready() ? connection_.waits_for(question_, progress_)
+                                   : connection_.waits_for_more();
+    }
+
+  private:
+    static ConnectionSettings adapted(ConnectionSettings settings, RedisUrl::Host node) {
+        settings.url.hosts = {std::move(node)};
+        settings.numbers.reset();
+        settings.max_elements = hash_slots;
+        settings.max_reply = std::size_t{64} << 10U;  // INFO's text, at log-in, is some KiB
+        return settings;
+    }
+
+    const ConnectionSettings settings_;
+    Pipeline question_;
+    Connection connection_{settings_};
+    Connection::Progress progress_;
+};
+
 /// The question for a cluster's slots. Used by one thread at a time.
 class Topology {
   public:
-    /// @param nodes  how connections to nodes are made; the URL names some that may be asked
-    explicit Topology(const ConnectionSettings& nodes) : settings_(nodes) {
-        settings_.numbers.reset();
-        settings_.max_elements = hash_slots;
-        settings_.max_reply = longest_text;
-        question_.command({"CLUSTER", "SLOTS"});
-    }
+    /// @param nodes  how connections to nodes are made; the URL names some that may be asked. Must outlive it
+    explicit Topology(const ConnectionSettings& nodes) : settings_(nodes) {}
 
     /// Asks one after the other, until one answers, or goes on with that.
     /// @param best  who should know best, if anybody
@@ -53,7 +101,7 @@ class Topology {
         for (;;) {
             if (!attempt_) begin_turn();
             const auto started = Deadline::Clock::now();
-            Failure failure = ask_one(earlier(deadline, Deadline(started + turn_)), ranges);
+            Failure failure = attempt_->ask(earlier(deadline, Deadline(started + turn_)), ranges);
             turn_ -= std::min<std::chrono::nanoseconds>(turn_, Deadline::Clock::now() - started);
             if (!failure) {
                 last_answered_ = candidates_.back();
@@ -77,13 +125,6 @@ class Topology {
     }
 
   private:
-    struct Attempt {
-        explicit Attempt(ConnectionSettings node) : settings(std::move(node)) {}
-        const ConnectionSettings settings;
-        Connection connection{settings};
-        Connection::Progress progress{};
-    };
-
     /// In reverse order.
     [[nodiscard]] std::vector<RedisUrl::Host> candidates(const RedisUrl::Host& best,
                                                          const std::vector<RedisUrl::Host>& known,
@@ -104,41 +145,16 @@ class Topology {
     }
 
     void begin_turn() {
-        ConnectionSettings settings = settings_;
-        settings.url.hosts = {candidates_.back()};
-        attempt_ = std::make_unique<Attempt>(std::move(settings));
+        attempt_ = std::make_unique<SlotsQuestion>(settings_, candidates_.back());
         turn_ =
             std::max<std::chrono::nanoseconds>(settings_.connect_timeout / 4, std::chrono::milliseconds(1));
         if (candidates_.size() == 1) turn_ = settings_.connect_timeout;
     }
 
-    [[nodiscard]] Failure ask_one(Deadline deadline, std::vector<SlotRange>& ranges) {
-        Connection& connection = attempt_->connection;
-        if (!connection.ready())
-            if (Failure failure = connection.open(deadline)) return failure;
-        const RedisUrl::Host& host = candidates_.back();
-        std::string refusal;
-        Failure failure = connection.execute(
-            question_, deadline,
-            [&](std::size_t, Reply& reply) {
-                ranges = take_slots(reply, host);
-                refusal = reply.is_error() ? reply.text : "no slots";
-            },
-            attempt_->progress);
-        if (failure.kind == Failure::Kind::timeout) failure.kind = Failure::Kind::connecting;
-        if (!failure && ranges.empty())
-            failure = {Failure::Kind::not_ready, 0,
-                       "Redis at " + host.endpoint() + " answered CLUSTER SLOTS with " + refusal};
-        return failure;
-    }
-
-    static constexpr std::size_t longest_text = 64 * 1024;  // INFO's, at log-in, is some KiB
-
-    ConnectionSettings settings_;
-    Pipeline question_;
+    const ConnectionSettings& settings_;
     RedisUrl::Host last_answered_{};
     std::vector<RedisUrl::Host> candidates_;  // the one whose turn it is last
-    std::unique_ptr<Attempt> attempt_;
+    std::unique_ptr<SlotsQuestion> attempt_;
     std::chrono::nanoseconds turn_{};
     ProcessMark owner_;
 };

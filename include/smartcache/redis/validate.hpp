@@ -15,8 +15,7 @@ namespace smartcache::inline v0 {
 
 /// Appends what is impossible in `options` to `problems`, in the order of the fields. Touches no network.
 ///
-/// What this version cannot do is refused here by name, if the tier is to be used: explicit coherence in a cluster, where
-/// `Coherence::automatic` acts like `off`, and write-behind.
+/// What this version cannot do is refused here by name, if the tier is to be used: tracking in a cluster, and write-behind.
 /// @param used  a `RedisTier` that is used alone does not look at `enabled`
 inline void validate(const RedisOptions& options, bool used, std::vector<ConfigProblem>& problems) {
     const auto refuse = [&problems](const char* field, std::string value, std::string allowed) {
@@ -47,10 +46,10 @@ inline void validate(const RedisOptions& options, bool used, std::vector<ConfigP
     const int write = static_cast<int>(options.write);
     if (coherence < 0 || coherence > static_cast<int>(Coherence::tracking))
         refuse("redis.coherence", std::to_string(coherence), "off, automatic, publish or tracking");
-    if (used && url && url->scheme == RedisUrl::Scheme::cluster &&
-        (options.coherence == Coherence::publish || options.coherence == Coherence::tracking))
-        refuse("redis.coherence", options.coherence == Coherence::publish ? "publish" : "tracking",
-               "off or automatic: in a cluster the others are not supported by this version");
+    // Each partition's prefix would have to be told to every master, which looks through all of them with each write.
+    if (used && url && url->scheme == RedisUrl::Scheme::cluster && options.coherence == Coherence::tracking)
+        refuse("redis.coherence", "tracking",
+               "off, automatic or publish: tracking in a cluster is not supported by this version");
     if (options.lease < std::chrono::milliseconds(10) || options.lease > std::chrono::minutes(10))
         refuse("redis.lease", std::to_string(options.lease.count()) + "ms", "10ms to 10min");
     if (options.lease_lost != LeaseLost::serve_stale && options.lease_lost != LeaseLost::distrust)

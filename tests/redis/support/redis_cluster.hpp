@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -99,6 +100,19 @@ class RedisCluster {
     }
     [[nodiscard]] std::string id(std::size_t i) { return command(i, {"CLUSTER", "MYID"}).text; }
 
+    /// Another server joins, which serves nothing yet. @return which one it is
+    std::size_t add_master() {
+        start_server();
+        const std::size_t added = servers_.size() - 1;
+        must(added, {"CLUSTER", "MEET", "127.0.0.1", std::to_string(servers_[0]->port())});
+        until("the new one is known to all", [&] {
+            for (std::size_t i = 0; i < servers_.size(); ++i)
+                if (!says(i, "cluster_known_nodes:" + std::to_string(servers_.size()))) return false;
+            return whole();
+        });
+        return added;
+    }
+
     /// The master of the beginning that a slot belonged to then.
     [[nodiscard]] std::size_t first_master(std::size_t slot) const {
         return slot * options_.masters / detail::hash_slots;
@@ -126,6 +140,12 @@ class RedisCluster {
         const std::string owner = id(to);
         must(to, {"CLUSTER", "SETSLOT", std::to_string(slot), "NODE", owner});
         must(from, {"CLUSTER", "SETSLOT", std::to_string(slot), "NODE", owner});
+        // Who has not heard of the new owner's claim yet would not outbid it when the slot comes back to him, and lose it again.
+        until("all know the new owner's claim", [&] {
+            for (std::size_t i = 0; i < servers_.size(); ++i)
+                if (servers_[i]->pid() > 0 && config_epoch(i, owner) != config_epoch(to, owner)) return false;
+            return true;
+        });
     }
     void move(std::size_t slot, std::size_t from, std::size_t to) {
         begin_move(slot, from, to);
@@ -186,6 +206,18 @@ class RedisCluster {
     }
     [[nodiscard]] bool says(std::size_t i, const std::string& fact) {
         return command(i, {"CLUSTER", "INFO"}).text.find(fact + "\r\n") != std::string::npos;
+    }
+    /// Of a node, as another one knows it.
+    [[nodiscard]] std::string config_epoch(std::size_t seen_by, const std::string& node) {
+        std::istringstream lines(command(seen_by, {"CLUSTER", "NODES"}).text);
+        for (std::string line; std::getline(lines, line);) {
+            std::istringstream fields(line);
+            std::string field;
+            if (!(fields >> field) || field != node) continue;
+            for (int i = 0; i < 6; ++i) fields >> field;
+            return field;
+        }
+        return {};
     }
     [[nodiscard]] std::size_t slaves_seen_by(std::size_t i) {
         const std::string nodes = command(i, {"CLUSTER", "NODES"}).text;

@@ -21,9 +21,10 @@
 // is written there later is newer, and what others change later is told later.
 //
 // Such a record goes up into the shared tier only if that has nothing under the key, not even the trace of an erase, and has not
-// been cleared since: its epoch is the one that was known when copies were last made, or has been another one for so long that
+// been cleared since: the epoch of the key's part of it is the one that was known when copies were last made, or has been another one for so long that
 // the message of a clear would be here (a tier that was flushed has a new epoch, too).
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -73,30 +74,34 @@ class OwnCopies {
     };
     Position position;
 
-    /// Copies are made while the shared tier is in this epoch; 0: not known.
-    void note_epoch(std::uint64_t epoch) {
+    /// Of the shared tier (`Tier::parts`); before there are other threads.
+    void set_parts(std::size_t parts) { epochs_.resize(std::max(parts, epochs_.size())); }
+    /// Copies are made while that part of the shared tier is in this epoch; 0: not known.
+    void note_epoch(std::size_t part, std::uint64_t epoch) {
         const std::lock_guard lock(epoch_mutex_);
-        if (epoch_ == 0) epoch_ = epoch;
+        if (part < epochs_.size() && epochs_[part].epoch == 0) epochs_[part].epoch = epoch;
     }
     /// After a clear that was heard, or made, here.
-    void forget_epoch() {
+    void forget_epochs() {
         const std::lock_guard lock(epoch_mutex_);
-        epoch_ = next_epoch_ = 0;
+        std::fill(epochs_.begin(), epochs_.end(), Epoch{});
     }
-    /// Whether nothing has cleared the shared tier unheard, if it is in this epoch now.
+    /// Whether nothing has cleared that part of the shared tier unheard, if it is in this epoch now.
     /// @param remade  it was found without one, which is what no clear leaves
-    [[nodiscard]] bool follows(std::uint64_t epoch, bool remade) {
+    [[nodiscard]] bool follows(std::size_t part, std::uint64_t epoch, bool remade) {
         constexpr std::chrono::seconds longest_message{2};
         const std::lock_guard lock(epoch_mutex_);
-        if (epoch == 0 || epoch < epoch_) return false;
-        if (remade) epoch_ = epoch;
-        if (epoch == epoch_) return true;
+        if (part >= epochs_.size()) return false;
+        Epoch& known = epochs_[part];
+        if (epoch == 0 || epoch < known.epoch) return false;
+        if (remade) known.epoch = epoch;
+        if (epoch == known.epoch) return true;
         const auto now = std::chrono::steady_clock::now();
-        if (epoch != next_epoch_) {
-            next_epoch_ = epoch;
-            next_since_ = now;
-        } else if (now - next_since_ > longest_message) {
-            epoch_ = epoch;
+        if (epoch != known.next) {
+            known.next = epoch;
+            known.next_since = now;
+        } else if (now - known.next_since > longest_message) {
+            known.epoch = epoch;
             return true;
         }
         return false;
@@ -122,9 +127,12 @@ class OwnCopies {
     std::atomic<std::uint64_t> period_{random_period()};
     std::array<One, 32> gates_;
     std::mutex epoch_mutex_;
-    std::uint64_t epoch_ = 0;
-    std::uint64_t next_epoch_ = 0;  // seen since then
-    std::chrono::steady_clock::time_point next_since_{};
+    struct Epoch {
+        std::uint64_t epoch = 0;
+        std::uint64_t next = 0;  // seen since then
+        std::chrono::steady_clock::time_point next_since{};
+    };
+    std::vector<Epoch> epochs_;  // of each part
 };
 
 }  // namespace smartcache::inline v0::detail

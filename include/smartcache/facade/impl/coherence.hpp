@@ -91,7 +91,7 @@ void SmartCache<Codec>::drop_all_copies(bool cleared) {
         // Marked before the period changes: who reads the new one and has no mark has begun after this.
         fences_.mark_all();
         if (!cleared) own_copies_.begin_period();
-        own_copies_.forget_epoch();
+        own_copies_.forget_epochs();
     }
     if (memory_) (void)memory_->clear();
     if (cleared) count(Event::foreign_changes);
@@ -177,7 +177,8 @@ TierStatus SmartCache<Codec>::write_below(const LowerTier& lower, const RecordVi
     if (!own_copies_.usable()) return TierStatus::rejected;
     RecordView copy = record;
     for (const LowerTier& shared : lower_)
-        if (!shared.own) own_copies_.note_epoch(shared.tier->epoch(record.key));
+        if (!shared.own)
+            own_copies_.note_epoch(shared.tier->part(record.key), shared.tier->epoch(record.key));
     const auto gate = own_copies_.gate(hash);
     copy.created_seq = own_copies_.period();
     if (ticket != nullptr && fences_.marked(*ticket)) return TierStatus::refused;
@@ -201,7 +202,8 @@ bool SmartCache<Codec>::trusts(const LowerTier& lower, const RecordView& record,
         const WriteCondition& above = seen[i];
         if (above.kind != WriteCondition::Kind::if_stamp) {
             // What is not there any more is lost, not cleared.
-            goes_up = own_copies_.follows(above.seq, above.remade) && goes_up;
+            goes_up =
+                own_copies_.follows(lower_[i].tier->part(record.key), above.seq, above.remade) && goes_up;
         } else if (const Tier::Trace trace = lower_[i].tier->trace(above.stamp);
                    trace == Tier::Trace::foreign) {
             // What it has and does not give out, be it the trace of an erase, is newer, unless it is the same version and

@@ -113,6 +113,7 @@ void SmartCache<Codec>::start_lower_tiers() {
         try {
             std::unique_ptr<Tier> tier = make();
             own_copies_.on = own_copies_.on || tier->tells_changes();
+            own_copies_.set_parts(tier->parts());
             add_lower(std::move(tier), id, ttl);
         } catch (const Error& error) {
             if (config_.tier_required)

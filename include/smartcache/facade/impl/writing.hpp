@@ -465,7 +465,7 @@ void SmartCache<Codec>::clear() {
         for (LowerTier& lower : lower_) (void)lower.tier->clear(config_.key_prefix);
         if (memory_) (void)memory_->clear();
         fences_.mark_all();
-        own_copies_.forget_epoch();
+        own_copies_.forget_epochs();
     }
     reset_stats();
 }

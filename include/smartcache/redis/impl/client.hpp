@@ -25,9 +25,9 @@ inline RedisClient::RedisClient(const RedisOptions& options, const TierContext& 
                                 std::size_t max_reply)
     : connect_timeout_(options.connect_timeout),
       settings_(settings_of(options, context, std::move(url), max_reply)),
-      common_(context,
-              options.coherence != Coherence::off && settings_.url.scheme != RedisUrl::Scheme::cluster,
-              settings_.url.db, [this] { return servers_->breaker() == BreakerState::closed; }) {
+      common_(context, options.coherence != Coherence::off, settings_.url.db,
+              settings_.url.scheme == RedisUrl::Scheme::cluster,
+              [this] { return servers_->breaker() == BreakerState::closed; }) {
     ConnectionSettings settings = settings_;
     if (settings.url.scheme != RedisUrl::Scheme::cluster) {
         partitions_.push_back(std::make_unique<Partition>(common_));
@@ -36,7 +36,9 @@ inline RedisClient::RedisClient(const RedisOptions& options, const TierContext& 
     }
     for (const std::string& tag : partition_tags())
         partitions_.push_back(std::make_unique<Partition>(common_, partitions_.size(), tag, learnt_tags_));
-    servers_ = std::make_unique<Cluster>(std::move(settings), options, common_, partitions_);
+    auto cluster = std::make_unique<Cluster>(std::move(settings), options, common_, partitions_);
+    cluster_ = cluster.get();
+    servers_ = std::move(cluster);
 }
 
 inline Trip RedisClient::ask(Partition& partition, const Pipeline& commands, Deadline deadline,

@@ -67,10 +67,7 @@ inline void Cluster::refresh_if_doubtful(Deadline deadline) {
 
 inline void Cluster::take_map(const std::vector<SlotRange>& ranges) {
     std::vector<const SlotRange*> found(partitions_.size());
-    for (std::size_t i = 0; i < found.size(); ++i)
-        for (const SlotRange& range : ranges)
-            if (range.first <= partitions_[i]->slot() && partitions_[i]->slot() <= range.last)
-                found[i] = &range;
+    for (std::size_t i = 0; i < found.size(); ++i) found[i] = range_of(ranges, partitions_[i]->slot());
     std::map<std::string, NodePointer> left;  // ends, with its connections, after the lock
     const std::lock_guard lock(mutex_);
     left.swap(nodes_);
@@ -82,6 +79,37 @@ inline void Cluster::take_map(const std::vector<SlotRange>& ranges) {
         owners_[i] = node_at(found[i]->master);
     }
     mapped_ = true;
+    // release: pairs with the acquire of who looks at the map next.
+    version_.fetch_add(1, std::memory_order_release);
+}
+
+inline void Cluster::learn(const std::vector<SlotRange>& ranges) {
+    {
+        const std::lock_guard lock(mutex_);
+        bool same = mapped_;
+        for (std::size_t i = 0; i < owners_.size() && same; ++i) {
+            const SlotRange* const range = range_of(ranges, partitions_[i]->slot());
+            same = range == nullptr ? owners_[i] == nullptr
+                                    : owners_[i] != nullptr && owners_[i]->host() == range->master;
+        }
+        if (same) return;
+    }
+    take_map(ranges);
+    common_.state.look();
+}
+
+inline auto Cluster::serving() const -> Serving {
+    Serving now{.all = true};
+    const std::lock_guard lock(mutex_);
+    const Node* last = nullptr;  // most neighbours are at the same one
+    for (const NodePointer& owner : owners_) {
+        now.all = now.all && owner != nullptr;
+        if (owner == nullptr || owner.get() == last) continue;
+        last = owner.get();
+        if (std::find(now.masters.begin(), now.masters.end(), owner->host()) == now.masters.end())
+            now.masters.push_back(owner->host());
+    }
+    return now;
 }
 
 inline auto Cluster::owner(const Partition& partition) const -> NodePointer {

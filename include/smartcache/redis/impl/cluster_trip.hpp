@@ -106,7 +106,6 @@ class Cluster::Round {
         stop.visit->go_on(until, last, [&](std::size_t leg, std::size_t command, Reply& reply) {
             Work& work = works_[stop.works[leg]];
             const std::size_t place = work.places.empty() ? command : work.places[command];
-            if (place == asking) return;
             if (std::optional<Redirection> to = redirection_of(reply, work.node->host())) {
                 work.redirected.push_back({place, std::move(*to)});
                 return;
@@ -134,8 +133,7 @@ class Cluster::Round {
             const Redirection to = redirection_of(reply, work.node->host()).value_or(Redirection{});
             const std::size_t count = work.part.commands->commands();
             for (std::size_t command = 0; command < std::max<std::size_t>(count, 1); ++command)
-                if (work.places.empty() || work.places[command] != asking)
-                    work.redirected.push_back({work.places.empty() ? command : work.places[command], to});
+                work.redirected.push_back({work.places.empty() ? command : work.places[command], to});
         }
     }
 
@@ -155,6 +153,7 @@ inline void Cluster::ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_r
         Work work;
         work.leg = i;
         work.part.partition = legs[i].partition;
+        work.part.steps = legs[i].steps;
         work.node = owner(*legs[i].partition);
         if (work.node) {
             works.push_back(std::move(work));
@@ -248,6 +247,7 @@ inline void Cluster::follow(Work& work, Leg& leg, Onward& onward) {
         Work again;
         again.leg = work.leg;
         again.part.partition = work.part.partition;
+        again.part.steps = leg.steps;
         if (Failure failure = turn_to(to, work, again)) {
             common_.report(failure.message());
             work.part.trip.failure = std::move(failure);
@@ -289,26 +289,27 @@ inline Failure Cluster::turn_to(const Redirection& to, const Work& from, Work& w
         work.helps_out = to.kind == Kind::ask;
         if (work.helps_out) return {};
         owners_[from.part.partition->number()] = work.node;
+        version_.fetch_add(1, std::memory_order_release);
         moved_to_ = to.host;
     }
     common_.state.look();
     return {};
 }
 
-/// @param commands  of the leg, in their order
+/// @param commands  of the leg, in their order; of a step all or none
 inline void Cluster::restrict_to(Work& work, const Leg& leg, const std::vector<std::size_t>& commands) {
-    if (!work.helps_out && commands.size() >= leg.commands->commands()) return;
+    if (commands.size() >= leg.commands->commands()) return;
     std::size_t next = 0;
     work.own.append_if(*leg.commands, [&](std::size_t command) {
         if (next == commands.size() || commands[next] != command) return false;
         ++next;
-        if (work.helps_out) {
-            work.own.command({"ASKING"});
-            work.places.push_back(asking);
-        }
         work.places.push_back(command);
         return true;
     });
+    if (leg.atomic()) {
+        const auto behind = std::lower_bound(commands.begin(), commands.end(), leg.steps.commands());
+        work.part.steps.count = static_cast<std::size_t>(behind - commands.begin()) / leg.steps.size;
+    }
 }
 
 }  // namespace smartcache::inline v0::detail

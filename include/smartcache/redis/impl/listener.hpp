@@ -5,41 +5,62 @@
 namespace smartcache::inline v0::detail {
 
 inline void Listener::step(Deadline wake, int waker) {
+    // For a connection not longer at a time than whoever stops this would wait.
+    const Clock::time_point until = work(earlier(wake, Deadline::in(std::chrono::milliseconds(100))));
+    if (until <= Clock::now()) return;
+    std::array<pollfd, 2> all{pollfd{waker, POLLIN, 0}, waits_for()};
+    (void)::poll(all.data(), all.size(), Deadline(std::min(until, wake.at())).poll_timeout());
+}
+
+inline auto Listener::work(Deadline opened_by) -> Clock::time_point {
+    constexpr Clock::time_point at_once{};
+    const auto lost = [&](const std::string& why) {
+        lose(why);
+        return at_once;
+    };
     try {
-        if (!connection_ || !connection_->ready()) return open(wake, waker);
-        if (!subscribed_) return subscribe();
-        // Before it waits, so that what has come while it was away counts before the lease is looked at.
+        if (!connection_ || !connection_->ready()) return open(opened_by);
+        if (!subscribed_) {
+            subscribe();
+            return at_once;
+        }
+        // Before the lease is looked at, so that what has come while nobody looked counts.
         const bool heard = hears();
         bool more = false;
         Failure failure = connection_->listen([this](Reply& message) { take(message); }, more);
-        if (failure) return lose(failure.message());
-        if (hears() != heard) return;  // whoever waits for that
-        if (!refused_.empty()) return lose(refused_);
-        if (left_behind()) return lose("the data is at another server by now");
-        if (hears() && Clock::now() >= lease_until_) return lose("no sign of life within the lease");
+        if (failure) return lost(failure.message());
+        if (hears() != heard) return at_once;  // whoever waits for that
+        if (!refused_.empty()) return lost(refused_);
+        if (left_behind()) return lost("the data is at another server by now");
+        if (hears() && Clock::now() >= lease_until_) return lost("no sign of life within the lease");
         if (!hears() && Clock::now() >= asked_ + settings_.connect_timeout)
-            return lose("no answer to SUBSCRIBE");
+            return lost("no answer to SUBSCRIBE");
         if (hears()) keep_alive();
-        if (!connection_ || more) return;
-        const Clock::time_point until =
-            hears() ? std::min(answered_ ? next_question() : lease_until_, lease_until_)
-                    : asked_ + settings_.connect_timeout;
-        wait(std::min(until, wake.at()), waker, connection_->fd());
+        if (!connection_ || more) return at_once;
+        return hears() ? std::min(answered_ ? next_question() : lease_until_, lease_until_)
+                       : asked_ + settings_.connect_timeout;
     } catch (const std::exception& error) {
-        lose(std::string("a message could not be dealt with: ") + error.what());
+        return lost(std::string("a message could not be dealt with: ") + error.what());
     }
 }
 
-inline void Listener::open(Deadline wake, int waker) {
-    if (Clock::now() < retry_at_) return wait(std::min(retry_at_, wake.at()), waker, -1);
+inline auto Listener::open(Deadline opened_by) -> Clock::time_point {
+    const auto now = Clock::now();
+    if (now < retry_at_) return retry_at_;
     if (!connection_) {
         connection_ = std::make_unique<Connection>(settings_);
         moves_ = common_.moves();
+        opening_until_ = now + settings_.connect_timeout;
     }
-    // Not longer at a time than whoever stops this would wait.
-    const Failure failure = connection_->open(earlier(wake, Deadline::in(std::chrono::milliseconds(100))));
-    if (!failure || failure.kind == Failure::Kind::connecting) return;
-    lose(failure.message());
+    const Failure failure = connection_->open(opened_by);
+    // Its own limit counts what is spent in calls, and these may all be short.
+    if (failure && (failure.kind != Failure::Kind::connecting || Clock::now() >= opening_until_)) {
+        lose(failure.message());
+        return {};
+    }
+    // Not all that it waits for is the socket.
+    constexpr std::chrono::milliseconds patience{5};
+    return failure ? Clock::now() + patience : Clock::time_point{};
 }
 
 inline void Listener::subscribe() {
@@ -84,26 +105,25 @@ inline void Listener::take_pushed(Reply& message) {
         }
     } else if (what == "message" && message.elements.size() == 3) {
         if (message.elements[1].text == tracking_channel) return take_tracked(message.elements[2]);
+        const std::string_view text = message.elements[2].text;
+        if (options_.is_news && !options_.is_news(text)) return;
         std::chrono::nanoseconds took{0};
-        switch (common_.announcer.read(message.elements[2].text, told_, took)) {
+        switch (common_.announcer.read(text, told_, took)) {
             case Announcer::Read::own:
-                latency_.record(took);
-                return;
+                return counters_.add_own(took);
             case Announcer::Read::unreadable:
                 // Something has changed, and what it was a later version may know.
-                unreadable_.fetch_add(1, std::memory_order_relaxed);
-                told_({Invalidation::Kind::cleared});
-                break;
+                counters_.add_message(false);
+                return told_({Invalidation::Kind::cleared});
             case Announcer::Read::done:
-                break;
+                return counters_.add_message(true);
         }
-        messages_.fetch_add(1, std::memory_order_relaxed);
     }
 }
 
 /// The names of records that have changed, or nil: all have (FLUSHALL).
 inline void Listener::take_tracked(Reply& message) {
-    messages_.fetch_add(1, std::memory_order_relaxed);
+    counters_.add_message(true);
     if (message.kind != Reply::Kind::array) return told_({Invalidation::Kind::cleared});
     for (const Reply& name : message.elements) {
         const std::string_view text = name.text;
@@ -142,10 +162,8 @@ inline void Listener::become_heard() {
     const bool may_resume = history_ && (!position_run_ || (!run.empty() && *position_run_ == run));
     if (const auto known = may_resume ? history_->catch_up(position_, run, told_) : std::nullopt) {
         asked_ = *known;
-        resumed_.fetch_add(1, std::memory_order_relaxed);
         told_({Invalidation::Kind::resumed});
     } else {
-        gaps_.fetch_add(1, std::memory_order_relaxed);
         told_({Invalidation::Kind::heard});
         position_.clear();
     }
@@ -154,7 +172,7 @@ inline void Listener::become_heard() {
     next_look_ = {};
     answered_ = true;
     lease_until_ = asked_ + options_.lease;
-    hears_.store(true, std::memory_order_release);
+    (void)set_hears(true);
     set_problem({});
 }
 
@@ -173,35 +191,9 @@ inline void Listener::lose(const std::string& why) {
     try {
         set_problem(why);
         common_.report("changes by other processes are not heard: " + why);
-        if (hears_.exchange(false, std::memory_order_acq_rel)) told_({Invalidation::Kind::lost});
+        if (set_hears(false)) told_({Invalidation::Kind::lost});
     } catch (const std::exception&) {  // no memory to say so
     }
-}
-
-inline void Listener::wait(Clock::time_point until, int waker, int socket) const {
-    std::array<pollfd, 2> all{pollfd{waker, POLLIN, 0},
-                              pollfd{socket, POLLIN, 0}};  // of -1 poll takes no notice
-    (void)::poll(all.data(), all.size(), Deadline(until).poll_timeout());
-}
-
-inline CoherenceStats Listener::stats() const {
-    CoherenceStats stats;
-    stats.on = true;
-    stats.hears = hears();
-    stats.messages = messages_.load(std::memory_order_relaxed);
-    stats.unreadable = unreadable_.load(std::memory_order_relaxed);
-    stats.gaps = gaps_.load(std::memory_order_relaxed);
-    stats.resumed = resumed_.load(std::memory_order_relaxed);
-    stats.latency = latency_.summary();
-    return stats;
-}
-
-inline void Listener::reset_stats() noexcept {
-    messages_.store(0, std::memory_order_relaxed);
-    unreadable_.store(0, std::memory_order_relaxed);
-    gaps_.store(0, std::memory_order_relaxed);
-    resumed_.store(0, std::memory_order_relaxed);
-    latency_.reset();
 }
 
 }  // namespace smartcache::inline v0::detail

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <smartcache/redis/node.hpp>
+#include <smartcache/redis/slots.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -154,23 +155,37 @@ inline Failure Visit::prepare(Deadline deadline) {
     }
     for (Leg* const leg : legs_)
         leg->trip.connection = helps_out_ ? ConnectionIdentity{} : lease_->identity();
-    if (legs_.size() == 1 && legs_.front()->atomic && moved_.front().empty()) {
-        all_.command({"MULTI"});
-        all_.append(*legs_.front()->commands);
-        all_.command({"EXEC"});
-        commands_ = &all_;
-        return {};
-    }
-    if (legs_.size() == 1 && moved_.front().empty()) {
+    if (legs_.size() == 1 && moved_.front().empty() && !legs_.front()->atomic() && !helps_out_) {
         commands_ = legs_.front()->commands;
         return {};
     }
-    for (std::size_t i = 0; i < legs_.size(); ++i) {
-        if (moved_[i].empty()) all_.append(*legs_[i]->commands);
-        ends_.push_back(all_.commands());
-    }
+    for (std::size_t i = 0; i < legs_.size(); ++i)
+        if (moved_[i].empty()) add(i);
     commands_ = &all_;
     return {};
+}
+
+/// A node that helps out is asked once before a step: it keeps that in mind until the step ends.
+inline void Visit::add(std::size_t leg) {
+    using What = Sent::What;
+    const Pipeline& commands = *legs_[leg]->commands;
+    const Steps steps = legs_[leg]->steps;
+    const auto say = [&](What what, std::string_view word, std::size_t command) {
+        all_.command({word});
+        sent_.push_back({what, leg, command});
+    };
+    const auto end_step_before = [&](std::size_t command) {
+        if (command > 0 && steps.end_with(command - 1)) say(What::exec, "EXEC", command - steps.size);
+    };
+    all_.append_if(commands, [&](std::size_t i) {
+        const bool queued = i < steps.commands();
+        end_step_before(i);
+        if (helps_out_ && (!queued || steps.begin_at(i))) say(What::asking, "ASKING", i);
+        if (steps.begin_at(i)) say(What::multi, "MULTI", i);
+        sent_.push_back({queued ? What::queued : What::command, leg, i});
+        return true;
+    });
+    end_step_before(commands.commands());
 }
 
 inline void Visit::go_on(Deadline until, bool last, OnLegReply on_reply) {
@@ -182,46 +197,66 @@ inline void Visit::go_on(Deadline until, bool last, OnLegReply on_reply) {
 }
 
 inline void Visit::deliver(std::size_t i, Reply& reply, OnLegReply on_reply) {
-    if (legs_.size() == 1 && legs_.front()->atomic) return deliver_atomic(i, reply, on_reply);
-    std::size_t command = i;
-    if (commands_ == &all_) {
-        while (ends_[current_] <= i) ++current_;
-        if (current_ > 0) command -= ends_[current_ - 1];
-    }
     node_.notice(reply, refusal_, heard_);
-    on_reply(current_, command, reply);
+    if (commands_ != &all_) return on_reply(0, i, reply);
+    const Sent& sent = sent_[i];
+    switch (sent.what) {
+        case Sent::What::command:
+            return on_reply(sent.leg, sent.command, reply);
+        case Sent::What::asking:
+            return;
+        case Sent::What::multi:
+            not_queued_.clear();
+            no_transaction_ = reply.is_error();
+            return;
+        case Sent::What::queued:
+            // The keys are of different slots of a cluster that was taken for a server.
+            if (reply.is_error("CROSSSLOT")) no_transaction_ = true;
+            if (reply.is_error()) not_queued_.emplace_back(sent.command, std::move(reply.text));
+            return;
+        case Sent::What::exec:
+            return end_step(sent, reply, on_reply);
+    }
 }
 
-/// MULTI's answer, one for each command that it was queued, and EXEC's with those of the commands.
-inline void Visit::deliver_atomic(std::size_t i, Reply& reply, OnLegReply on_reply) {
-    const std::size_t commands = legs_.front()->commands->commands();
-    node_.notice(reply, refusal_, heard_);
-    if (i <= commands) {
-        // MULTI itself is refused, or the keys are of different slots of a cluster that was taken for a server.
-        if (reply.is_error() && (i == 0 || reply.is_error("CROSSSLOT"))) no_transaction_ = true;
-        if (reply.is_error() && i > 0) not_queued_.emplace_back(i - 1, std::move(reply.text));
-        return;
-    }
+/// EXEC's answer, with those of the commands.
+inline void Visit::end_step(const Sent& sent, Reply& reply, OnLegReply on_reply) {
+    const std::size_t commands = legs_[sent.leg]->steps.size;
     if (reply.is_error("NOPERM") || reply.is_error("ERR unknown command") || reply.is_error("CROSSSLOT"))
         no_transaction_ = true;
     if (no_transaction_) node_.common_.learn_no_transactions(reply.text);
-    stuck_ = reply.is_error() && !reply.is_error("EXECABORT");
+    // A step of which one command is sent elsewhere is sent there as a whole: none of it was run. (What was queued may have
+    // been on its way elsewhere by the time of EXEC, which then says so itself, and forgets the rest.)
+    std::string elsewhere;
+    if (node_.in_cluster() && !no_transaction_) {
+        const auto look = [&](const std::string& text) {
+            Reply answer;
+            answer.kind = Reply::Kind::error;
+            answer.text = text;
+            if (elsewhere.empty() && redirection_of(answer, node_.host())) elsewhere = text;
+        };
+        for (const auto& [command, text] : not_queued_) look(text);
+        if (reply.is_error()) look(reply.text);
+    }
+    stuck_ = stuck_ || (reply.is_error() && elsewhere.empty() && !reply.is_error("EXECABORT"));
     const bool ran = reply.kind == Reply::Kind::array && reply.elements.size() == commands;
     auto why = not_queued_.begin();
-    for (std::size_t command = 0; command < commands; ++command) {
+    for (std::size_t i = 0; i < commands; ++i) {
+        const std::size_t command = sent.command + i;
         Reply answer;
         if (ran) {
-            answer = std::move(reply.elements[command]);
+            answer = std::move(reply.elements[i]);
             node_.notice(answer, refusal_, heard_);
         } else {
             answer.kind = Reply::Kind::error;
             const bool own = why != not_queued_.end() && why->first == command;
-            answer.text = no_transaction_    ? std::string("EXECABORT")
-                          : own              ? std::move((why++)->second)
-                          : reply.is_error() ? reply.text
-                                             : "EXEC was answered with something else";
+            answer.text = no_transaction_      ? std::string("EXECABORT")
+                          : !elsewhere.empty() ? elsewhere
+                          : own                ? std::move((why++)->second)
+                          : reply.is_error()   ? reply.text
+                                               : "EXEC was answered with something else";
         }
-        on_reply(0, command, answer);
+        on_reply(sent.leg, command, answer);
     }
 }
 

@@ -87,21 +87,28 @@ inline auto RedisTier::names_of(std::span<const std::string_view> keys) const ->
 inline void RedisTier::prepare_to_listen() {
     if (!client_.common().announcer.on() || !context_.on_invalidation) return;
     if (!context_.background && options_.coherence == Coherence::automatic) return;
-    listener_ = std::make_unique<detail::Listener>(
-        client_.settings(),
-        detail::Listener::Options{context_.name_space, options_.lease,
-                                  options_.coherence == Coherence::tracking},
-        client_.common(), context_.on_invalidation);
+    const auto told = [this](const Invalidation& what) {
+        heard_.add(what.kind);
+        context_.on_invalidation(what);
+    };
+    detail::Listener::Options options{context_.name_space, options_.lease,
+                                      options_.coherence == Coherence::tracking};
+    if (detail::Cluster* const cluster = client_.cluster())
+        hearing_ = std::make_unique<detail::ClusterListener>(*cluster, std::move(options), client_.common(),
+                                                             heard_, told);
+    else
+        hearing_ = std::make_unique<detail::Listener>(client_.settings(), std::move(options),
+                                                      client_.common(), heard_, told);
 }
 
 /// The first subscription is waited for: what an owner stores before that would be dropped when it comes.
 inline void RedisTier::begin_to_listen(bool positions, std::string known) {
-    if (listener_ == nullptr) return;
+    if (hearing_ == nullptr) return;
     // The server itself tells of what other programs change, and keeps nothing of that.
-    if (positions && options_.coherence != Coherence::tracking) listener_->keep_positions(std::move(known));
-    listener_->begin(detail::Deadline::in(options_.connect_timeout));
+    if (positions && options_.coherence != Coherence::tracking) hearing_->keep_positions(std::move(known));
+    hearing_->begin(detail::Deadline::in(options_.connect_timeout));
     if (context_.background)
-        listening_ = std::make_unique<detail::ProcessOwned<detail::ListeningThread>>(*listener_);
+        listening_ = std::make_unique<detail::ProcessOwned<detail::ListeningThread>>(*hearing_);
 }
 
 inline RedisOptions RedisTier::checked(RedisOptions options) {
@@ -218,9 +225,9 @@ inline bool RedisTier::flush(Duration timeout) {
 inline std::size_t RedisTier::run_maintenance() {
     guarded({}, [&] { client_.maintain(deadline()); });
     const std::unique_lock stepping(stepping_, std::try_to_lock);
-    if (listener_ != nullptr && listening_ == nullptr && stepping.owns_lock()) {
-        if (!listener_->hears()) listener_->begin(deadline());
-        listener_->step(detail::Deadline::in(Duration::zero()), -1);
+    if (hearing_ != nullptr && listening_ == nullptr && stepping.owns_lock() && !process_.forked()) {
+        if (!hearing_->hears()) hearing_->begin(deadline());
+        hearing_->step(detail::Deadline::in(Duration::zero()), -1);
     }
     return 0;
 }
@@ -230,8 +237,8 @@ inline TierHealth RedisTier::probe() {
     guarded({}, [&] {
         health = client_.probe(deadline());
         if (!health.ok || !coherent()) return;
-        if (listener_ != nullptr && !listener_->hears())
-            health.detail += "; changes by other processes are not heard: " + listener_->problem();
+        if (hearing_ != nullptr && !hearing_->hears())
+            health.detail += "; changes by other processes are not heard: " + hearing_->problem();
         if (client_.common().announcer.forbidden())
             health.detail += "; other processes are not told of changes: PUBLISH is not permitted";
     });
@@ -251,7 +258,7 @@ inline TierStats RedisTier::stats() const {
     stats.bytes = client_.bytes_sent();
     stats.latency = latency_.summary();
     stats.breaker = client_.breaker();
-    if (listener_ != nullptr) stats.coherence = listener_->stats();
+    if (hearing_ != nullptr) stats.coherence = heard_.stats(hearing_->hears());
     return stats;
 }
 
@@ -259,7 +266,7 @@ inline void RedisTier::reset_stats() {
     counters_.reset();
     latency_.reset();
     client_.forget_bytes_sent();
-    if (listener_ != nullptr) listener_->reset_stats();
+    heard_.reset();
 }
 
 }  // namespace smartcache::inline v0

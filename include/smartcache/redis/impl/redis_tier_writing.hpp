@@ -28,6 +28,68 @@ struct RedisTier::Encoded {
     }
 };
 
+/// How the commands of one round trip tell other processes what they change, in one step with that, if it may be (R9).
+///
+/// A server that is alone does all of them in one step, with a message for each namespace behind them. In a cluster a step has
+/// one key: while a slot is on its way its keys are at both ends, and no step with keys of both can be done at either, nor does
+/// a record's step include epochs (R16). So each key has a message of its own there; of a batch a partition has few keys anyway.
+///
+/// Where there are no steps the message goes behind the change: at once at a server that is alone, in a cluster on a trip of
+/// its own (`tell_apart`), since the change may have been sent on to another node.
+class RedisTier::Telling {
+  public:
+    /// @param as_one  whether it may be one step
+    Telling(detail::RedisClient& client, std::span<const std::string_view> keys, bool as_one)
+        : common_(client.common()), in_cluster_(client.partitions() > 1) {
+        const detail::Announcer& announcer = common_.announcer;
+        if (!announcer.on()) return;
+        atomic_ = as_one && !common_.lacks_transactions();
+        if (!in_cluster_) {
+            messages_ = announcer.about(keys);
+            return;
+        }
+        for (const std::string_view key : keys) messages_.push_back(announcer.about_one(key));
+    }
+
+    /// How many commands a key has that needs so many for itself.
+    [[nodiscard]] std::size_t with(std::size_t own) const noexcept { return own + (by_key() ? 1 : 0); }
+    /// Behind the commands of a key.
+    void add(detail::Pipeline& commands, std::size_t key) const {
+        if (by_key()) publish(commands, key);
+    }
+    /// Behind all commands of a leg. @param own, keys  how many those of its keys are, see `with`
+    void complete(detail::Leg& leg, detail::Pipeline& commands, std::size_t own, std::size_t keys) const {
+        if (by_key()) leg.steps = {with(own), keys};
+        if (in_cluster_ || messages_.empty()) return;
+        common_.add_messages(commands, messages_, atomic_);
+        if (atomic_) leg.steps = {commands.commands(), 1};
+    }
+    /// Takes the answer to what `add` has added.
+    void take(const detail::Reply& reply) { refused_ = common_.learn_silence(reply) || refused_; }
+    /// The same of `complete`.
+    void take(std::size_t i, const detail::Reply& reply) {
+        refused_ = common_.learn_of_messages(messages_.size(), i, reply) || refused_;
+    }
+    /// Whether what was not done has to be tried again: without messages, or not as one step.
+    [[nodiscard]] bool refused() const noexcept {
+        return refused_ || (atomic_ && common_.lacks_transactions());
+    }
+
+    [[nodiscard]] bool apart() const noexcept { return in_cluster_ && !atomic_ && !messages_.empty(); }
+    void publish(detail::Pipeline& commands, std::size_t key) const {
+        commands.command({"PUBLISH", messages_[key].channel, messages_[key].text});
+    }
+
+  private:
+    [[nodiscard]] bool by_key() const noexcept { return in_cluster_ && atomic_; }
+
+    detail::RedisCommon& common_;
+    const bool in_cluster_;
+    bool atomic_ = false;
+    bool refused_ = false;
+    std::vector<detail::Announcer::Message> messages_;
+};
+
 /// @param epoch  goes into `created_seq`, whatever was there
 inline RedisTier::Encoded RedisTier::encode(const RecordView& record, std::uint64_t epoch) {
     const WallTime now = wall();
@@ -154,6 +216,8 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
     encoded.reserve(chosen.size());
     std::vector<detail::Pipeline> commands(parts.size());
     std::vector<detail::Leg> legs;
+    Telling telling(client_, keys, true);
+    const std::size_t each = telling.with(1);
     for (std::size_t part = 0; part < parts.size(); ++part) {
         Names& names = parts[part];
         for (std::size_t i = 0; i < names.size(); ++i) {
@@ -161,28 +225,28 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
             if (!record.tags.empty()) record.tag_seq = client_.tags_seen(record.key, record.tag_seq);
             encoded.push_back(encode(record, *names.space_of(i).epoch));
             encoded.back().add_set(commands[part], names.name(i), false);
+            telling.add(commands[part], names.at(i));
         }
         names.add_epochs(commands[part]);
         legs.push_back({&names.partition(), &commands[part]});
+        telling.complete(legs.back(), commands[part], 1, names.size());
     }
-    const std::vector<detail::Announcer::Message> messages = announce(keys, commands, legs, true);
 
-    bool silenced = false;  // to be written again without a message, or not as one step
     std::vector<bool> stored(chosen.size(), false);
     std::vector<std::string> refusals(chosen.size());
     client_.ask(legs, deadline, [&](std::size_t part, std::size_t i, detail::Reply& reply) {
         Names& names = parts[part];
-        const std::size_t first = names.size() + names.spaces().size();
-        if (i >= first) {
-            silenced = client_.common().learn_of_messages(messages.size(), i - first, reply) || silenced;
-            return;
-        }
-        if (i >= names.size()) return names.take_epoch(i - names.size(), reply);
-        stored[names.at(i)] = reply.is_status("OK");
-        if (!stored[names.at(i)]) refusals[names.at(i)] = std::move(reply.text);
+        const std::size_t of_keys = each * names.size();
+        if (i >= of_keys + names.spaces().size())
+            return telling.take(i - of_keys - names.spaces().size(), reply);
+        if (i >= of_keys) return names.take_epoch(i - of_keys, reply);
+        if (i % each != 0) return telling.take(reply);
+        const std::size_t at = names.at(i / each);
+        stored[at] = reply.is_status("OK");
+        if (!stored[at]) refusals[at] = std::move(reply.text);
     });
-
-    silenced = silenced || (!legs.empty() && legs.front().atomic && client_.common().lacks_transactions());
+    if (telling.apart()) tell_apart(telling, keys, parts, stored, deadline);
+    const bool silenced = telling.refused();
     std::vector<std::size_t> again;
     std::vector<Names::Space*> answered = Names::spaces_of(parts, legs);
     std::vector<std::optional<std::uint64_t>> used;
@@ -272,7 +336,7 @@ inline TierStatus RedisTier::fill_once(const RecordView& record, WriteCondition 
 
     ByteSink stamp;  // as it stands in the record
     detail::put_fixed(stamp, condition.stamp);
-    const detail::Announcer::Message message = announcement(record.key);
+    const detail::Announcer::Message message = client_.common().announcer.about_one(record.key);
     detail::Reply answer;
     for (const bool by_name : {true, false}) {
         detail::Pipeline commands;
@@ -281,7 +345,7 @@ inline TierStatus RedisTier::fill_once(const RecordView& record, WriteCondition 
         else
             detail::add_script(commands, detail::replace_script, by_name, names.name(0),
                                {as_text_view(stamp.view()), as_text_view(encoded.bytes.view()),
-                                encoded.lifetime, message.channel, message.text});
+                                encoded.lifetime, message.channel, message.stream, message.text});
         names.add_epochs(commands);
         const detail::Trip trip =
             client_.ask(names.partition(), commands, deadline, [&](std::size_t i, detail::Reply& reply) {
@@ -357,12 +421,13 @@ inline TierStatus RedisTier::end_once(std::string_view key, std::uint64_t stamp,
     detail::put_fixed(version, stamp);
     const std::string trace = coherent() ? tombstone(key, Trace::own) : std::string();
     const Duration lifetime = detail::RedisCommon::trace_length;
-    const detail::Announcer::Message message = announcement(key);
+    const detail::Announcer::Message message = client_.common().announcer.about_one(key);
     detail::Reply answer;
-    const detail::Trip trip = client_.eval(detail::end_script, partition, partition.record_name(key),
-                                           {as_text_view(version.view()), trace,
-                                            std::to_string(lifetime.count()), message.channel, message.text},
-                                           deadline, answer);
+    const detail::Trip trip =
+        client_.eval(detail::end_script, partition, partition.record_name(key),
+                     {as_text_view(version.view()), trace, std::to_string(lifetime.count()), message.channel,
+                      message.stream, message.text},
+                     deadline, answer);
     if (trip.failure) {
         if (trip.sent) client_.distrust(key, trip);
         const TierStatus status = failed(trip.failure);
@@ -377,22 +442,30 @@ inline TierStatus RedisTier::end_once(std::string_view key, std::uint64_t stamp,
     return TierStatus::ok;
 }
 
-/// Adds to the pipelines that change keys what tells other processes so, and makes each one step (R9), if it may be.
-/// @return what must outlive them
-inline std::vector<detail::Announcer::Message> RedisTier::announce(std::span<const std::string_view> keys,
-                                                                   std::span<detail::Pipeline> commands,
-                                                                   std::span<detail::Leg> legs, bool as_one) {
-    std::vector<detail::Announcer::Message> messages = client_.common().announcer.about(keys);
-    if (messages.empty() || legs.size() != 1) return messages;
-    legs.front().atomic = as_one && !client_.common().lacks_transactions();
-    client_.common().add_messages(commands.front(), messages, legs.front().atomic);
-    return messages;
-}
-
-/// The same for a script. Both are empty where nobody is told.
-inline detail::Announcer::Message RedisTier::announcement(std::string_view key) {
-    std::vector<detail::Announcer::Message> messages = client_.common().announcer.about(std::span(&key, 1));
-    return messages.empty() ? detail::Announcer::Message{} : std::move(messages.front());
+/// Tells of changes that are done. Who cannot be told this way is told when the key is erased (R11).
+inline void RedisTier::tell_apart(const Telling& telling, std::span<const std::string_view> keys,
+                                  std::span<const Names> parts, const std::vector<bool>& changed,
+                                  detail::Deadline deadline) {
+    std::vector<detail::Pipeline> commands(parts.size());
+    std::vector<detail::Leg> legs;
+    std::vector<std::size_t> part_of;
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        const Names& names = parts[part];
+        for (std::size_t i = 0; i < names.size(); ++i)
+            if (changed[names.at(i)]) telling.publish(commands[part], names.at(i));
+        if (commands[part].empty()) continue;
+        legs.push_back({&names.partition(), &commands[part]});
+        part_of.push_back(part);
+    }
+    client_.ask(legs, deadline, [&](std::size_t, std::size_t, detail::Reply& reply) {
+        (void)client_.common().learn_silence(reply);
+    });
+    for (std::size_t leg = 0; leg < legs.size(); ++leg) {
+        if (!legs[leg].trip.failure) continue;
+        const Names& names = parts[part_of[leg]];
+        for (std::size_t i = 0; i < names.size(); ++i)
+            if (changed[names.at(i)]) client_.distrust(keys[names.at(i)]);
+    }
 }
 
 inline TierStatus RedisTier::remove(std::string_view key) {
@@ -428,31 +501,32 @@ inline void RedisTier::erase_all(std::span<const std::string_view> keys, std::sp
         std::vector<std::string> tombstones;
         for (const std::string_view key : keys)
             tombstones.push_back(traces ? tombstone(key, Trace::own) : std::string());
+        // A server that is full refuses whatever is queued, the erase too, but not an erase by itself.
+        Telling telling(client_, keys, traces == coherent());
+        const std::size_t each = telling.with(2);
         for (std::size_t part = 0; part < parts.size(); ++part) {
             const Names& names = parts[part];
             for (std::size_t i = 0; i < names.size(); ++i) {
                 commands[part].command({"GETRANGE", names.name(i), "0", last});
                 client_.common().add_erase(commands[part], names.name(i), tombstones[names.at(i)]);
+                telling.add(commands[part], names.at(i));
             }
             names.add_epochs(commands[part]);
             legs[part] = {&names.partition(), &commands[part]};
+            telling.complete(legs[part], commands[part], 2, names.size());
         }
-        // A server that is full refuses whatever is queued, the erase too, but not an erase by itself.
-        const std::vector<detail::Announcer::Message> messages =
-            announce(keys, commands, legs, traces == coherent());
         client_.ask(legs, until, [&](std::size_t part, std::size_t i, detail::Reply& reply) {
             Names& names = parts[part];
-            const std::size_t first = 2 * names.size() + names.spaces().size();
-            if (i >= first) {
-                again = client_.common().learn_of_messages(messages.size(), i - first, reply) || again;
+            const std::size_t of_keys = each * names.size();
+            if (i >= of_keys + names.spaces().size())
+                return telling.take(i - of_keys - names.spaces().size(), reply);
+            if (i >= of_keys) return names.take_epoch(i - of_keys, reply);
+            const std::size_t at = names.at(i / each);
+            if (i % each == 0) {
+                if (reply.is_text() && !erased[at]) heads[at] = std::move(reply.text);
                 return;
             }
-            if (i >= 2 * names.size()) return names.take_epoch(i - 2 * names.size(), reply);
-            const std::size_t at = names.at(i / 2);
-            if (i % 2 == 0) {
-                if (reply.is_text()) heads[at] = std::move(reply.text);
-                return;
-            }
+            if (i % each == 2) return telling.take(reply);
             erased[at] = detail::RedisCommon::is_erased(reply);
             if (erased[at] || again) return;
             const bool no_room = traces && reply.is_error("OOM");
@@ -460,7 +534,8 @@ inline void RedisTier::erase_all(std::span<const std::string_view> keys, std::sp
             again = no_room || client_.common().learn_erase_command(reply);
             if (!again) refusals[at] = std::move(reply.text);
         });
-        again = again || (legs.front().atomic && client_.common().lacks_transactions());
+        if (telling.apart()) tell_apart(telling, keys, parts, erased, until);
+        again = again || telling.refused();
     }
 
     client_.understand(Names::spaces_of(parts, legs), until);
