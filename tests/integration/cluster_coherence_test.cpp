@@ -2,6 +2,7 @@
 
 #include <smartcache/facade/smart_cache.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -87,6 +88,12 @@ long long calls(RedisCluster& cluster, const std::string& command) {
 void lose_on_bus(RedisCluster& cluster, bool lose) {
     for (std::size_t i = 0; i < cluster.size(); ++i)
         REQUIRE(cluster.command(i, {"DEBUG", "DROP-CLUSTER-PACKET-FILTER", lose ? "4" : "-1"}).text == "OK");
+}
+
+/// Changes what users may do.
+void allow(RedisCluster& cluster, const std::string& rule) {
+    for (std::size_t i = 0; i < cluster.size(); ++i)
+        REQUIRE(cluster.command(i, {"ACL", "SETUSER", "default", rule}).text == "OK");
 }
 
 }  // namespace
@@ -417,14 +424,32 @@ TEST_CASE("a master that joins is a gap, and heard from then on", "[coherence][c
     CHECK(coherence(one).gaps == gaps);
 }
 
+TEST_CASE("a cache that nobody tells who serves what hears nothing", "[coherence][cluster][r13]") {
+    RedisCluster& cluster = three();
+    const std::vector<std::string> keys = keys_at_all(cluster);
+    sc::Config config = config_for(cluster.url());
+    config.redis.lease = 2s;
+    sc::SmartCache<> cache(config);
+    for (const std::string& key : keys) REQUIRE(cache.set(key, 1));
+    REQUIRE(eventually([&] { return coherence(cache).hears; }));
+    allow(cluster, "-cluster|slots");
+    CHECK(eventually([&] { return !coherence(cache).hears; }));
+    const std::uint64_t before = coherence(cache).gaps;
+    CHECK(eventually([&] {
+        const std::string detail = cache.health_check().detail(sc::TierId::redis);
+        return detail.find("it is not known who serves which slots: ") != std::string::npos;
+    }));
+    for (std::size_t i = 0; i < 3; ++i) CHECK(subscribers(cluster, i) == 1);  // for what can be heard
+    allow(cluster, "+cluster|slots");
+    CHECK(eventually([&] { return coherence(cache).hears; }));
+    CHECK(coherence(cache).gaps > before);
+    for (const std::string& key : keys) CHECK(eventually([&] { return !in_memory(cache, key); }));
+}
+
 TEST_CASE("a cluster that has no MULTI for us is told without", "[coherence][cluster][r9]") {
     RedisCluster& cluster = three();
-    const auto allow = [&](const std::string& rule) {
-        for (std::size_t i = 0; i < cluster.size(); ++i)
-            REQUIRE(cluster.command(i, {"ACL", "SETUSER", "default", rule}).text == "OK");
-    };
     sc::SmartCache<> two(config_for(cluster.url()));
-    allow("-multi");
+    allow(cluster, "-multi");
     {
         sc::SmartCache<> one(config_for(cluster.url()));
         for (const std::string& key : keys_at_all(cluster)) {
@@ -438,7 +463,7 @@ TEST_CASE("a cluster that has no MULTI for us is told without", "[coherence][clu
             CHECK(eventually([&] { return !two.get<int>(key); }));
         }
     }
-    allow("+multi");
+    allow(cluster, "+multi");
 }
 
 TEST_CASE("an erase gets through to a master that is full", "[coherence][cluster][r3]") {

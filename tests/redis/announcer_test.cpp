@@ -1,9 +1,12 @@
 #include <smartcache/redis/announcer.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "redis/support/hostile_server.hpp"
@@ -72,6 +75,38 @@ TEST_CASE("keys are announced on their namespace's channel", "[redis][announcer]
     const Announcer other(true, 3);
     CHECK(hear(other, messages[1].text).names == std::vector<std::string>{"1:k", "1:l"});
     CHECK(Announcer(false, 3).about(keys).empty());
+}
+
+TEST_CASE("no two messages of a process are the same, whoever makes them at the same moment",
+          "[redis][announcer][r16]") {
+    const Announcer announcer(true, 0);
+    constexpr std::size_t each = 2000;
+    std::vector<std::vector<std::string>> made(4);
+    std::vector<std::thread> threads;
+    for (auto& mine : made)
+        threads.emplace_back([&announcer, &mine] {
+            for (std::size_t i = 0; i < each; ++i) mine.push_back(announcer.message(Kind::key, "k"));
+        });
+    for (std::thread& thread : threads) thread.join();
+    std::set<std::string> all;
+    for (const auto& mine : made) all.insert(mine.begin(), mine.end());
+    CHECK(all.size() == made.size() * each);
+}
+
+TEST_CASE("in a cluster nothing is kept, and each key has a message", "[redis][announcer][r16]") {
+    const Announcer announcer(true, 0, false);
+    const Announcer other(true, 0);
+    const std::string key = sc::physical_key("app", "k");
+    const Announcer::Message message = announcer.about_one(key);
+    CHECK(message.channel == "sc:{invalidations}:0:3:app");
+    CHECK(message.stream.empty());
+    CHECK(hear(other, message.text).names == std::vector<std::string>{"1:k"});
+    CHECK(announcer.about(std::vector<std::string>{key})[0].stream.empty());
+    CHECK(other.about_one(key).stream == message.channel);
+    const Announcer::Message foreign = announcer.about_one("no physical key");
+    CHECK(foreign.channel == "sc:{invalidations}:0:0:");
+    CHECK(hear(other, foreign.text).names.empty());
+    CHECK(Announcer(false, 0).about_one(key).channel.empty());
 }
 
 TEST_CASE("of a message about many keys short parts are kept", "[redis][announcer][r12]") {

@@ -107,6 +107,16 @@ TEST_CASE("only ranges of slots with an address are taken from CLUSTER SLOTS", "
     CHECK(take_slots(error("ERR This instance has cluster support disabled"), asked).empty());
 }
 
+TEST_CASE("who serves a slot is found among ranges", "[redis][cluster]") {
+    const std::vector<SlotRange> ranges{{0, 9, {"a", 1}}, {20, 20, {"b", 2}}, {5, 6, {"c", 3}}};
+    CHECK(range_of(ranges, 0)->master == Host{"a", 1});
+    CHECK(range_of(ranges, 9)->master == Host{"a", 1});
+    CHECK(range_of(ranges, 6)->master == Host{"c", 3});  // who was named last
+    CHECK(range_of(ranges, 20)->master == Host{"b", 2});
+    CHECK(range_of(ranges, 10) == nullptr);
+    CHECK(range_of({}, 0) == nullptr);
+}
+
 TEST_CASE("redirections name where to go, or nothing", "[redis][cluster]") {
     const auto of = [](const std::string& answer) { return redirection_of(error(answer), asked); };
     CHECK(of("MOVED 3999 127.0.0.1:6381") == Redirection{Kind::moved, {"127.0.0.1", 6381}});

@@ -87,10 +87,12 @@ class RedisCluster {
     }
     /// Whether all of them take part.
     [[nodiscard]] bool whole() {
-        for (std::size_t i = 0; i < servers_.size(); ++i)
-            if (!says(i, "cluster_state:ok") ||
-                command(i, {"CLUSTER", "NODES"}).text.find("fail") != std::string::npos)
+        for (std::size_t i = 0; i < servers_.size(); ++i) {
+            const std::string nodes = command(i, {"CLUSTER", "NODES"}).text;
+            if (!says(i, "cluster_state:ok") || nodes.find("fail") != std::string::npos ||
+                nodes.find("handshake") != std::string::npos)
                 return false;
+        }
         return true;
     }
     /// What a server must not refuse.
@@ -139,7 +141,11 @@ class RedisCluster {
     void end_move(std::size_t slot, std::size_t from, std::size_t to) {
         const std::string owner = id(to);
         must(to, {"CLUSTER", "SETSLOT", std::to_string(slot), "NODE", owner});
-        must(from, {"CLUSTER", "SETSLOT", std::to_string(slot), "NODE", owner});
+        // Who has given away his last slot, and knows that already, is a replica by now.
+        const std::string left =
+            command(from, {"CLUSTER", "SETSLOT", std::to_string(slot), "NODE", owner}).text;
+        if (left != "OK" && left.find("only with masters") == std::string::npos)
+            throw std::runtime_error("SETSLOT: " + left);
         // Who has not heard of the new owner's claim yet would not outbid it when the slot comes back to him, and lose it again.
         until("all know the new owner's claim", [&] {
             for (std::size_t i = 0; i < servers_.size(); ++i)
