@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -324,6 +325,42 @@ TEST_CASE("a fill that has seen less than what was erased since comes in nowhere
         (void)two.get_or_compute("k", [] { return 3; });
         return one.get<int>("k").value_or(-1) == 3;
     }));
+}
+
+// What its loader had read from the database before an erase used to replace that erase.
+TEST_CASE("a refresh stores nothing over what others have changed since it began",
+          "[coherence][refresh][r7]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::Config config = config_for(server.url());
+    config.background_threads = 0;  // it does not hear of that meanwhile
+    sc::SmartCache<> two(config);
+    int left = 0;
+    SECTION("nothing, then an erase of nothing") {
+        CHECK(*two.refresh("k", [&] {
+            CHECK_FALSE(one.erase("k"));
+            return 1;
+        }) == 1);
+    }
+    SECTION("a value, then an erase") {
+        REQUIRE(one.set("k", 3));
+        CHECK(*two.refresh("k", [&] {
+            REQUIRE(one.erase("k"));
+            return 1;
+        }) == 1);
+    }
+    SECTION("a value, then another one") {
+        left = 2;
+        REQUIRE(one.set("k", 3));
+        CHECK(*two.refresh("k", [&] {
+            REQUIRE(one.set("k", 2));
+            return 1;
+        }) == 1);
+    }
+    CHECK(one.get<int>("k").value_or(0) == left);
+    CHECK(two.get<int>("k").value_or(0) == left);
+    REQUIRE(two.refresh("k", [] { return 4; }));
+    CHECK(eventually([&] { return one.get<int>("k").value_or(0) == 4; }));
 }
 
 TEST_CASE("the disk puts nothing back into Redis that others have ended", "[coherence][disk][r7][r12]") {
