@@ -363,6 +363,26 @@ TEST_CASE("a refresh stores nothing over what others have changed since it began
     CHECK(eventually([&] { return one.get<int>("k").value_or(0) == 4; }));
 }
 
+// It used to go up from there, as what has come after the clear.
+TEST_CASE("a load for the disk alone stores nothing after a clear by others", "[coherence][disk][r7]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::Config config = config_for(server.url(), dir);
+    config.background_threads = 0;
+    config.redis.coherence = sc::Coherence::publish;
+    sc::SmartCache<> two(config);
+    (void)two.erase("k");
+    (void)two.get_or_compute("k",
+                             [&] {
+                                 one.clear();
+                                 return 1;
+                             },
+                             {.write = sc::TierSet::disk});
+    CHECK_FALSE(two.get<int>("k"));
+    CHECK_FALSE(one.get<int>("k"));
+}
+
 TEST_CASE("the disk puts nothing back into Redis that others have ended", "[coherence][disk][r7][r12]") {
     RedisServer server;
     const TempDir dir;
