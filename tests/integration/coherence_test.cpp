@@ -383,6 +383,29 @@ TEST_CASE("a load for the disk alone stores nothing after a clear by others", "[
     CHECK_FALSE(one.get<int>("k"));
 }
 
+// Nobody was told of them.
+TEST_CASE("atomic changes of what Redis has lost end what others have of it", "[coherence][atomics]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(two.set("k", 1));
+    REQUIRE(two.set("marker", 1));
+    REQUIRE(server.command({"DEL", "sc:0::k"}).integer == 1);
+    SECTION("increment") {
+        CHECK(one.increment("k", 2) == 2);
+    }
+    SECTION("set_if_absent") {
+        CHECK(one.set_if_absent("k", 2));
+    }
+    SECTION("update") {
+        CHECK(one.update<int>("k", [](std::optional<int>) { return 2; }));
+    }
+    // Messages come in order: when that of the marker is here, so are all before it.
+    REQUIRE(one.set("marker", 2));
+    REQUIRE(eventually([&] { return !in_memory(two, "marker"); }));
+    CHECK(two.get<int>("k").value_or(0) == 2);
+}
+
 TEST_CASE("the disk puts nothing back into Redis that others have ended", "[coherence][disk][r7][r12]") {
     RedisServer server;
     const TempDir dir;
