@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -324,6 +325,85 @@ TEST_CASE("a fill that has seen less than what was erased since comes in nowhere
         (void)two.get_or_compute("k", [] { return 3; });
         return one.get<int>("k").value_or(-1) == 3;
     }));
+}
+
+// What its loader had read from the database before an erase used to replace that erase.
+TEST_CASE("a refresh stores nothing over what others have changed since it began",
+          "[coherence][refresh][r7]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::Config config = config_for(server.url());
+    config.background_threads = 0;  // it does not hear of that meanwhile
+    sc::SmartCache<> two(config);
+    int left = 0;
+    SECTION("nothing, then an erase of nothing") {
+        CHECK(*two.refresh("k", [&] {
+            CHECK_FALSE(one.erase("k"));
+            return 1;
+        }) == 1);
+    }
+    SECTION("a value, then an erase") {
+        REQUIRE(one.set("k", 3));
+        CHECK(*two.refresh("k", [&] {
+            REQUIRE(one.erase("k"));
+            return 1;
+        }) == 1);
+    }
+    SECTION("a value, then another one") {
+        left = 2;
+        REQUIRE(one.set("k", 3));
+        CHECK(*two.refresh("k", [&] {
+            REQUIRE(one.set("k", 2));
+            return 1;
+        }) == 1);
+    }
+    CHECK(one.get<int>("k").value_or(0) == left);
+    CHECK(two.get<int>("k").value_or(0) == left);
+    REQUIRE(two.refresh("k", [] { return 4; }));
+    CHECK(eventually([&] { return one.get<int>("k").value_or(0) == 4; }));
+}
+
+// It used to go up from there, as what has come after the clear.
+TEST_CASE("a load for the disk alone stores nothing after a clear by others", "[coherence][disk][r7]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::Config config = config_for(server.url(), dir);
+    config.background_threads = 0;
+    config.redis.coherence = sc::Coherence::publish;
+    sc::SmartCache<> two(config);
+    (void)two.erase("k");
+    (void)two.get_or_compute("k",
+                             [&] {
+                                 one.clear();
+                                 return 1;
+                             },
+                             {.write = sc::TierSet::disk});
+    CHECK_FALSE(two.get<int>("k"));
+    CHECK_FALSE(one.get<int>("k"));
+}
+
+// Nobody was told of them.
+TEST_CASE("atomic changes of what Redis has lost end what others have of it", "[coherence][atomics]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(two.set("k", 1));
+    REQUIRE(two.set("marker", 1));
+    REQUIRE(server.command({"DEL", "sc:0::k"}).integer == 1);
+    SECTION("increment") {
+        CHECK(one.increment("k", 2) == 2);
+    }
+    SECTION("set_if_absent") {
+        CHECK(one.set_if_absent("k", 2));
+    }
+    SECTION("update") {
+        CHECK(one.update<int>("k", [](std::optional<int>) { return 2; }));
+    }
+    // Messages come in order: when that of the marker is here, so are all before it.
+    REQUIRE(one.set("marker", 2));
+    REQUIRE(eventually([&] { return !in_memory(two, "marker"); }));
+    CHECK(two.get<int>("k").value_or(0) == 2);
 }
 
 TEST_CASE("the disk puts nothing back into Redis that others have ended", "[coherence][disk][r7][r12]") {

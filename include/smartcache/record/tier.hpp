@@ -38,6 +38,8 @@ struct WriteCondition {
     std::uint64_t stamp = 0;  ///< for `if_stamp`: the record version that must be there
     std::uint64_t seq = 0;    ///< not 0: its `created_seq`; after another clear it is not there any more
     bool remade = false;      ///< of what was seen: the tier had lost its epochs
+    bool change =
+        false;  ///< a caller's, of which others are told even where nothing was: they may have what the tier has lost
 
     [[nodiscard]] static WriteCondition always() noexcept { return {}; }
     [[nodiscard]] static WriteCondition if_absent() noexcept { return {Kind::if_absent, 0, 0, false}; }

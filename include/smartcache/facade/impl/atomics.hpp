@@ -180,7 +180,9 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
     if (base.shared != nullptr) {
         TierStatus status = TierStatus::rejected;
         if (date_record(*base.shared, value, now, options)) {
-            status = base.shared->tier->write(value.record, base.condition);
+            WriteCondition condition = base.condition;
+            condition.change = true;
+            status = base.shared->tier->write(value.record, condition);
             stored = status == TierStatus::ok;
         }
         if (status == TierStatus::rejected) status = end_shared(base, physical);  // not to be kept there

@@ -76,14 +76,10 @@ Lookup<loaded_t<F>> SmartCache<Codec>::refresh(std::string_view key, F&& load, c
     check(options);
     const std::uint64_t hash = hash_of(key);
     detail::FillTicket ticket(fences_, key, hash);
-    // A load learns by looking for the value first how far each tier's tags have got; this one looks for that alone.
-    if (!options.tags.empty())
-        for (const LowerTier& lower : lower_)
-            if (lower.tier->keeps_tags() && lower.tier->tag_seq(config_.key_prefix) == 0)
-                (void)lower.tier->contains(physical_key(config_.key_prefix, key));
-    // The caller wants the new value in the place of whatever is there.
-    const std::vector<WriteCondition> overwrite(lower_.size(), WriteCondition::always());
-    Ref loaded = load_and_store(key, hash, load, options, *ticket, &overwrite);
+    // Takes the place of what is there now, and of nothing that comes meanwhile (R7).
+    std::vector<WriteCondition> seen;
+    if (key.size() <= config_.max_key_size) see_unasked(key, TierSet::none, seen);
+    Ref loaded = load_and_store(key, hash, load, options, *ticket, &seen);
     return present<loaded_t<F>>({std::move(loaded), TierId::none, false});
 }
 

@@ -245,6 +245,10 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
     for (std::size_t i = 0; i < lower_.size(); ++i) {
         if (!date_record(lower_[i], value, now, options)) {
             end_older_below(i, physical, now, seen);
+            // It cannot refuse what it is not offered, but may have told that it was cleared since the load began.
+            const std::uint64_t began = seen != nullptr && i < seen->size() ? (*seen)[i].seq : 0;
+            const std::uint64_t epoch = lower_[i].tier->epoch(physical);
+            if (began != 0 && epoch != 0 && began != epoch) return;
             continue;
         }
         const WriteCondition condition =

@@ -340,12 +340,14 @@ inline TierStatus RedisTier::fill_once(const RecordView& record, WriteCondition 
     detail::Reply answer;
     for (const bool by_name : {true, false}) {
         detail::Pipeline commands;
-        if (condition.kind == WriteCondition::Kind::if_absent)
+        const bool absent = condition.kind == WriteCondition::Kind::if_absent;
+        if (absent && !condition.change)
             encoded.add_set(commands, names.name(0), true);
         else
-            detail::add_script(commands, detail::replace_script, by_name, names.name(0),
-                               {as_text_view(stamp.view()), as_text_view(encoded.bytes.view()),
-                                encoded.lifetime, message.channel, message.stream, message.text});
+            detail::add_script(
+                commands, detail::replace_script, by_name, names.name(0),
+                {absent ? std::string_view() : as_text_view(stamp.view()), as_text_view(encoded.bytes.view()),
+                 encoded.lifetime, message.channel, message.stream, message.text});
         names.add_epochs(commands);
         const detail::Trip trip =
             client_.ask(names.partition(), commands, deadline, [&](std::size_t i, detail::Reply& reply) {
