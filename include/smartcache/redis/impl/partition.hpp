@@ -35,7 +35,8 @@ inline Failure Partition::settle_all(const Connection& connection, std::uint64_t
         if (batch.empty()) return {};
         bool stuck = false;
         if (Failure failure = settle_batch(connection, server, batch, execute, stuck)) return failure;
-        if (changes.replaced(server)) return {};  // what has been erased here the new one has to erase as well
+        if (changes.replaced(server))
+            return {};  // what has been erased here the new one has to erase as well
         if (!stuck) continue;
         // The server answers and refuses (read-only, not permitted, its slot is being moved): asking with every
         // command would help nobody.
