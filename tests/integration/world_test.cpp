@@ -460,7 +460,9 @@ class World {
         if (!version) return fail(step, version, "a value that nobody has stored");
         const Made& made = made_[*version];
         if (made.key != key) return fail(step, version, "another key's value");
-        if (over(made.ended, known)) return fail(step, version, "came back");
+        // What it has seen of others without hearing of it holds for fresh values only.
+        if (stale ? knows(made.ended, known) : over(made.ended, known))
+            return fail(step, version, "came back");
         if (stale) return;
         if (over(made.stale, known)) return fail(step, version, "is fresh again");
         if (known.time >= made.ends) return fail(step, version, "has outlived itself");
@@ -556,7 +558,7 @@ class World {
     /// The server has lost a record, or all, with the traces of what was ended. Who has not heard of an end may have the value
     /// still, and a disk, or a load that is under way, brings it back.
     void lose(int key, bool epochs_too) {
-        must_[at(key)].reset();
+        touched(key);
         lost_[at(key)] = true;
         for (std::size_t version = 0; version < made_.size(); ++version) {
             Made& made = made_[version];
@@ -602,7 +604,7 @@ class World {
         // Unless somebody else has written it meanwhile.
         const bool alone = changed_[at(key)] <= began;
         touched(key);
-        lost_[at(key)] = !everywhere(options);
+        lost_[at(key)] = (!alone && lost_[at(key)]) || !everywhere(options);
         if (alone && untold_[at(by)].empty() && everywhere(options) && options.tags.empty())
             must_[at(key)] = Must{version, event_};
     }
@@ -1073,7 +1075,7 @@ class World {
                     const auto& here = found[at(step.cache)];
                     // Who sets a value with tags and does not know yet how far these have got is taken for one from before
                     // that: a miss for others (R18).
-                    if (here && !there && tagged(*here)) continue;
+                    if ((here && !there && tagged(*here)) || (there && !here && tagged(*there))) continue;
                     if (here != there)
                         fail(step, here ? version_of(*here) : std::nullopt,
                              with_memory ? "is not what the server has"
