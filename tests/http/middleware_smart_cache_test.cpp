@@ -24,6 +24,8 @@
 #include "support/redis_server.hpp"
 #endif
 
+namespace middleware_smart_cache_test {
+
 using namespace smartcache;
 using namespace std::chrono_literals;
 using http::Request;
@@ -414,3 +416,5 @@ TEST_CASE("over SmartCache: the index of variants lives as long as what it lists
     CHECK(state("/joined", "1", "60") == "HIT");
     CHECK(state("/moved", "3", "60") == "HIT");
 }
+
+}  // namespace middleware_smart_cache_test

@@ -17,6 +17,8 @@
 #include "support/redis_server.hpp"
 #include "support/temp_dir.hpp"
 
+namespace three_tiers_test {
+
 namespace sc = smartcache;
 using namespace std::chrono_literals;
 using smartcache_test::eventually;
@@ -298,3 +300,5 @@ TEST_CASE("a cache on disk alone keeps values of its codec over a restart", "[in
     CHECK(*again == words);
     CHECK(loads == 0);
 }
+
+}  // namespace three_tiers_test
