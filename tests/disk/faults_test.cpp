@@ -12,6 +12,7 @@
 #include "disk/faulty_io.hpp"
 #include "disk/fixture.hpp"
 #include "support/catch.hpp"
+#include "support/sanitizers.hpp"
 
 namespace faults_test {
 
@@ -150,11 +151,7 @@ TEST_CASE("whichever call fails: nothing wrong is served, nothing crashes, and t
     REQUIRE(healthy.stored == 39);
     REQUIRE(healthy.io.calls > 150);
     std::set<std::string> struck;
-#if defined(__SANITIZE_THREAD__)
-    const int step = 11;  // one thread only, and each opening is slow
-#else
-    const int step = 1;
-#endif
+    const int step = under_thread_sanitizer ? 11 : 1;  // one thread only, and each opening is slow
     for (int number = 0; number < healthy.io.calls; number += step) {
         Script script;
         configure(script);

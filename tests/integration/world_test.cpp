@@ -30,6 +30,7 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/redis_server.hpp"
+#include "support/sanitizers.hpp"
 #include "support/temp_dir.hpp"
 
 namespace world_test {
@@ -1186,17 +1187,8 @@ bool shrink_once(Steps& steps, const Fails& fails) {
     return text == nullptr ? otherwise : static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10));
 }
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr std::uint32_t usual_seeds = 60;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-constexpr std::uint32_t usual_seeds = 60;
-#else
-constexpr std::uint32_t usual_seeds = 800;
-#endif
-#else
-constexpr std::uint32_t usual_seeds = 800;
-#endif
+constexpr std::uint32_t usual_seeds =
+    smartcache_test::under_thread_sanitizer || smartcache_test::under_address_sanitizer ? 60 : 800;
 
 TEST_CASE("whatever several caches do, and whenever they hear: nothing comes back, and in the end all agree",
           "[coherence][model][world]") {
