@@ -390,7 +390,7 @@ inline DiskLog::DiskLog(Io& io_seam, StoreDirectory& store, DiskIndex& keys, Dis
     // Segments shorter than half of the ordinary size are rare (a restart continues in them), so this is
     // ample; when it is not, `make_room` drops the oldest.
     const std::uint64_t slots =
-        std::min<std::uint64_t>(4 * settings.budget / settings.segment_size + 64, 1U << 16U);
+        std::min<std::uint64_t>(4 * (settings.budget / settings.segment_size + 1) + 64, 1U << 16U);
     table_.resize(static_cast<std::size_t>(slots));
     doomed_.resize(table_.size());
     for (std::size_t slot = table_.size(); slot-- > 0;)

@@ -210,6 +210,11 @@ class Segment : public std::enable_shared_from_this<Segment> {
         std::erase_if(pending_, [chunk](const auto& held) { return held.get() == chunk; });
     }
 
+    /// Brings the beginning of the frame at `offset` nearer to the processor, where it lies in the mapping. A hint.
+    void prefetch(std::uint64_t offset) const noexcept {
+        if (offset < written() && mapping_ != nullptr) prefetch_lines(mapping_ + offset, 0, begins);
+    }
+
     /// The frame at `offset`, header checked, record not. @throws std::bad_alloc
     [[nodiscard]] FrameRead read(std::uint64_t offset) const;
 
@@ -240,6 +245,15 @@ class Segment : public std::enable_shared_from_this<Segment> {
     bool stays = false;
 
   private:
+    // A record is looked at bit by bit: its frame's header, its own, the key, and then all of it for the checksum. Each
+    // would wait for memory after the one before. From a little more than its beginning on processors run ahead by
+    // themselves.
+    static constexpr std::size_t begins = 256;
+    static constexpr std::size_t runs = 2048;
+    static void prefetch_lines(const std::byte* bytes, std::size_t from, std::size_t to) noexcept {
+        for (; from < to; from += cache_line) __builtin_prefetch(bytes + from);
+    }
+
     /// @param bytes  from the frame's first on, as many as there are
     [[nodiscard]] FrameRead parse(ByteView bytes) const {
         FrameRead frame;
@@ -249,9 +263,11 @@ class Segment : public std::enable_shared_from_this<Segment> {
         frame.header = *header;
         frame.outcome = FrameRead::Outcome::ok;
         if (header->kind != FrameKind::record) return frame;
-        if (header->length <= bytes.size() - record_header_size)
+        if (header->length <= bytes.size() - record_header_size) {
             frame.body = bytes.subspan(record_header_size, header->length);
-        else
+            prefetch_lines(bytes.data(), begins,
+                           std::min<std::size_t>(record_header_size + header->length, runs));
+        } else
             frame.outcome = FrameRead::Outcome::damaged;
         return frame;
     }

@@ -162,6 +162,7 @@ inline DiskTier::Examined DiskTier::look_closely(std::string_view key, std::uint
                                                  Seen& seen) {
     for (;;) {
         seen = look(key, hash, wanted);
+        if (seen.location) seen.segment->prefetch(seen.location->offset);
         Examined examined =
             examine(seen, key, wall());  // the time after looking: what is there was written before
         if (examined.verdict != Verdict::again) return examined;

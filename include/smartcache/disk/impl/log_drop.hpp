@@ -152,7 +152,9 @@ inline bool DiskLog::drop_everything(Lock& lock) noexcept {
     if (error == 0 && settings.sync && io.sync(directory.descriptor()) != 0) error = errno;
     lock.lock();
     if (error != 0) {
+        namespaces_.max_load_factor(1e6F);  // no larger table: there may be no memory for one
         namespaces_.merge(known);
+        namespaces_.max_load_factor(1);
         return false;
     }
     std::erase_if(carry_, [&](const FrameHeader& carried) { return carried.sequence < sequence; });
