@@ -114,6 +114,11 @@ struct alignas(cache_line) Shard {
             if (before_eviction) before_eviction(static_cast<Entry&>(*victim));
             unlink(place_of(*victim), RemovalCause::evicted, removed);
         }
+        if (const policy::Node* const next = policy->next_victim()) {
+            __builtin_prefetch(&table().home(next->hash), 1);
+            // The rest of what its end reads: key and value begin behind the header.
+            __builtin_prefetch(reinterpret_cast<const std::byte*>(next) + cache_line);
+        }
     }
 
     /// Throws: std::bad_alloc when there is neither memory nor room.

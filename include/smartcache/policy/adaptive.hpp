@@ -186,6 +186,7 @@ class Adaptive final : public Policy {
     }
 
     [[nodiscard]] std::uint64_t expected_entries(const Node& node) const noexcept {
+        if (weight() == size() && node.weight == 1) return std::max<std::uint64_t>(1, capacity());
         const auto mean = static_cast<double>(weight() + node.weight) / static_cast<double>(size() + 1);
         return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(capacity()) / mean));
     }
@@ -198,7 +199,8 @@ class Adaptive final : public Policy {
 
     void link(Node& node) noexcept override {
         if (leader_ != nullptr) {
-            queues_.set_mode(modes[leader_->chosen_.load(std::memory_order_relaxed)]);
+            const std::uint8_t chosen = leader_->chosen_.load(std::memory_order_relaxed);
+            if (chosen != followed_) queues_.set_mode(modes[followed_ = chosen]);
         } else {
             request(node, false);
         }
@@ -212,6 +214,7 @@ class Adaptive final : public Policy {
 
     void unlink(Node& node) noexcept override { queues_.erase(node); }
     void touch(Node& node) noexcept override { request(node, true); }
+    [[nodiscard]] const Node* next_victim() const noexcept override { return queues_.next(); }
     Node* choose() noexcept override {
         // Where the number of entries is what is short a heavy one takes no more of that than a light one. Believed
         // when it has happened often.
@@ -226,6 +229,7 @@ class Adaptive final : public Policy {
 
     ModalQueues queues_;
     const Adaptive* leader_;
+    std::uint8_t followed_ = 0;  // the leader's choice when last seen
     HitObjective objective_;
     WeightSpread spread_;
     int pressure_ = 0;

@@ -38,20 +38,24 @@ class FrequencySketch {
     [[nodiscard]] std::size_t reserved() const noexcept { return reserved_; }
     [[nodiscard]] std::size_t memory_bytes() const noexcept { return blocks_.capacity() * sizeof(Block); }
 
-    /// Counts one access.
-    void increment(std::uint64_t hash) noexcept {
+    /// Counts so many accesses.
+    void increment(std::uint64_t hash, unsigned times = 1) noexcept {
         if (blocks_.empty()) return;
         const std::uint64_t mixed = mix(hash);
         Block& block = blocks_[index(mixed)];
-        const unsigned least = minimum(block, mixed);
-        if (least < 15) {
-            for (unsigned row = 0; row < rows; ++row) {
-                std::uint64_t& word = block.words[word_of(mixed, row)];
-                const unsigned shift = shift_of(mixed, row);
-                if (((word >> shift) & 15U) == least) word += std::uint64_t{1} << shift;
-            }
+        const unsigned most = std::min(minimum(block, mixed) + times, 15U);
+        for (unsigned row = 0; row < rows; ++row) {
+            std::uint64_t& word = block.words[word_of(mixed, row)];
+            const unsigned shift = shift_of(mixed, row);
+            const auto counter = static_cast<unsigned>(word >> shift) & 15U;
+            word += std::uint64_t{std::max(counter, most) - counter} << shift;
         }
-        age();
+        age(times);
+    }
+
+    /// Brings the counters of a key nearer to the processor. A hint.
+    void prefetch(std::uint64_t hash) const noexcept {
+        if (!blocks_.empty()) __builtin_prefetch(&blocks_[index(mix(hash))], 1);
     }
 
     [[nodiscard]] unsigned frequency(std::uint64_t hash) const noexcept {
@@ -95,9 +99,10 @@ class FrequencySketch {
         return least;
     }
 
-    void age() noexcept {
-        if (++since_aged_ < entries_per_block * period_per_entry) return;
-        since_aged_ = 0;
+    void age(unsigned increments) noexcept {
+        since_aged_ += increments;
+        if (since_aged_ < entries_per_block * period_per_entry) return;
+        since_aged_ -= entries_per_block * period_per_entry;
         for (std::uint64_t& word : blocks_[cursor_].words) word = (word >> 1U) & 0x7777777777777777U;
         cursor_ = (cursor_ + 1) & (blocks_.size() - 1);
     }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -31,6 +33,7 @@ class GhostQueue {
         buckets_.swap(fresh);
         reserved_ = target;
         granule_ = target / 16384 + 1;
+        pushes_ = 0;
         bound_ = std::min(bound_, reserved_);
     }
 
@@ -43,39 +46,67 @@ class GhostQueue {
 
     void push(std::uint64_t hash) noexcept {
         if (buckets_.empty()) return;
-        ++pushes_;
+        if (++pushes_ == granule_) {
+            pushes_ = 0;
+            ++now_;
+        }
         const std::uint64_t mixed = mix(hash);
         const std::uint16_t print = fingerprint(mixed);
         Bucket& bucket = bucket_of(mixed);
-        Slot* place = &bucket.slots[0];
-        for (Slot& slot : bucket.slots) {
-            if (slot.print == print || slot.print == 0) {
-                place = &slot;
-                break;
-            }
-            if (age(slot) > age(*place)) place = &slot;
-        }
-        *place = Slot{print, tick()};
+        std::size_t slot = bucket.first_of(print, 0);
+        if (slot == slots) slot = oldest(bucket);
+        bucket.set(slot, print, now_);
     }
 
     /// True when the key was pushed less than `bound` pushes ago; takes it out.
     [[nodiscard]] bool take(std::uint64_t hash) noexcept {
-        Slot* slot = find(hash);
-        if (slot == nullptr) return false;
-        const bool live = std::size_t{age(*slot)} * granule_ < bound_;
-        *slot = Slot{};
+        if (buckets_.empty()) return false;
+        const std::uint64_t mixed = mix(hash);
+        Bucket& bucket = bucket_of(mixed);
+        const std::uint16_t print = fingerprint(mixed);
+        const std::size_t slot = bucket.first_of(print, print);
+        if (slot == slots) return false;
+        const bool live = std::size_t{age(bucket, slot)} * granule_ < bound_;
+        bucket.set(slot, 0, 0);
         return live;
+    }
+
+    /// Brings the place of a key nearer to the processor. A hint.
+    void prefetch(std::uint64_t hash) const noexcept {
+        if (!buckets_.empty()) __builtin_prefetch(&buckets_[index(mix(hash))], 1);
     }
 
     void clear() noexcept { std::fill(buckets_.begin(), buckets_.end(), Bucket{}); }
 
   private:
-    struct Slot {
-        std::uint16_t print = 0;  // 0: empty
-        std::uint16_t time = 0;
-    };
+    static constexpr std::size_t slots = 8;
+
+    // Fingerprints lie four to a word, to be compared at once.
     struct Bucket {
-        Slot slots[8];
+        std::array<std::uint64_t, slots / 4> prints{};  // of 16 bits each; 0: empty
+        std::array<std::uint16_t, slots> times{};
+
+        /// @return the first slot that has one of the two fingerprints; `slots`: none
+        [[nodiscard]] std::size_t first_of(std::uint16_t one, std::uint16_t other) const noexcept {
+            for (std::size_t i = 0; i < prints.size(); ++i) {
+                const std::uint64_t equal = zeros(prints[i] ^ one * each) | zeros(prints[i] ^ other * each);
+                if (equal != 0) return 4 * i + static_cast<std::size_t>(std::countr_zero(equal)) / 16;
+            }
+            return slots;
+        }
+        void set(std::size_t slot, std::uint16_t print, std::uint16_t time) noexcept {
+            const std::size_t shift = slot % 4 * 16;
+            std::uint64_t& word = prints[slot / 4];
+            word = (word & ~(std::uint64_t{0xFFFF} << shift)) | std::uint64_t{print} << shift;
+            times[slot] = time;
+        }
+
+      private:
+        static constexpr std::uint64_t each = 0x0001'0001'0001'0001U;
+        // The highest bit of each part that is 0, and perhaps, by its borrow, of the one above: the lowest is right.
+        [[nodiscard]] static std::uint64_t zeros(std::uint64_t word) noexcept {
+            return (word - each) & ~word & (each << 15U);
+        }
     };
 
     static std::uint64_t mix(std::uint64_t hash) noexcept {
@@ -86,31 +117,28 @@ class GhostQueue {
         const auto print = static_cast<std::uint16_t>(mixed);
         return print == 0 ? std::uint16_t{1} : print;
     }
-    Bucket& bucket_of(std::uint64_t mixed) noexcept {
-        return buckets_[static_cast<std::size_t>(((mixed >> 32) * buckets_.size()) >> 32)];
+    [[nodiscard]] std::size_t index(std::uint64_t mixed) const noexcept {
+        return static_cast<std::size_t>(((mixed >> 32) * buckets_.size()) >> 32);
     }
-    [[nodiscard]] std::uint16_t tick() const noexcept {
-        return static_cast<std::uint16_t>(pushes_ / granule_);
+    Bucket& bucket_of(std::uint64_t mixed) noexcept { return buckets_[index(mixed)]; }
+    [[nodiscard]] std::uint16_t age(const Bucket& bucket, std::size_t slot) const noexcept {
+        return static_cast<std::uint16_t>(now_ - bucket.times[slot]);
     }
-    [[nodiscard]] std::uint16_t age(const Slot& slot) const noexcept {
-        return static_cast<std::uint16_t>(tick() - slot.time);
-    }
-
-    Slot* find(std::uint64_t hash) noexcept {
-        if (buckets_.empty()) return nullptr;
-        const std::uint64_t mixed = mix(hash);
-        const std::uint16_t print = fingerprint(mixed);
-        for (Slot& slot : bucket_of(mixed).slots) {
-            if (slot.print == print) return &slot;
-        }
-        return nullptr;
+    // The first of the oldest, without a branch for each.
+    [[nodiscard]] std::size_t oldest(const Bucket& bucket) const noexcept {
+        std::uint32_t best = 0;
+        for (std::uint32_t slot = 0; slot < slots; ++slot)
+            best =
+                std::max(best, age(bucket, slot) * std::uint32_t{slots} + (std::uint32_t{slots} - 1 - slot));
+        return slots - 1 - best % slots;
     }
 
     std::vector<Bucket> buckets_;
     std::size_t reserved_ = 0;
     std::size_t bound_ = 0;
     std::size_t granule_ = 1;
-    std::uint64_t pushes_ = 0;
+    std::size_t pushes_ = 0;  // of the present tick
+    std::uint16_t now_ = 0;   // in ticks
 };
 
 }  // namespace smartcache::inline v0::policy

@@ -37,11 +37,20 @@ class ModalQueues {
   public:
     /// @param links  has room for every node that will be here; outlives this object
     ModalQueues(std::uint64_t capacity, Mode mode, NodeLinks& links) noexcept
-        : capacity_(capacity), mode_(mode), young_{1, links}, old_{2, links}, main_{3, links} {}
+        : capacity_(capacity), mode_(mode), young_{1, links}, old_{2, links}, main_{3, links} {
+        divide();
+    }
 
     [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
-    void set_mode(const Mode& mode) noexcept { mode_ = mode; }
-    void set_capacity(std::uint64_t capacity) noexcept { capacity_ = capacity; }
+    void set_mode(const Mode& mode) noexcept {
+        mode_ = mode;
+        divide();
+    }
+    void set_capacity(std::uint64_t capacity) noexcept {
+        if (capacity == capacity_) return;
+        capacity_ = capacity;
+        divide();
+    }
 
     [[nodiscard]] std::size_t size() const noexcept { return window_size() + main_.size(); }
     [[nodiscard]] std::uint64_t weight() const noexcept { return window_weight() + main_.weight(); }
@@ -54,6 +63,8 @@ class ModalQueues {
     /// Sizes sketch and, once evictions are near, ghost for one more entry. All that may throw:
     /// std::bad_alloc.
     void prepare(const Node& node) {
+        sketch_.prefetch(node.hash);
+        ghost_.prefetch(node.hash);
         sketch_.reserve(std::max<std::size_t>(size(), 1));
         if (weight() + node.weight > capacity_) ghost_.reserve(size() + 1);
     }
@@ -72,7 +83,7 @@ class ModalQueues {
             return;
         }
         young_.push_front(node);
-        while (2 * young_.weight() > window_bound() && young_.back() != &node) grow_old(*young_.back());
+        while (2 * young_.weight() > window_bound_ && young_.back() != &node) grow_old(*young_.back());
     }
 
     void erase(Node& node) noexcept { queue_of(node).erase(node); }
@@ -81,17 +92,45 @@ class ModalQueues {
     /// Unlinks and returns the next victim; nullptr when empty.
     [[nodiscard]] Node* evict() noexcept {
         Node* const victim = next_victim();
-        // Who comes next is seldom in the processor's caches; until then there is time to fetch it.
-        for (const NodeList* queue : {&young_, &old_, &main_}) __builtin_prefetch(queue->back());
+        fetch_ahead();
         return victim;
+    }
+
+    /// Who will probably be evicted next; nullptr: cannot be said.
+    [[nodiscard]] const Node* next() const noexcept {
+        return from_window_next() ? window_end().back() : main_.back();
     }
 
   private:
     static constexpr std::size_t looked_at = 8;
 
+    // What the next evictions will look at is seldom in the processor's caches; until then there is time to fetch it.
+    void fetch_ahead() const noexcept {
+        if (!old_.empty()) __builtin_prefetch(young_.back(), 1);
+        const bool by_ghost = mode_.gate == Mode::Gate::ghost;
+        if (const Node* const next = fetch_ahead(window_end(), !by_ghost); next != nullptr && by_ghost)
+            ghost_.prefetch(next->hash);
+        if (!by_ghost || !from_window_next()) (void)fetch_ahead(main_, true);
+    }
+    // Of one queue: the entry after its next one, and the counters of that, whose entry is here since the last time.
+    const Node* fetch_ahead(const NodeList& queue, bool counters) const noexcept {
+        const Node* const next = queue.back();
+        if (next == nullptr) return nullptr;
+        __builtin_prefetch(queue.newer(*next), 1);
+        if (counters || next->mark.load(std::memory_order_relaxed) != 0) sketch_.prefetch(next->hash);
+        return next;
+    }
+
+    // A newcomer comes first, most often into the window.
+    [[nodiscard]] bool from_window_next() const noexcept {
+        return window_size() != 0 && (window_weight() >= window_bound_ || main_.empty());
+    }
+
+    [[nodiscard]] const NodeList& window_end() const noexcept { return old_.empty() ? young_ : old_; }
+
     Node* next_victim() noexcept {
-        while (window_size() != 0 && (window_weight() > window_bound() || main_.empty())) {
-            Node& candidate = old_.empty() ? *young_.back() : *old_.back();
+        while (window_size() != 0 && (window_weight() > window_bound_ || main_.empty())) {
+            Node& candidate = *window_end().back();
             Node* victim =
                 mode_.gate == Mode::Gate::ghost ? leave_by_ghost(candidate) : leave_by_filter(candidate);
             if (victim != nullptr) return victim;
@@ -101,9 +140,10 @@ class ModalQueues {
         return victim;
     }
 
-    [[nodiscard]] std::uint64_t window_bound() const noexcept {
+    void divide() noexcept {
         const auto units = static_cast<std::uint64_t>(static_cast<double>(capacity_) * mode_.window);
-        return units == 0 ? 1 : units;
+        window_bound_ = units == 0 ? 1 : units;
+        main_bound_ = capacity_ - std::min(capacity_, window_bound_);
     }
 
     // Into the older half of the window. A hit so soon after the insert says little about the future (the
@@ -118,7 +158,7 @@ class ModalQueues {
         const std::uint8_t mark = node.mark.load(std::memory_order_relaxed);
         if (mark == 0) return 0;
         node.mark.store(0, std::memory_order_relaxed);
-        for (std::uint8_t i = 0; i < mark; ++i) sketch_.increment(node.hash);
+        sketch_.increment(node.hash, mark);
         return mark;
     }
 
@@ -138,8 +178,7 @@ class ModalQueues {
     // nullptr: there was room for it.
     Node* leave_by_filter(Node& candidate) noexcept {
         count_hits(candidate);
-        const std::uint64_t main_bound = capacity_ - std::min(capacity_, window_bound());
-        if (main_.weight() + candidate.weight <= main_bound) {
+        if (main_.weight() + candidate.weight <= main_bound_) {
             promote(candidate);
             return nullptr;
         }
@@ -150,7 +189,7 @@ class ModalQueues {
         }
         main_.erase(*victim);
         // A heavy candidate waits at the window's end and has to beat every further victim it displaces.
-        if (main_.weight() + candidate.weight <= main_bound) promote(candidate);
+        if (main_.weight() + candidate.weight <= main_bound_) promote(candidate);
         return victim;
     }
 
@@ -214,6 +253,8 @@ class ModalQueues {
 
     std::uint64_t capacity_;
     Mode mode_;
+    std::uint64_t window_bound_ = 1;  // of the capacity
+    std::uint64_t main_bound_ = 0;    // what is left
     NodeList young_;
     NodeList old_;
     NodeList main_;

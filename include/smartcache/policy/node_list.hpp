@@ -87,7 +87,7 @@ class NodeLinks {
         waiting_[heirs_++] = {number, &fresh};
     }
 
-    [[nodiscard]] Node* node_of(std::uint32_t number) noexcept {
+    [[nodiscard, gnu::always_inline]] Node* node_of(std::uint32_t number) noexcept {
         settle();
         return (*this)[number].node;
     }
@@ -109,8 +109,11 @@ class NodeLinks {
         Node* node;
     };
 
-    // In their order: of two for one link the later one holds.
     void settle() noexcept {
+        if (heirs_ != 0) settle_all();
+    }
+    // In their order: of two for one link the later one holds.
+    [[gnu::noinline]] void settle_all() noexcept {
         for (std::size_t i = 0; i < heirs_; ++i) (*this)[waiting_[i].number].node = waiting_[i].node;
         heirs_ = 0;
     }

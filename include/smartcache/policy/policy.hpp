@@ -78,6 +78,9 @@ class Policy {
         return victim;
     }
 
+    /// Who will probably be the next victim, so that one can fetch what its eviction takes; nullptr: not known. A hint.
+    [[nodiscard]] virtual const Node* next_victim() const noexcept { return nullptr; }
+
     /// `fresh` carries a new value for the key of `old` and takes over its place and its history; a write
     /// counts as an access. `old` is in no policy afterwards. The weights may differ: evict afterwards as
     /// after `insert`.

@@ -24,6 +24,7 @@ class WeightSpread {
         }
         count_ = std::min(count_ + 1, static_cast<double>(std::max(shortest, entries)));
         const double off = log_ - mean_;
+        if (off == 0 && variance_ == 0) return;  // all alike so far, and no division for each
         mean_ += off / count_;
         variance_ = (1 - 1 / count_) * (variance_ + off * off / count_);
         if (count_ < enough) return;
