@@ -165,6 +165,8 @@ void SmartCache<Codec>::maintain_until_stopped() {
                 for (LowerTier& lower : lower_) (void)lower.tier->run_maintenance();
             } catch (const std::exception& error) {
                 log_(LogLevel::error, std::string("smartcache: maintenance failed: ") + error.what());
+            } catch (...) {  // the destructor of somebody's value, or a weigher, may throw anything
+                log_(LogLevel::error, "smartcache: maintenance failed");
             }
             next_sweep = later(config_.auto_expire_interval);
         }

@@ -1,0 +1,23 @@
+# cmake -DCOMPILER=... -DARGUMENTS=<response file> -DSOURCE=refused.cpp -P refused.cmake
+# Every line of SOURCE that ends in "// refused: <regex>" must be an error with that text.
+execute_process(COMMAND "${COMPILER}" -std=c++20 -fsyntax-only -w "@${ARGUMENTS}" ${LIMIT} -DWRONG "${SOURCE}"
+                RESULT_VARIABLE result OUTPUT_QUIET ERROR_VARIABLE said)
+if(result EQUAL 0)
+  message(FATAL_ERROR "the compiler accepts it")
+endif()
+file(STRINGS "${SOURCE}" lines)
+cmake_path(GET SOURCE FILENAME name)
+set(number 0)
+set(found 0)
+foreach(line IN LISTS lines)
+  math(EXPR number "${number} + 1")
+  if(line MATCHES "// refused: (.+)$")
+    set(why "${CMAKE_MATCH_1}")
+    if(NOT said MATCHES "${why}" OR NOT said MATCHES "${name}:${number}:")
+      message("${said}")
+      message(FATAL_ERROR "${name}:${number}: not refused by \"${why}\"")
+    endif()
+    math(EXPR found "${found} + 1")
+  endif()
+endforeach()
+message("${found} mistakes are refused")
