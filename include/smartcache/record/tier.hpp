@@ -148,7 +148,7 @@ class Tier {
     /// Whether the tier knows tags. To one that does not, values with tags are never written.
     [[nodiscard]] virtual bool keeps_tags() const noexcept { return false; }
     /// How far the tier's tags have got, for `RecordView::tag_seq` of a value that is being made from now on (R18). Without
-    /// I/O; 0: not known yet.
+    /// I/O; 0: not known yet. What a caller has already comes with `RecordView::tags_of_now`, unless the tier is the disk.
     [[nodiscard]] virtual std::uint64_t tag_seq(std::string_view /*name_space*/) noexcept { return 0; }
     /// Ends every record of the namespace that has the tag and a `tag_seq` from before. O(1) in records.
     /// @return ok, unavailable

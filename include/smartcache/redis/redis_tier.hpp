@@ -224,7 +224,7 @@ class RedisTier final : public Tier {
     [[nodiscard]] std::vector<std::size_t> store_once(std::span<const RecordView> records,
                                                       std::span<const std::size_t> chosen,
                                                       std::span<TierStatus> statuses,
-                                                      detail::Deadline deadline);
+                                                      detail::Deadline deadline, bool first);
     [[nodiscard]] TierStatus fill(const RecordView& value, WriteCondition condition);
     [[nodiscard]] TierStatus fill_once(const RecordView& record, WriteCondition condition,
                                        detail::Deadline deadline, bool& outdated);
