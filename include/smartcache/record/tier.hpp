@@ -141,6 +141,10 @@ class Tier {
         return change_lifetime(key, stamp, now, now);
     }
 
+    /// Ends what others may have of a key under which this tier has nothing any more, if that is still so: tells them.
+    /// @return ok, refused (something is there by now), untouched, unavailable
+    virtual TierStatus end_lost(std::string_view /*key*/) { return TierStatus::ok; }
+
     /// Forgets everything under `name_space` and nothing else. O(1) in records.
     /// @return ok, unavailable
     virtual TierStatus clear(std::string_view name_space) = 0;

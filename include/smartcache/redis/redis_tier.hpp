@@ -106,6 +106,7 @@ class RedisTier final : public Tier {
     TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
                                WallTime stale_until) override;
     TierStatus end(std::string_view key, std::uint64_t stamp) override;
+    TierStatus end_lost(std::string_view key) override;
     TierStatus clear(std::string_view name_space) override;
     [[nodiscard]] bool keeps_tags() const noexcept override { return true; }
     [[nodiscard]] std::uint64_t tag_seq(std::string_view name_space) noexcept override {
@@ -228,7 +229,8 @@ class RedisTier final : public Tier {
     [[nodiscard]] TierStatus fill(const RecordView& value, WriteCondition condition);
     [[nodiscard]] TierStatus fill_once(const RecordView& record, WriteCondition condition,
                                        detail::Deadline deadline, bool& outdated);
-    [[nodiscard]] TierStatus end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline);
+    [[nodiscard]] TierStatus end_once(std::string_view key, std::optional<std::uint64_t> stamp,
+                                      detail::Deadline deadline);
     void tell_apart(const Telling& telling, std::span<const std::string_view> keys,
                     std::span<const Names> parts, const std::vector<bool>& changed,
                     detail::Deadline deadline);

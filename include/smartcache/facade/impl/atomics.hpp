@@ -127,10 +127,11 @@ bool SmartCache<Codec>::count_from_now(Plan& plan) const {
     return *plan.options.ttl > Duration::zero();
 }
 
-/// Ends what the shared tier had when it was looked at, and only that.
+/// Ends what the shared tier had when it was looked at, and only that. Where it had nothing others may still have what it has
+/// lost.
 template <class Codec>
 TierStatus SmartCache<Codec>::end_shared(const BaseState& base, std::string_view physical) {
-    if (base.condition.kind != WriteCondition::Kind::if_stamp) return TierStatus::ok;
+    if (base.condition.kind != WriteCondition::Kind::if_stamp) return base.shared->tier->end_lost(physical);
     return base.shared->tier->end(physical, base.condition.stamp);
 }
 

@@ -426,11 +426,20 @@ inline TierStatus RedisTier::end(std::string_view key, std::uint64_t stamp) {
     return status;
 }
 
+inline TierStatus RedisTier::end_lost(std::string_view key) {
+    if (!coherent()) return TierStatus::ok;
+    TierStatus status = TierStatus::unavailable;
+    guarded({&key, 1}, [&] { status = end_once(key, std::nullopt, deadline()); });
+    return status;
+}
+
 /// Ends the record of that version: of several who end the same one, one succeeds.
-inline TierStatus RedisTier::end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline) {
+/// @param stamp  nullopt: nothing is there
+inline TierStatus RedisTier::end_once(std::string_view key, std::optional<std::uint64_t> stamp,
+                                      detail::Deadline deadline) {
     detail::Partition& partition = client_.partition(key);
     ByteSink version;  // as it stands in the record
-    detail::put_fixed(version, stamp);
+    if (stamp) detail::put_fixed(version, *stamp);
     const std::string trace = coherent() ? tombstone(key, Trace::own) : std::string();
     const Duration lifetime = detail::RedisCommon::trace_length;
     const detail::Announcer::Message message = client_.common().announcer.about_one(key);
