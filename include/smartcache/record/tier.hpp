@@ -197,6 +197,9 @@ class Tier {
     /// Housekeeping that may be done now: expiry, compaction, reconnecting. @return entries removed
     virtual std::size_t run_maintenance() { return 0; }
 
+    /// The part of it that should not wait long: an owner with threads calls it every second.
+    virtual void tend() {}
+
     /// Asks the storage itself. Blocks at most as long as one operation.
     [[nodiscard]] virtual TierHealth probe() = 0;
 

@@ -147,6 +147,7 @@ class RedisClient {
     void maintain(Deadline deadline) {
         servers_->maintain(deadline);
         if (!settled()) settle_now(deadline);
+        visit_changed(deadline);
     }
     [[nodiscard]] BreakerState breaker() const { return servers_->breaker(); }
     [[nodiscard]] std::uint64_t bytes_sent() const noexcept {
@@ -159,6 +160,7 @@ class RedisClient {
     static ConnectionSettings settings_of(const RedisOptions& options, const TierContext& context,
                                           RedisUrl url, std::size_t max_reply);
     void settle(std::span<Partition* const> partitions, Deadline deadline);
+    void visit_changed(Deadline deadline);
     /// For what others wait for: a node that is silent must not take all the time from those that are not.
     [[nodiscard]] Deadline leaving_time(Deadline deadline) const noexcept {
         const auto now = Deadline::Clock::now();

@@ -142,6 +142,10 @@ class RedisTier final : public Tier {
     /// Tries to settle what is unacknowledged. @return whether nothing is left
     bool flush(Duration timeout) override;
     std::size_t run_maintenance() override;
+    /// Reconnects, and tells servers, new ones too, what they have to be told.
+    void tend() override {
+        guarded({}, [&] { client_.maintain(deadline()); });
+    }
     [[nodiscard]] TierHealth probe() override;
     [[nodiscard]] TierStats stats() const override;
     void reset_stats() override;

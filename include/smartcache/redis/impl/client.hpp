@@ -116,6 +116,22 @@ inline void RedisClient::settle(std::span<Partition* const> partitions, Deadline
     ask(legs, deadline, [](std::size_t, std::size_t, Reply&) {});
 }
 
+/// Sees whether partitions are still at the servers that have acknowledged what was changed lately. Where one is not, the trip
+/// erases that at the new one: who has nothing to ask must not leave it to others to find the old values there (R14).
+inline void RedisClient::visit_changed(Deadline deadline) {
+    std::vector<Partition*> open;
+    for (const auto& each : partitions_)
+        if (each->changes.pending()) open.push_back(each.get());
+    std::vector<Pipeline> commands(open.size());
+    std::vector<Leg> legs;
+    for (std::size_t i = 0; i < open.size(); ++i) {
+        // A node of a cluster answers for a key only if it serves that.
+        commands[i].command({"GETRANGE", open[i]->record_name({}), "0", "0"});
+        legs.push_back({open[i], &commands[i]});
+    }
+    if (!legs.empty()) ask(legs, deadline, [](std::size_t, std::size_t, Reply&) {});
+}
+
 // --- Epochs
 // ----------------------------------------------------------------------------------------------------------
 
