@@ -83,10 +83,11 @@ class RecentChanges {
         changed_ = {};
     }
 
-    /// Whether a new server would have to be told of something.
-    [[nodiscard]] bool pending() const noexcept {
+    /// Whether a new server would have to be told of something, and the old one has not been heard of just now.
+    [[nodiscard]] bool pending(Clock::time_point now = Clock::now()) const noexcept {
+        constexpr std::chrono::milliseconds just_now{500};
         const std::lock_guard lock(mutex_);
-        return changed_ != Clock::time_point{} && recent(changed_, seen_);
+        return changed_ != Clock::time_point{} && recent(changed_, seen_) && now - seen_ >= just_now;
     }
 
     /// Whether connections go to a newer one by now.
