@@ -14,6 +14,7 @@
 #include <smartcache/core/stats.hpp>
 #include <smartcache/core/tier_id.hpp>
 #include <smartcache/record/compression.hpp>
+#include <smartcache/record/intents.hpp>
 #include <smartcache/record/key.hpp>
 #include <smartcache/record/record.hpp>
 
@@ -179,6 +180,13 @@ class Tier {
     ///                   positions
     /// @param known  the last one that it has heard; empty: none
     virtual void begin_to_listen(bool /*positions*/, std::string /*known*/) {}
+    /// Where another tier may keep what it could not tell, on this tier's storage, which belongs to this process alone; nullptr:
+    /// nowhere. See `TierContext::keeps_intents`.
+    [[nodiscard]] virtual Intents* intents() noexcept { return nullptr; }
+    /// From now on keeps there what it cannot tell, and begins with what an earlier process has left: until that is told, the
+    /// tier gives out nothing of it. Called once, at most, before anything is asked of the tier, which `intents` outlives.
+    virtual void keep_intents(Intents& /*intents*/) {}
+
     /// Whether it tells, or will.
     [[nodiscard]] virtual bool tells_changes() const noexcept { return false; }
     /// The epoch in which what is written now under `key` would be, without I/O; 0: none, or not known yet.

@@ -56,7 +56,7 @@ inline constexpr defer_connect_t defer_connect{};
 /// Trust: what lies under a key is parsed as if an enemy had written it. What is not a record of that key is
 /// a miss, is counted as corrupt and deleted. A write or erase that failed, or whose outcome is unknown,
 /// makes this tier answer nothing for its key until the server has acknowledged an erase (see
-/// unacknowledged.hpp). Where the server forbids its user CLIENT ID, CLIENT KILL or INFO, a write without an
+/// unacknowledged.hpp), be it in the next process, if its owner has intents. Where the server forbids its user CLIENT ID, CLIENT KILL or INFO, a write without an
 /// answer costs the whole namespace instead. With `integrity_key` only records that carry its signature
 /// count; whether there was something to erase is then still told by what anybody could have put there.
 ///
@@ -92,6 +92,9 @@ class RedisTier final : public Tier {
         prepare_to_listen();
     }
 
+    /// What is not settled by then is kept where there are intents.
+    ~RedisTier() override { client_.forget_intents(); }
+
     [[nodiscard]] TierId id() const noexcept override { return TierId::redis; }
 
     using Tier::clear;
@@ -115,6 +118,11 @@ class RedisTier final : public Tier {
         } catch (const std::exception&) {  // a mutex that cannot be locked
             return 0;
         }
+    }
+    void keep_intents(Intents& intents) override {
+        const std::string any = physical_key(context_.name_space, {});
+        const std::string_view changed = any;
+        guarded({&changed, 1}, [&] { client_.keep_intents(intents, context_.name_space); });
     }
     /// Waits for the first subscription, at most for `connect_timeout`.
     void begin_to_listen(bool positions, std::string known) override;

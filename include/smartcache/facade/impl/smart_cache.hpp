@@ -127,8 +127,13 @@ void SmartCache<Codec>::start_lower_tiers() {
     own_copies_.distrusts = config_.redis.lease_lost == LeaseLost::distrust;
     if (config_.redis.enabled)
         start(TierId::redis, config_.redis.ttl, [&] { return detail::make_redis_tier(config_, context); });
+    context.keeps_intents = config_.redis.enabled;
     if (config_.disk.enabled)
         start(TierId::disk, config_.disk.ttl, [&] { return detail::make_disk_tier(config_, context); });
+    for (const LowerTier& own : lower_)
+        if (Intents* const intents = own.tier->intents())
+            for (const LowerTier& shared : lower_)
+                if (!shared.own) shared.tier->keep_intents(*intents);
     own_copies_.open.store(true, std::memory_order_release);
     if (!own_copies_.on) return;
     const std::string position = kept_position();
