@@ -98,7 +98,7 @@ TEST_CASE("intents are there for who opens the directory next, until they are fo
 
 TEST_CASE("more intents than there is room for are noted as that", "[disk][intents][r11]") {
     World world;
-    const std::string text(GENERATE(1, 100, 70'000), 't');
+    const std::string text(GENERATE(std::size_t{1}, std::size_t{100}, std::size_t{70'000}), 't');
     {
         DiskIntents intents(Io::system(), world.directory, false);
         (void)intents.take();
