@@ -3,14 +3,18 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
 
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/map_tier.hpp"
 #include "support/temp_dir.hpp"
 
 namespace degraded_test {
@@ -56,6 +60,16 @@ TEST_CASE("with Redis unreachable the cache starts, works from memory and says s
     CHECK(health.detail(sc::TierId::disk) == "disabled");
     CHECK(messages.mention("127.0.0.1:1"));
     CHECK(cache.stats().redis.errors > 0);
+}
+
+TEST_CASE("lower tiers are tended in the background, however rarely the cache is swept",
+          "[facade][degraded]") {
+    auto owned = std::make_unique<smartcache_test::MapTier>();
+    const smartcache_test::MapTier& tier = *owned;
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::move(owned));
+    sc::SmartCache<> cache({.auto_expire_interval = sc::Duration::zero()}, std::move(tiers));
+    CHECK(smartcache_test::eventually([&] { return tier.tended > 1; }));
 }
 
 TEST_CASE("tier_required turns an unreachable Redis into a ConfigError", "[facade][degraded]") {

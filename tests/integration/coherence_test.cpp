@@ -400,10 +400,80 @@ TEST_CASE("atomic changes of what Redis has lost end what others have of it", "[
     SECTION("update") {
         CHECK(one.update<int>("k", [](std::optional<int>) { return 2; }));
     }
+    SECTION("an update that erases") {
+        CHECK(one.update<int>("k", [](std::optional<int>) { return std::optional<int>(); }));
+        CHECK(server.command({"EXISTS", "sc:0::k"}).integer == 1);  // a trace, for fills under way
+    }
+    SECTION("an update whose value Redis is not to keep") {
+        CHECK(one.update<int>("k", [](std::optional<int>) { return 2; }, {.redis_ttl = 0ms}));
+    }
     // Messages come in order: when that of the marker is here, so are all before it.
     REQUIRE(one.set("marker", 2));
     REQUIRE(eventually([&] { return !in_memory(two, "marker"); }));
-    CHECK(two.get<int>("k").value_or(0) == 2);
+    CHECK(two.get<int>("k").value_or(0) != 1);
+    CHECK(two.get<int>("k").value_or(2) == 2);
+}
+
+// An update that erases, of nothing, holds as little against others' values as any other.
+TEST_CASE("an update that finds nothing erases nothing that comes meanwhile", "[coherence][atomics]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    std::vector<int> seen;
+    CHECK(one.update<int>("k", [&](std::optional<int> old) -> std::optional<int> {
+        seen.push_back(old.value_or(0));
+        if (seen.size() > 1) return *old + 1;
+        REQUIRE(two.set("k", 1));
+        return std::nullopt;
+    }));
+    CHECK(seen == std::vector<int>{0, 1});
+    CHECK(two.get<int>("k", {.tiers = sc::TierSet::redis}).value_or(0) == 2);
+}
+
+TEST_CASE("what is stored after an erase of its tag by others is there for everybody",
+          "[coherence][tags][r18]") {
+    RedisServer server;
+    const sc::Config config = config_for(server.url());
+    sc::SmartCache<> one(config);
+    sc::SmartCache<> two(config);
+    sc::SmartCache<> three(config);
+    REQUIRE(one.set("k", 1, {.tags = {"t"}}));
+    one.expire_tag("other");  // it knows how often tags have changed, and that is out of date from now on
+    const auto erased_by_other = [&] {
+        const std::uint64_t before = one.stats().foreign_changes;
+        two.erase_tag("t");
+        REQUIRE(eventually([&] { return one.stats().foreign_changes > before; }));
+        REQUIRE(!in_memory(one, "k"));
+    };
+    const auto there = [&](int value) {
+        INFO(value);
+        three.clear_memory();
+        CHECK(three.get<int>("k").value_or(-1) == value);
+        CHECK(one.get<int>("k", {.tiers = sc::TierSet::redis}).value_or(-1) == value);
+    };
+    const sc::EntryOptions tagged{.tags = {"t"}};
+
+    erased_by_other();
+    REQUIRE(one.set("k", 2, tagged));
+    there(2);
+    erased_by_other();
+    REQUIRE(one.set_many({std::pair<std::string_view, int>{"k", 3}, {"more", 3}}, tagged) == 2);
+    there(3);
+    erased_by_other();
+    REQUIRE(one.update<int>(
+        "k", [](std::optional<int> old) { return old.value_or(3) + 1; }, tagged));
+    there(4);
+    erased_by_other();
+    REQUIRE(one.set_if_absent("k", 5, tagged));
+    there(5);
+    erased_by_other();
+    REQUIRE(one.increment("k", 6, tagged) == 6);
+    there(6);
+    erased_by_other();
+    CHECK(one.get_or_compute(
+                 "k", [] { return 7; }, tagged)
+              .value_or(-1) == 7);
+    there(7);
 }
 
 TEST_CASE("the disk puts nothing back into Redis that others have ended", "[coherence][disk][r7][r12]") {

@@ -31,13 +31,15 @@ struct World {
     explicit World(std::uint64_t server, RecentChanges::Limits limits = {}) : changes(lost, limits) {
         follow(server);
     }
-    void follow(std::uint64_t server, Duration later = 0s) { changes.follow(server, start + later); }
+    void follow(std::uint64_t server) { changes.follow(server); }
+    void seen(std::uint64_t server, Duration later) { changes.seen(server, start + later); }
     void note(const std::string& key, std::uint64_t server, Duration later = 0s) {
         changes.note(key, server, start + later);
     }
     void note_namespace(const char* name_space, std::uint64_t server, Duration later = 0s) {
         changes.note_namespace(name_space, server, start + later);
     }
+    [[nodiscard]] bool pending(Duration later) const { return changes.pending(start + later); }
     [[nodiscard]] bool distrusts(const std::string& key) const { return lost.distrusts(key); }
 
     Unacknowledged lost;
@@ -53,14 +55,40 @@ TEST_CASE("a new server is told of what the ones before acknowledged in the last
     world.note(k2, 1, 1ms);
     world.note(k3, 1);
     world.note(k3, 1, 20s);
-    world.follow(1, 30s);
+    world.follow(1);
     CHECK(world.lost.empty());
-    world.follow(2, 30s + 1ms);
+    world.seen(1, 30s + 1ms);
+    world.follow(2);
     CHECK_FALSE(world.distrusts(k1));
     CHECK(world.distrusts(k2));
     CHECK(world.distrusts(k3));
     CHECK_FALSE(world.distrusts(other));
     CHECK(world.changes.keys() == 0);
+}
+
+// A process that says nothing for a while learns late that there is another one.
+TEST_CASE("the last 30 s are those before the old server was last heard of", "[redis][sentinel][r14]") {
+    World world(1);
+    CHECK_FALSE(world.pending(1h));
+    world.note(k1, 1);
+    world.note(k2, 1, 20s);
+    CHECK_FALSE(world.pending(20s + 499ms));  // it was there just now
+    CHECK(world.pending(20s + 500ms));
+    world.seen(1, 40s);
+    world.seen(0, 90s);
+    world.seen(2, 90s);  // not known yet
+    CHECK(world.pending(90s));
+    world.follow(2);
+    CHECK_FALSE(world.distrusts(k1));
+    CHECK(world.distrusts(k2));
+    CHECK_FALSE(world.pending(1h));
+
+    world.note_namespace("other", 2, 100s);
+    CHECK(world.pending(101s));
+    world.seen(2, 130s);
+    CHECK(world.pending(1h));
+    world.seen(2, 131s);
+    CHECK_FALSE(world.pending(1h));
 }
 
 TEST_CASE("what a server acknowledges after it was replaced is unacknowledged at once",
@@ -77,7 +105,7 @@ TEST_CASE("a change that concerns more than one key costs its namespace on a new
           "[redis][sentinel][r14][tags]") {
     World world(2);
     world.note_namespace("app", 2);
-    world.follow(3, 1s);
+    world.follow(3);
     CHECK(world.distrusts(k1));
     CHECK_FALSE(world.distrusts(other));
     world.note_namespace("other", 2, 1s);  // by one that has been replaced meanwhile
@@ -86,7 +114,8 @@ TEST_CASE("a change that concerns more than one key costs its namespace on a new
     World old(1);
     old.note_namespace("app", 1);
     old.note_namespace("app", 0);
-    old.follow(2, 31s);
+    old.seen(1, 31s);
+    old.follow(2);
     CHECK(old.lost.empty());
 }
 
@@ -115,7 +144,7 @@ TEST_CASE("of too many keys the old ones are forgotten, or namespaces stand for 
         CHECK(world.changes.keys() <= 1);
         world.note(k2, 1, 33s);
         CHECK(world.changes.keys() <= 1);
-        world.follow(2, 34s);
+        world.follow(2);
         CHECK(world.lost.next(10).namespaces.front() == "app");
         CHECK(world.distrusts(other));
         CHECK(world.distrusts(physical_key("app", "never seen")));
@@ -128,7 +157,7 @@ TEST_CASE("a namespace that stood for its keys long ago does not stand for new o
     world.note(k1, 1);
     world.note(k2, 1);
     world.note(k3, 1, 31s);
-    world.follow(2, 31s);
+    world.follow(2);
     CHECK(world.distrusts(k3));
     CHECK_FALSE(world.distrusts(k1));
 }

@@ -313,6 +313,30 @@ TEST_CASE("nothing that was replaced, erased or cleared before a failover is ser
     CHECK(read(patient_tier, cleared).value == "new");
 }
 
+// It used to be told when its process had something else to ask there.
+TEST_CASE("a new master is told of what was erased on the old one, though nobody asks for it",
+          "[redis][sentinel][r14]") {
+    RedisServer first({.arguments = {"--repl-diskless-sync-delay", "0"}});
+    RedisServer second({.arguments = {"--replicaof", "127.0.0.1", std::to_string(first.port()),
+                                      "--repl-diskless-sync-delay", "0"}});
+    FakeSentinel sentinel(first);
+    sc::RedisTier tier(hasty(url_of({&sentinel})));
+    REQUIRE(put(tier, k, "old") == TierStatus::ok);
+    REQUIRE(eventually([&] { return holds(second, k); }));
+    REQUIRE(second.command({"REPLICAOF", "NO", "ONE"}).text == "OK");  // and lags from now on
+    REQUIRE(tier.remove(k) == TierStatus::ok);
+    const bool maintained = GENERATE(false, true);
+    const auto idle = [&] { maintained ? (void)tier.run_maintenance() : tier.tend(); };
+    idle();
+    CHECK(sentinel.asked() == 1);  // the old one still answers
+    sentinel.name(second);
+    first.kill();
+    CHECK(eventually([&] {
+        idle();
+        return !holds(second, k);
+    }));
+}
+
 TEST_CASE("a master that was demoted is left, by all connections", "[redis][sentinel][faults]") {
     RedisServer first;
     RedisServer second;

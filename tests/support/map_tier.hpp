@@ -31,9 +31,11 @@ class MapTier final : public Tier {
     std::function<void()> before_write{};  ///< called before a write is done, outside the lock
     std::atomic<bool> unavailable{false};  ///< every operation fails
     std::atomic<std::uint64_t> round_trips{0};
+    std::atomic<std::uint64_t> tended{0};
     std::atomic<std::uint64_t> counted_reads{0};  ///< lookups that change the statistics of a tier
 
     [[nodiscard]] TierId id() const noexcept override { return id_; }
+    void tend() override { ++tended; }
 
     TierStatus read(std::string_view key, Found found) override {
         ++counted_reads;

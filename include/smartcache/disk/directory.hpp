@@ -42,6 +42,9 @@ class StoreDirectory {
     /// Why the store was started empty although there was something; empty when it was not.
     [[nodiscard]] const std::string& reset_reason() const noexcept { return reset_reason_; }
 
+    /// Whether an earlier process has left a file of intents, which counts, needed or not.
+    [[nodiscard]] bool has_intents() const noexcept { return has_intents_; }
+
     /// Somebody removed the directory while we had it open.
     [[nodiscard]] bool removed() const {
         struct stat status {};
@@ -107,6 +110,7 @@ class StoreDirectory {
     void enter() {
         open_directory();
         const std::vector<std::string> names = list();
+        has_intents_ = std::find(names.begin(), names.end(), intents_name) != names.end();
         refuse_foreign(names);  // before anything is changed, also the mode, of one that was named by mistake
         close_to_others();
         take_lock();
@@ -140,7 +144,7 @@ class StoreDirectory {
 
     static bool ours(std::string_view name) {
         return name == lock_name || name == manifest_name || name == new_manifest_name ||
-               name == kills_name || name == probe_name || name == "lost+found" ||
+               name == kills_name || name == intents_name || name == probe_name || name == "lost+found" ||
                segment_id(name).has_value();
     }
 
@@ -231,6 +235,7 @@ class StoreDirectory {
     File directory_;
     File lock_;
     std::uint64_t token_ = 0;
+    bool has_intents_ = false;
     std::string reset_reason_;
 };
 

@@ -22,6 +22,7 @@
 #include <smartcache/disk/admission.hpp>
 #include <smartcache/disk/directory.hpp>
 #include <smartcache/disk/index.hpp>
+#include <smartcache/disk/intents.hpp>
 #include <smartcache/disk/io.hpp>
 #include <smartcache/disk/log.hpp>
 #include <smartcache/disk/options.hpp>
@@ -108,6 +109,8 @@ class DiskTier final : public Tier {
     [[nodiscard]] std::uint64_t tag_seq(std::string_view name_space) noexcept override;
     TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
     TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
+    /// Only if the context asks for them.
+    [[nodiscard]] Intents* intents() noexcept override { return intents_ ? &*intents_ : nullptr; }
     /// @return false: not within `timeout`, or records were given up, after an error, since the last call
     bool flush(Duration timeout) override;
     /// Writes the queue, removes expired and cleared records from the index and drops segments in which nothing is alive.
@@ -163,7 +166,7 @@ class DiskTier final : public Tier {
     };
 
     static detail::DiskLogSettings layout(const DiskOptions& options, const TierContext& context,
-                                          const detail::DiskTuning& tuning);
+                                          const detail::DiskTuning& tuning, std::uint64_t fixed_bytes);
     static DiskOptions checked(DiskOptions options);
 
     [[nodiscard]] Seen look(std::string_view key, std::uint64_t hash, bool wanted);
@@ -202,6 +205,8 @@ class DiskTier final : public Tier {
     detail::DiskReporter reporter_;
     mutable detail::DiskIndex index_;
     detail::StoreDirectory directory_;
+    std::optional<detail::DiskIntents> intents_;  // set by the constructor only
+    const std::uint64_t fixed_bytes_;             // of files that are not segments
     detail::ProcessOwned<detail::DiskLog> own_log_;
     detail::DiskLog& log_;
     detail::DiskGate gate_;

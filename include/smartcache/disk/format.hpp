@@ -2,10 +2,11 @@
 
 // The disk store's bytes. Everything is little endian; a number in brackets is a size in bytes.
 //
-//     directory  = LOCK MANIFEST KILLS *segment           each a file; a segment is named NNNNNNNN.seg after its id
+//     directory  = LOCK MANIFEST KILLS [INTENTS] *segment each a file; a segment is named NNNNNNNN.seg after its id
 //     LOCK       = the owner's process id as text, held with flock; never removed
 //     MANIFEST   = "SMCDISK\n" version[4] size[4] token[8] check[8]
 //     KILLS      = 2730 * (kill or anything else)         a ring, see journal.hpp
+//     INTENTS    = what a tier below could not tell       64 KiB, see intents.hpp
 //     kill       = sequence[8] hash[8] kind[4] check[4]   seeded by the token
 //     segment    = segment-header *frame [footer]         sealed; without the footer: anything may follow the frames
 //     segment-header = "SMCS" version[4] id[8] generation[8] first-sequence[8] reserved[24] check[8] = 64
@@ -59,6 +60,7 @@ inline constexpr std::string_view lock_name = "LOCK";
 inline constexpr std::string_view manifest_name = "MANIFEST";
 inline constexpr std::string_view new_manifest_name = "MANIFEST.new";
 inline constexpr std::string_view kills_name = "KILLS";
+inline constexpr std::string_view intents_name = "INTENTS";
 inline constexpr std::string_view probe_name = "PROBE";
 
 inline constexpr std::size_t manifest_size = 32;

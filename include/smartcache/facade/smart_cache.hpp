@@ -508,11 +508,12 @@ class SmartCache {
     }
     /// What a value that begins to be made now has seen of the tags.
     [[nodiscard]] detail::TagsSeen see_tags() const;
-    /// The same for a value that the caller has already.
+    /// The same for a value that the caller has already: where others change tags, too, it counts from when it gets there.
     [[nodiscard]] detail::TagsSeen see_tags(const EntryOptions& options) const {
         if (options.tags.empty()) return {};
         detail::TagsSeen seen = see_tags();
-        std::ranges::replace(seen.below, std::uint64_t{0}, RecordView::tags_of_now);
+        for (std::size_t i = 0; i < lower_.size(); ++i)
+            if (!lower_[i].own) seen.below[i] = RecordView::tags_of_now;
         return seen;
     }
     [[nodiscard]] bool learnt_tags(const detail::TagsSeen& seen) const;

@@ -14,6 +14,7 @@
 #include <smartcache/core/stats.hpp>
 #include <smartcache/core/tier_id.hpp>
 #include <smartcache/record/compression.hpp>
+#include <smartcache/record/intents.hpp>
 #include <smartcache/record/key.hpp>
 #include <smartcache/record/record.hpp>
 
@@ -141,6 +142,10 @@ class Tier {
         return change_lifetime(key, stamp, now, now);
     }
 
+    /// Ends what others may have of a key under which this tier has nothing any more, if that is still so: tells them.
+    /// @return ok, refused (something is there by now), untouched, unavailable
+    virtual TierStatus end_lost(std::string_view /*key*/) { return TierStatus::ok; }
+
     /// Forgets everything under `name_space` and nothing else. O(1) in records.
     /// @return ok, unavailable
     virtual TierStatus clear(std::string_view name_space) = 0;
@@ -148,7 +153,7 @@ class Tier {
     /// Whether the tier knows tags. To one that does not, values with tags are never written.
     [[nodiscard]] virtual bool keeps_tags() const noexcept { return false; }
     /// How far the tier's tags have got, for `RecordView::tag_seq` of a value that is being made from now on (R18). Without
-    /// I/O; 0: not known yet.
+    /// I/O; 0: not known yet. What a caller has already comes with `RecordView::tags_of_now`, unless the tier is the disk.
     [[nodiscard]] virtual std::uint64_t tag_seq(std::string_view /*name_space*/) noexcept { return 0; }
     /// Ends every record of the namespace that has the tag and a `tag_seq` from before. O(1) in records.
     /// @return ok, unavailable
@@ -175,6 +180,13 @@ class Tier {
     ///                   positions
     /// @param known  the last one that it has heard; empty: none
     virtual void begin_to_listen(bool /*positions*/, std::string /*known*/) {}
+    /// Where another tier may keep what it could not tell, on this tier's storage, which belongs to this process alone; nullptr:
+    /// nowhere. See `TierContext::keeps_intents`.
+    [[nodiscard]] virtual Intents* intents() noexcept { return nullptr; }
+    /// From now on keeps there what it cannot tell, and begins with what an earlier process has left: until that is told, the
+    /// tier gives out nothing of it. Called once, at most, before anything is asked of the tier, which `intents` outlives.
+    virtual void keep_intents(Intents& /*intents*/) {}
+
     /// Whether it tells, or will.
     [[nodiscard]] virtual bool tells_changes() const noexcept { return false; }
     /// The epoch in which what is written now under `key` would be, without I/O; 0: none, or not known yet.
@@ -192,6 +204,9 @@ class Tier {
 
     /// Housekeeping that may be done now: expiry, compaction, reconnecting. @return entries removed
     virtual std::size_t run_maintenance() { return 0; }
+
+    /// The part of it that should not wait long: an owner with threads calls it every second.
+    virtual void tend() {}
 
     /// Asks the storage itself. Blocks at most as long as one operation.
     [[nodiscard]] virtual TierHealth probe() = 0;

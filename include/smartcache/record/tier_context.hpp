@@ -24,6 +24,8 @@ struct TierContext {
     /// of several nodes that fail the first, and the last to be asked again. One call at a time, from any thread, also while its
     /// owner waits for an answer; must not throw.
     std::function<void(bool up)> on_state{};
+    /// Whether the owner wants the tier's `intents`, if it has some.
+    bool keeps_intents = false;
     /// The namespace whose changes by others the owner wants to hear.
     std::string name_space{};
     /// Told of them, if set and the tier can know, from `Tier::begin_to_listen` on; one call at a time, in that function or

@@ -105,6 +105,13 @@ class RedisClient {
         for (const auto& each : partitions_) each->unacknowledged.add_namespace(name_space);
     }
 
+    /// See `Tier::keep_intents`. @param name_space  the one that stands for what is not known
+    void keep_intents(Intents& intents, std::string_view name_space);
+    /// When all is acknowledged, nothing need be kept.
+    void forget_intents() noexcept {
+        common_.untold.forget_if([this] { return settled(); });
+    }
+
     // Epochs, see epochs.hpp.
 
     /// Adds the question for a namespace's epoch; `take_epoch` reads the answer.
@@ -147,6 +154,8 @@ class RedisClient {
     void maintain(Deadline deadline) {
         servers_->maintain(deadline);
         if (!settled()) settle_now(deadline);
+        visit_changed(deadline);
+        forget_intents();
     }
     [[nodiscard]] BreakerState breaker() const { return servers_->breaker(); }
     [[nodiscard]] std::uint64_t bytes_sent() const noexcept {
@@ -159,6 +168,7 @@ class RedisClient {
     static ConnectionSettings settings_of(const RedisOptions& options, const TierContext& context,
                                           RedisUrl url, std::size_t max_reply);
     void settle(std::span<Partition* const> partitions, Deadline deadline);
+    void visit_changed(Deadline deadline);
     /// For what others wait for: a node that is silent must not take all the time from those that are not.
     [[nodiscard]] Deadline leaving_time(Deadline deadline) const noexcept {
         const auto now = Deadline::Clock::now();

@@ -21,6 +21,7 @@
 #include <smartcache/redis/pipeline.hpp>
 #include <smartcache/redis/reply.hpp>
 #include <smartcache/redis/tier_state.hpp>
+#include <smartcache/redis/untold.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -32,6 +33,7 @@ struct RedisCommon {
 
     TierState state;
     Announcer announcer;
+    UntoldKeeper untold;
     /// A record that says that its key was erased, as it goes to Redis; empty: erased keys leave nothing (R7).
     std::function<std::string(std::string_view key)> tombstone{};
 

@@ -54,7 +54,7 @@ class Partition {
     using Execute = FunctionRef<Failure(const Pipeline&, Connection::OnReply)>;
 
     /// All keys of a server.
-    explicit Partition(RedisCommon& common) : common_(common) {}
+    explicit Partition(RedisCommon& common) : common_(common) { unacknowledged.keep_in(common.untold); }
     /// One of a cluster's partitions.
     Partition(RedisCommon& common, std::size_t number, const std::string& tag,
               std::atomic<std::uint64_t>& learnt_tags)
@@ -66,7 +66,9 @@ class Partition {
           in_cluster_(true),
           record_prefix_("sc:{" + tag + "}:"),
           epoch_prefix_("sc:{" + tag + "}:epochs:"),
-          slot_(hash_slot(record_prefix_)) {}
+          slot_(hash_slot(record_prefix_)) {
+        unacknowledged.keep_in(common.untold);
+    }
     Partition(const Partition&) = delete;
     Partition& operator=(const Partition&) = delete;
 

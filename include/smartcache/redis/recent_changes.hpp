@@ -17,7 +17,8 @@ namespace smartcache::inline v0::detail {
 
 /// What this process had a server acknowledge lately, in case that is replaced by one that has not heard of it
 /// (R14): a replica that becomes the master lacks what it had not received yet, and may still hold the values
-/// from before. So what was changed in the last 30 s is erased on a new server before that is believed.
+/// from before. So what was changed in the last 30 s is erased on a new server before that is believed: in those before this
+/// process was last told anything by the old one, for how long that was the master afterwards nobody here knows.
 ///
 /// Bounded: if there are too many keys, their namespaces stand for them, and get a new epoch. Servers are
 /// numbered, the newest has the highest number; 0: there is only one, and nothing is noted.
@@ -38,6 +39,7 @@ class RecentChanges {
         if (server == 0) return;
         const std::lock_guard lock(mutex_);
         if (server < server_) return lost_.add(key);  // by one that has been replaced meanwhile
+        changed_ = seen_ = now;
         try {
             note_locked(key, now);
         } catch (const std::bad_alloc&) {
@@ -51,6 +53,7 @@ class RecentChanges {
         if (server == 0) return;
         const std::lock_guard lock(mutex_);
         if (server < server_) return lost_.add_namespace(name_space);
+        changed_ = seen_ = now;
         try {
             namespaces_.insert_or_assign(std::string(name_space), now);
         } catch (const std::bad_alloc&) {
@@ -58,18 +61,33 @@ class RecentChanges {
         }
     }
 
+    /// `server` has answered.
+    void seen(std::uint64_t server, Clock::time_point now = Clock::now()) noexcept {
+        if (server == 0) return;
+        const std::lock_guard lock(mutex_);
+        if (server == server_) seen_ = now;
+    }
+
     /// A connection goes to `server`. If that is a new one, what was changed lately is unacknowledged again.
-    void follow(std::uint64_t server, Clock::time_point now = Clock::now()) noexcept {
+    void follow(std::uint64_t server) noexcept {
         if (server == 0) return;
         const std::lock_guard lock(mutex_);
         if (server <= server_) return;
         server_ = server;
         for (const auto& [name_space, at] : namespaces_)
-            if (recent(at, now)) lost_.add_namespace(name_space);
+            if (recent(at, seen_)) lost_.add_namespace(name_space);
         for (const auto& [key, at] : keys_)
-            if (recent(at, now)) lost_.add(key);
+            if (recent(at, seen_)) lost_.add(key);
         namespaces_.clear();
         forget_keys();
+        changed_ = {};
+    }
+
+    /// Whether a new server would have to be told of something, and the old one has not been heard of just now.
+    [[nodiscard]] bool pending(Clock::time_point now = Clock::now()) const noexcept {
+        constexpr std::chrono::milliseconds just_now{500};
+        const std::lock_guard lock(mutex_);
+        return changed_ != Clock::time_point{} && recent(changed_, seen_) && now - seen_ >= just_now;
     }
 
     /// Whether connections go to a newer one by now.
@@ -139,6 +157,8 @@ class RecentChanges {
     Times namespaces_;
     std::size_t key_bytes_ = 0;
     std::uint64_t server_ = 0;
+    Clock::time_point changed_{};  // last
+    Clock::time_point seen_{};
 };
 
 }  // namespace smartcache::inline v0::detail

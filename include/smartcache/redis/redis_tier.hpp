@@ -56,7 +56,7 @@ inline constexpr defer_connect_t defer_connect{};
 /// Trust: what lies under a key is parsed as if an enemy had written it. What is not a record of that key is
 /// a miss, is counted as corrupt and deleted. A write or erase that failed, or whose outcome is unknown,
 /// makes this tier answer nothing for its key until the server has acknowledged an erase (see
-/// unacknowledged.hpp). Where the server forbids its user CLIENT ID, CLIENT KILL or INFO, a write without an
+/// unacknowledged.hpp), be it in the next process, if its owner has intents. Where the server forbids its user CLIENT ID, CLIENT KILL or INFO, a write without an
 /// answer costs the whole namespace instead. With `integrity_key` only records that carry its signature
 /// count; whether there was something to erase is then still told by what anybody could have put there.
 ///
@@ -92,6 +92,9 @@ class RedisTier final : public Tier {
         prepare_to_listen();
     }
 
+    /// What is not settled by then is kept where there are intents.
+    ~RedisTier() override { client_.forget_intents(); }
+
     [[nodiscard]] TierId id() const noexcept override { return TierId::redis; }
 
     using Tier::clear;
@@ -106,6 +109,7 @@ class RedisTier final : public Tier {
     TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
                                WallTime stale_until) override;
     TierStatus end(std::string_view key, std::uint64_t stamp) override;
+    TierStatus end_lost(std::string_view key) override;
     TierStatus clear(std::string_view name_space) override;
     [[nodiscard]] bool keeps_tags() const noexcept override { return true; }
     [[nodiscard]] std::uint64_t tag_seq(std::string_view name_space) noexcept override {
@@ -114,6 +118,11 @@ class RedisTier final : public Tier {
         } catch (const std::exception&) {  // a mutex that cannot be locked
             return 0;
         }
+    }
+    void keep_intents(Intents& intents) override {
+        const std::string any = physical_key(context_.name_space, {});
+        const std::string_view changed = any;
+        guarded({&changed, 1}, [&] { client_.keep_intents(intents, context_.name_space); });
     }
     /// Waits for the first subscription, at most for `connect_timeout`.
     void begin_to_listen(bool positions, std::string known) override;
@@ -141,6 +150,10 @@ class RedisTier final : public Tier {
     /// Tries to settle what is unacknowledged. @return whether nothing is left
     bool flush(Duration timeout) override;
     std::size_t run_maintenance() override;
+    /// Reconnects, and tells servers, new ones too, what they have to be told.
+    void tend() override {
+        guarded({}, [&] { client_.maintain(deadline()); });
+    }
     [[nodiscard]] TierHealth probe() override;
     [[nodiscard]] TierStats stats() const override;
     void reset_stats() override;
@@ -224,11 +237,12 @@ class RedisTier final : public Tier {
     [[nodiscard]] std::vector<std::size_t> store_once(std::span<const RecordView> records,
                                                       std::span<const std::size_t> chosen,
                                                       std::span<TierStatus> statuses,
-                                                      detail::Deadline deadline);
+                                                      detail::Deadline deadline, bool first);
     [[nodiscard]] TierStatus fill(const RecordView& value, WriteCondition condition);
     [[nodiscard]] TierStatus fill_once(const RecordView& record, WriteCondition condition,
                                        detail::Deadline deadline, bool& outdated);
-    [[nodiscard]] TierStatus end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline);
+    [[nodiscard]] TierStatus end_once(std::string_view key, std::optional<std::uint64_t> stamp,
+                                      detail::Deadline deadline);
     void tell_apart(const Telling& telling, std::span<const std::string_view> keys,
                     std::span<const Names> parts, const std::vector<bool>& changed,
                     detail::Deadline deadline);

@@ -73,17 +73,19 @@ inline constexpr RedisScript replace_script{TellingScript<replace_body>::text,
                                             "3a627a2c24074189a3a082fff9ac4f3a8aa0bded"};
 
 inline constexpr std::string_view end_body{
-    R"(if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end
-if redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
+    R"(local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'string' and (kind ~= 'none' or ARGV[1] ~= '') then return 0 end
+if kind == 'string' and redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 if ARGV[2] ~= '' then redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 tell(ARGV[4], ARGV[5], ARGV[6])
 return 1)"};
-/// Ends a record if it still has the expected version: leaves a tombstone, or deletes it.
-/// KEYS: record. ARGV: its 8 stamp bytes, a tombstone or nothing, its lifetime in ms, channel, stream, message.
+/// Ends a record if it still has the expected version, or what others may have of one that is gone: leaves a tombstone, or
+/// deletes it.
+/// KEYS: record. ARGV: its 8 stamp bytes, or nothing for none that is there, a tombstone or nothing, its lifetime in ms, channel, stream, message.
 /// @return 1 or 0
 inline constexpr RedisScript end_script{TellingScript<end_body>::text,
-                                        "fdcb2509d016c94e5f995eede7d825fb88a1ecb6"};
+                                        "655d78a2dc54b98c3bf2ef7dbb4deb7d169eebc0"};
 
 /// Gives a lock back, if it is still that of the token. KEYS: lock. ARGV: token. @return 1 or 0
 inline constexpr RedisScript unlock_script{

@@ -13,6 +13,8 @@
 //
 // The set is bounded. What does not fit makes its namespace distrusted as a whole, until that has a new
 // epoch.
+//
+// What is added is kept beyond the process, too, where there is a place for that (untold.hpp), before `add` returns.
 
 #include <atomic>
 #include <cstddef>
@@ -28,6 +30,7 @@
 
 #include <smartcache/record/key.hpp>
 #include <smartcache/redis/identity.hpp>
+#include <smartcache/redis/untold.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -43,6 +46,9 @@ class Unacknowledged {
     Unacknowledged() : Unacknowledged(Limits{}) {}
     explicit Unacknowledged(Limits limits) : limits_(limits) {}
 
+    /// Before there are other threads. @param keeper  must outlive it
+    void keep_in(UntoldKeeper& keeper) noexcept { keeper_ = &keeper; }
+
     // acquire: pairs with the release in `publish`; who sees the count change sees what it stands for.
     [[nodiscard]] bool empty() const noexcept { return outstanding_.load(std::memory_order_acquire) == 0; }
 
@@ -55,20 +61,32 @@ class Unacknowledged {
 
     /// The outcome for `key` is failed.
     void add(std::string_view key) noexcept {
-        change([&] { add_key(key); });
+        bool news = true;
+        change([&] { news = add_key(key); });
+        if (news) keep({.name = key});
     }
     /// The outcome for `key`, sent over `connection`, is unknown.
     void add(std::string_view key, const ConnectionIdentity& connection) noexcept {
+        bool news = true;
+        bool named = true;
         change([&] {
-            if (!connection.known() || (zombies_.size() >= limits_.zombies && !zombies_.contains(connection)))
-                return add_namespace_locked(namespace_of(key));
-            zombies_.insert(connection);
-            add_key(key);
+            named =
+                connection.known() && (zombies_.size() < limits_.zombies || zombies_.contains(connection));
+            if (!named) {
+                news = add_namespace_locked(namespace_of(key));
+                return;
+            }
+            const bool new_zombie = zombies_.insert(connection).second;
+            news = add_key(key) || new_zombie;
         });
+        if (news && named) keep({.name = key, .zombie = connection});
+        if (news && !named) keep({.is_namespace = true, .name = namespace_of(key)});
     }
     /// A `clear` that failed or whose outcome is unknown.
     void add_namespace(std::string_view name_space) noexcept {
-        change([&] { add_namespace_locked(name_space); });
+        bool news = true;
+        change([&] { news = add_namespace_locked(name_space); });
+        if (news) keep({.is_namespace = true, .name = name_space});
     }
     /// `name_space` has got a new epoch: no older value in it is valid any more, nor is any older zombie's.
     void cleared(std::string_view name_space, std::uint64_t before) noexcept {
@@ -148,37 +166,45 @@ class Unacknowledged {
                            std::memory_order_release);
     }
 
-    void add_key(std::string_view key) {
+    void keep(const UntoldIntent& intent) noexcept {
+        if (keeper_ != nullptr) keeper_->add(intent);
+    }
+
+    /// @return whether it was not known already
+    bool add_key(std::string_view key) {
         ++last_ticket_;
         const std::string_view name_space = namespace_of(key);
         if (const auto found = namespaces_.find(name_space); found != namespaces_.end()) {
             found->second = last_ticket_;
-            return;
+            return true;  // it may stand for other keys, by whose names those are kept
         }
         if (const auto found = keys_.find(key); found != keys_.end()) {
             found->second = last_ticket_;
-            return;
+            return false;
         }
         if (keys_.size() >= limits_.keys || key_bytes_ + key.size() > limits_.key_bytes) {
             give_up_keys();
-            add_namespace_locked(name_space);
-            return;
+            (void)add_namespace_locked(name_space);
+            return true;
         }
         keys_.emplace(std::string(key), last_ticket_);
         key_bytes_ += key.size();
+        return true;
     }
-    void add_namespace_locked(std::string_view name_space) {
+    bool add_namespace_locked(std::string_view name_space) {
         ++last_ticket_;
         if (const auto found = namespaces_.find(name_space); found != namespaces_.end()) {
             found->second = last_ticket_;
-        } else if (namespaces_.size() >= limits_.namespaces) {
-            everything_ = true;
-        } else {
-            namespaces_.emplace(std::string(name_space), last_ticket_);
+            return false;
         }
+        if (namespaces_.size() >= limits_.namespaces)
+            everything_ = true;
+        else
+            namespaces_.emplace(std::string(name_space), last_ticket_);
+        return true;
     }
     void give_up_keys() {
-        for (const auto& [key, ticket] : keys_) add_namespace_locked(namespace_of(key));
+        for (const auto& [key, ticket] : keys_) (void)add_namespace_locked(namespace_of(key));
         keys_.clear();
         key_bytes_ = 0;
     }
@@ -195,6 +221,7 @@ class Unacknowledged {
     }
 
     const Limits limits_;
+    UntoldKeeper* keeper_ = nullptr;
     mutable std::mutex mutex_;
     std::map<std::string, std::uint64_t, std::less<>> keys_;  // and when they were last added
     std::map<std::string, std::uint64_t, std::less<>> namespaces_;

@@ -8,7 +8,7 @@ namespace smartcache::inline v0 {
 
 namespace detail {
 
-/// Bytes of the directory that are not segments: MANIFEST, MANIFEST.new, LOCK, PROBE, KILLS.
+/// Bytes of the directory that are not segments: MANIFEST, MANIFEST.new, LOCK, PROBE, KILLS; and INTENTS, where that is.
 inline constexpr std::uint64_t disk_fixed_bytes = 4 * 4096 + round_up(KillJournal::file_size, 4096);
 
 }  // namespace detail
@@ -21,11 +21,11 @@ inline DiskOptions DiskTier::checked(DiskOptions options) {
 }
 
 inline detail::DiskLogSettings DiskTier::layout(const DiskOptions& options, const TierContext& context,
-                                                const detail::DiskTuning& tuning) {
+                                                const detail::DiskTuning& tuning, std::uint64_t fixed_bytes) {
     constexpr std::uint64_t smallest = std::uint64_t{64} << 10U;
     constexpr std::uint64_t largest = std::uint64_t{64} << 20U;  // what an index slot can address
     detail::DiskLogSettings settings;
-    settings.budget = options.max_size - detail::disk_fixed_bytes - 4096;  // the directory itself
+    settings.budget = options.max_size - fixed_bytes - 4096;  // the directory itself
     settings.segment_size = std::clamp(options.max_size / 64 / 4096 * 4096, smallest, largest);
     settings.queue_bytes = std::min({options.queue_size, tuning.queue_bytes, settings.budget / 4});
     settings.chunk_bytes = static_cast<std::size_t>(
@@ -46,13 +46,18 @@ inline DiskTier::DiskTier(DiskOptions options, TierContext context, const detail
       io_(tuning.io != nullptr ? *tuning.io : detail::Io::system()),
       reporter_(context_.logger),
       directory_(io_, options_.path, options_.on_other_format),
-      own_log_(io_, directory_, index_, reporter_, context_.time, layout(options_, context_, tuning)),
+      fixed_bytes_(detail::disk_fixed_bytes +
+                   (context_.keeps_intents || directory_.has_intents() ? detail::DiskIntents::file_size : 0)),
+      own_log_(io_, directory_, index_, reporter_, context_.time,
+               layout(options_, context_, tuning, fixed_bytes_)),
       log_(*own_log_),
       gate_(options_, context_.time),
       through_(!log_.settings.bounded) {
     if (!directory_.reset_reason().empty())
         reporter_.say(LogLevel::warning, "starting empty", directory_.reset_reason());
     detail::DiskRecovery(log_).run();
+    if (context_.keeps_intents)
+        intents_.emplace(io_, directory_, options_.durability == Durability::power_loss);
     reporter_.deliver();
     if (through_) return;
     try {
@@ -589,8 +594,7 @@ inline TierStats DiskTier::stats() const {
     stats.queued_bytes = log_.queued_bytes();
     if (const std::uint64_t appended = log_.appended_bytes(); appended != 0)
         stats.write_amplification = static_cast<double>(log_.written_bytes()) / static_cast<double>(appended);
-    stats.bytes =
-        log_.space.used() + detail::disk_fixed_bytes - 2 * 4096;  // two of those files are there for moments
+    stats.bytes = log_.space.used() + fixed_bytes_ - 2 * 4096;  // two of those files are there for moments
     return stats;
 }
 

@@ -127,10 +127,11 @@ bool SmartCache<Codec>::count_from_now(Plan& plan) const {
     return *plan.options.ttl > Duration::zero();
 }
 
-/// Ends what the shared tier had when it was looked at, and only that.
+/// Ends what the shared tier had when it was looked at, and only that. Where it had nothing others may still have what it has
+/// lost.
 template <class Codec>
 TierStatus SmartCache<Codec>::end_shared(const BaseState& base, std::string_view physical) {
-    if (base.condition.kind != WriteCondition::Kind::if_stamp) return TierStatus::ok;
+    if (base.condition.kind != WriteCondition::Kind::if_stamp) return base.shared->tier->end_lost(physical);
     return base.shared->tier->end(physical, base.condition.stamp);
 }
 
@@ -247,7 +248,7 @@ auto SmartCache<Codec>::erase_if(std::string_view key, std::uint64_t hash, const
 template <class Codec>
 bool SmartCache<Codec>::learnt_tags(const detail::TagsSeen& seen) const {
     for (std::size_t i = 0; i < lower_.size(); ++i)
-        if (seen.below[i] == 0 && lower_[i].tier->tag_seq(config_.key_prefix) != 0) return true;
+        if (!lower_[i].own && lower_[i].tier->tag_seq(config_.key_prefix) != seen.below[i]) return true;
     return false;
 }
 
@@ -264,10 +265,13 @@ auto SmartCache<Codec>::change(std::string_view key, const EntryOptions& options
     // Whoever is late was overtaken by somebody who was not, so this ends; a tier that refuses for ever, or a
     // function that writes its own key, would not.
     constexpr int attempts = 10'000;
+    bool looked = false;
     for (int i = 0; i < attempts; ++i) {
         detail::FillTicket ticket(fences_, key, hash);
         Base<T> base = find_base<T>(key, hash, options);
-        if (learnt_tags(base.seen)) continue;
+        // Once is enough: of what has changed before this call the first look has told.
+        const bool tagged = !options.tags.empty() || !base.tags.empty();
+        if (!std::exchange(looked, true) && tagged && learnt_tags(base.seen)) continue;
         const Change outcome = attempt(hash, base, *ticket);
         if (outcome != Change::conflict) return outcome;
         std::this_thread::yield();

@@ -127,8 +127,13 @@ void SmartCache<Codec>::start_lower_tiers() {
     own_copies_.distrusts = config_.redis.lease_lost == LeaseLost::distrust;
     if (config_.redis.enabled)
         start(TierId::redis, config_.redis.ttl, [&] { return detail::make_redis_tier(config_, context); });
+    context.keeps_intents = config_.redis.enabled;
     if (config_.disk.enabled)
         start(TierId::disk, config_.disk.ttl, [&] { return detail::make_disk_tier(config_, context); });
+    for (const LowerTier& own : lower_)
+        if (Intents* const intents = own.tier->intents())
+            for (const LowerTier& shared : lower_)
+                if (!shared.own) shared.tier->keep_intents(*intents);
     own_copies_.open.store(true, std::memory_order_release);
     if (!own_copies_.on) return;
     const std::string position = kept_position();
@@ -150,15 +155,22 @@ void SmartCache<Codec>::maintain_until_stopped() {
     const auto later = [](Duration length) {  // a length near max() would overflow the clock
         return Steady::now() + std::min<Duration>(length, std::chrono::hours(24 * 365));
     };
+    constexpr Duration between_tending = std::chrono::seconds(1);
+    auto next_tending = later(between_tending);
     auto next_sweep = later(config_.auto_expire_interval);
     auto next_rate = later(config_.stats.interval);
     Maintenance& mine = *maintenance_;
     std::unique_lock lock(mine.mutex);
     for (;;) {
-        const auto next = sweeps ? std::min(next_sweep, next_rate) : next_rate;
+        auto next = sweeps ? std::min(next_sweep, next_rate) : next_rate;
+        if (!lower_.empty()) next = std::min(next, next_tending);
         if (mine.stop_wanted.wait_until(lock, next, [&mine] { return mine.stopping; })) return;
         lock.unlock();
         const auto now = Steady::now();
+        if (now >= next_tending) {
+            for (LowerTier& lower : lower_) lower.tier->tend();
+            next_tending = later(between_tending);
+        }
         if (sweeps && now >= next_sweep) {
             try {
                 if (memory_) (void)memory_->sweep();

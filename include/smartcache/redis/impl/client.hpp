@@ -116,6 +116,44 @@ inline void RedisClient::settle(std::span<Partition* const> partitions, Deadline
     ask(legs, deadline, [](std::size_t, std::size_t, Reply&) {});
 }
 
+inline void RedisClient::keep_intents(Intents& intents, std::string_view name_space) {
+    Intents::Kept kept = intents.take();
+    for (const std::string& text : kept.all) {
+        const std::optional<UntoldIntent> intent = UntoldIntent::parse(text);
+        if (!intent)
+            kept.incomplete = true;
+        else if (intent->is_namespace)
+            distrust_namespace(intent->name);
+        else if (intent->zombie.run_id.empty())
+            distrust(intent->name);
+        else
+            partition(intent->name).unacknowledged.add(intent->name, intent->zombie);
+    }
+    if (kept.incomplete) distrust_namespace(name_space);
+    if (!settled())
+        common_.log(LogLevel::info,
+                    "smartcache: an earlier process has left erases that Redis is to be told of");
+    // They are kept already, so the place for others is told only now.
+    common_.untold.begin(intents,
+                         [this] { report("an erase that Redis was not told of is not kept on the disk"); });
+}
+
+/// Sees whether partitions are still at the servers that have acknowledged what was changed lately. Where one is not, the trip
+/// erases that at the new one: who has nothing to ask must not leave it to others to find the old values there (R14).
+inline void RedisClient::visit_changed(Deadline deadline) {
+    std::vector<Partition*> open;
+    for (const auto& each : partitions_)
+        if (each->changes.pending()) open.push_back(each.get());
+    std::vector<Pipeline> commands(open.size());
+    std::vector<Leg> legs;
+    for (std::size_t i = 0; i < open.size(); ++i) {
+        // A node of a cluster answers for a key only if it serves that.
+        commands[i].command({"GETRANGE", open[i]->record_name({}), "0", "0"});
+        legs.push_back({open[i], &commands[i]});
+    }
+    if (!legs.empty()) ask(legs, deadline, [](std::size_t, std::size_t, Reply&) {});
+}
+
 // --- Epochs
 // ----------------------------------------------------------------------------------------------------------
 

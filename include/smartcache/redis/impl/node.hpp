@@ -268,6 +268,8 @@ inline void Visit::end(bool asked_again) {
         leg->trip.failure = failure_;
         leg->trip.sent = leg->trip.unanswered = lost;
     }
+    if (!failure_ && heard_.anything)
+        for (Leg* const leg : legs_) leg->partition->changes.seen(leg->trip.server);
     if (!failure_ && !stuck_) lease_.give_back();
     const Failure& why = failure_ ? failure_ : heard_.down;
     // Over a connection that was there nothing may have been said at all, when there was nothing but what cannot be settled.

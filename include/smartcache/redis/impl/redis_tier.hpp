@@ -223,7 +223,7 @@ inline bool RedisTier::flush(Duration timeout) {
 }
 
 inline std::size_t RedisTier::run_maintenance() {
-    guarded({}, [&] { client_.maintain(deadline()); });
+    tend();
     const std::unique_lock stepping(stepping_, std::try_to_lock);
     if (hearing_ != nullptr && listening_ == nullptr && stepping.owns_lock() && !process_.forked()) {
         if (!hearing_->hears()) hearing_->begin(deadline());

@@ -177,18 +177,21 @@ inline void RedisTier::store(std::span<const RecordView> records, std::span<Tier
     }
     // A clear by another process between our knowledge and our write makes the record invalid as it arrives.
     // We are still inside the caller's `set`, so writing again, after the clear, is a legal order of the two.
+    // So is a change of a tag, of which the first answer tells; what changes later may come after our write.
     constexpr int attempts = 3;
     const detail::Deadline until = deadline();
     for (int attempt = 0; attempt < attempts && !open.empty(); ++attempt)
-        open = store_once(records, open, statuses, until);
+        open = store_once(records, open, statuses, until, attempt == 0);
 }
 
-/// One round trip. @return those that have to be written again, with a newer epoch
+/// One round trip. @param first  whether tags count, too
+/// @return those that have to be written again, with a newer epoch, or count of changes of tags
 inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView> records,
                                                       std::span<const std::size_t> chosen,
                                                       std::span<TierStatus> statuses,
-                                                      detail::Deadline deadline) {
+                                                      detail::Deadline deadline, bool first) {
     std::vector<std::string_view> keys;
+    std::vector<std::optional<std::uint64_t>> tags_of_now(chosen.size());  // as they are written
     for (const std::size_t i : chosen) {
         keys.push_back(records[i].key);
         statuses[i] = TierStatus::unavailable;
@@ -222,7 +225,11 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
         Names& names = parts[part];
         for (std::size_t i = 0; i < names.size(); ++i) {
             RecordView record = records[chosen[names.at(i)]];
-            if (!record.tags.empty()) record.tag_seq = client_.tags_seen(record.key, record.tag_seq);
+            if (!record.tags.empty()) {
+                const bool now = record.tag_seq == RecordView::tags_of_now;
+                record.tag_seq = client_.tags_seen(record.key, record.tag_seq);
+                if (now && first) tags_of_now[names.at(i)] = record.tag_seq;
+            }
             encoded.push_back(encode(record, *names.space_of(i).epoch));
             encoded.back().add_set(commands[part], names.name(i), false);
             telling.add(commands[part], names.at(i));
@@ -252,6 +259,9 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
     std::vector<std::optional<std::uint64_t>> used;
     for (const Names::Space* const space : answered) used.push_back(space->epoch);
     client_.understand(answered, deadline);
+    const auto tags_moved = [&](std::size_t at) {
+        return tags_of_now[at] && client_.tags_seen(keys[at], RecordView::tags_of_now) != *tags_of_now[at];
+    };
     auto next = used.begin();
     for (std::size_t part = 0; part < parts.size(); ++part) {
         Names& names = parts[part];
@@ -270,7 +280,7 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
             } else if (!stored[at]) {
                 refused(refusals[at]);
                 client_.distrust(keys[at]);  // out of memory, for one: the older value is still there
-            } else if (space.epoch == used_here[&space - names.spaces().data()]) {
+            } else if (space.epoch == used_here[&space - names.spaces().data()] && !tags_moved(at)) {
                 statuses[chosen[at]] = TierStatus::ok;
                 counters_.add(Event::sets);
             } else {
@@ -416,11 +426,20 @@ inline TierStatus RedisTier::end(std::string_view key, std::uint64_t stamp) {
     return status;
 }
 
+inline TierStatus RedisTier::end_lost(std::string_view key) {
+    if (!coherent()) return TierStatus::ok;
+    TierStatus status = TierStatus::unavailable;
+    guarded({&key, 1}, [&] { status = end_once(key, std::nullopt, deadline()); });
+    return status;
+}
+
 /// Ends the record of that version: of several who end the same one, one succeeds.
-inline TierStatus RedisTier::end_once(std::string_view key, std::uint64_t stamp, detail::Deadline deadline) {
+/// @param stamp  nullopt: nothing is there
+inline TierStatus RedisTier::end_once(std::string_view key, std::optional<std::uint64_t> stamp,
+                                      detail::Deadline deadline) {
     detail::Partition& partition = client_.partition(key);
     ByteSink version;  // as it stands in the record
-    detail::put_fixed(version, stamp);
+    if (stamp) detail::put_fixed(version, *stamp);
     const std::string trace = coherent() ? tombstone(key, Trace::own) : std::string();
     const Duration lifetime = detail::RedisCommon::trace_length;
     const detail::Announcer::Message message = client_.common().announcer.about_one(key);

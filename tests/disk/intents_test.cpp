@@ -1,0 +1,216 @@
+#include <smartcache/disk/intents.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <smartcache/disk/disk_tier.hpp>
+
+#include "support/catch.hpp"
+#include "support/temp_dir.hpp"
+
+namespace disk_intents_test {
+
+namespace sc = smartcache;
+using sc::DiskMismatch;
+using sc::Intents;
+using sc::detail::DiskIntents;
+using sc::detail::Io;
+using sc::detail::StoreDirectory;
+using smartcache_test::TempDir;
+
+namespace {
+
+using Texts = std::vector<std::string>;
+
+/// The operating system, until the process is killed: then what it still writes is lost, and of a write that lies in several
+/// pages the first ones may have been done.
+class MortalIo final : public Io {
+  public:
+    std::size_t pages = std::numeric_limits<std::size_t>::max();  // that it lives to write
+    int syncs = 0;
+
+    ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) override {
+        const auto* const bytes = static_cast<const char*>(from);
+        for (std::size_t done = 0; done < size;) {
+            const std::size_t piece =
+                std::min<std::size_t>(size - done, 4096 - static_cast<std::size_t>((offset + done) % 4096));
+            if (pages == 0) break;
+            --pages;
+            if (Io::pwrite(file, bytes + done, piece, offset + done) < 0) return -1;
+            done += piece;
+        }
+        return static_cast<ssize_t>(size);
+    }
+    int sync(int file) override {
+        ++syncs;
+        return Io::sync(file);
+    }
+};
+
+struct World {
+    TempDir dir{TempDir::On::memory};
+    StoreDirectory directory{Io::system(), dir / "store", DiskMismatch::refuse};
+    std::filesystem::path file = dir / "store/INTENTS";
+
+    [[nodiscard]] Intents::Kept take() { return DiskIntents(Io::system(), directory, false).take(); }
+    void add(const Texts& texts) {
+        DiskIntents intents(Io::system(), directory, false);
+        (void)intents.take();
+        for (const std::string& text : texts) REQUIRE(intents.add(text));
+    }
+    [[nodiscard]] std::string bytes() const {
+        std::ifstream in(file, std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    void replace(const std::string& bytes) const {
+        std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("intents are there for who opens the directory next, until they are forgotten",
+          "[disk][intents][r11]") {
+    World world;
+    CHECK(world.take().all.empty());
+    world.add({"one", std::string(16, 'x'), std::string(5000, 'y')});
+    world.add({std::string("z\0z", 3)});
+    {
+        DiskIntents intents(Io::system(), world.directory, false);
+        const Intents::Kept kept = intents.take();
+        CHECK(kept.all == Texts{"one", std::string(16, 'x'), std::string(5000, 'y'), std::string("z\0z", 3)});
+        CHECK_FALSE(kept.incomplete);
+        intents.forget();
+        CHECK(intents.add("new"));
+    }
+    const Intents::Kept kept = world.take();
+    CHECK(kept.all == Texts{"new"});
+    CHECK_FALSE(kept.incomplete);
+    CHECK(std::filesystem::file_size(world.file) == DiskIntents::file_size);
+}
+
+TEST_CASE("more intents than there is room for are noted as that", "[disk][intents][r11]") {
+    World world;
+    const std::string text(GENERATE(std::size_t{1}, std::size_t{100}, std::size_t{70'000}), 't');
+    {
+        DiskIntents intents(Io::system(), world.directory, false);
+        (void)intents.take();
+        for (std::size_t i = 0; i < 3000; ++i) REQUIRE(intents.add(text));
+    }
+    CHECK(std::filesystem::file_size(world.file) == DiskIntents::file_size);
+    CHECK(world.take().incomplete);
+    DiskIntents intents(Io::system(), world.directory, false);
+    CHECK(intents.take().incomplete);  // still
+    intents.forget();
+    CHECK(intents.add("new"));
+    const Intents::Kept kept = world.take();
+    CHECK(kept.all == Texts{"new"});
+    CHECK_FALSE(kept.incomplete);
+}
+
+TEST_CASE("a process that is killed at any moment loses no intent, and makes none up",
+          "[disk][intents][r11][crash]") {
+    const Texts texts{"one", std::string(4070, 'x'), std::string(9000, 'y'), "four",
+                      std::string(20'000, 'z')};
+    for (const bool had_some : {false, true})
+        for (std::size_t pages = 0; pages < 40; ++pages) {
+            World world;
+            if (had_some) world.add({"old", std::string(10'000, 'o')});
+            MortalIo io;
+            std::size_t returned = 0;
+            bool emptied = false;
+            {
+                DiskIntents intents(io, world.directory, false);
+                (void)intents.take();
+                io.pages = pages;
+                if (had_some) intents.forget();
+                emptied = io.pages != 0;
+                for (const std::string& text : texts) {
+                    REQUIRE(intents.add(text));
+                    if (io.pages != 0) ++returned;
+                }
+            }
+            const Intents::Kept kept = world.take();
+            INFO(had_some << ' ' << pages << ' ' << returned << ' ' << kept.all.size());
+            CHECK_FALSE(kept.incomplete);
+            if (!emptied && had_some) continue;  // what was forgotten may be there, or not
+            CHECK(kept.all.size() >= returned);
+            CHECK(kept.all.size() <= texts.size());
+            CHECK(std::equal(kept.all.begin(), kept.all.end(), texts.begin()));
+        }
+}
+
+TEST_CASE("no intent is lost to a cut or a flipped bit without a word", "[disk][intents][r11][fuzz]") {
+    World world;
+    const Texts texts{"one", "and two", std::string(20, 'x')};
+    world.add(texts);
+    const std::string good = world.bytes();
+    for (std::size_t at = 0; at < 160; ++at)
+        for (unsigned bit = 0; bit < 8; ++bit) {
+            std::string bad = good;
+            bad[at] = static_cast<char>(bad[at] ^ (1 << bit));
+            world.replace(bad);
+            const Intents::Kept kept = world.take();
+            INFO("byte " << at << ", bit " << bit);
+            CHECK((kept.incomplete || kept.all == texts));
+            CHECK(std::equal(kept.all.begin(), kept.all.end(), texts.begin()));
+        }
+    for (std::size_t size = 1; size < good.size(); size += size < 200 ? 1 : 997) {
+        world.replace(good.substr(0, size));
+        const Intents::Kept kept = world.take();
+        INFO("cut to " << size);
+        CHECK(kept.incomplete);
+        CHECK(std::equal(kept.all.begin(), kept.all.end(), texts.begin()));
+    }
+    world.replace(std::string(1000, '\0'));  // of a process that was killed when it made the file
+    CHECK_FALSE(world.take().incomplete);
+}
+
+TEST_CASE("what must outlive a power failure is synced before add returns", "[disk][intents][r11]") {
+    World world;
+    for (const bool sync : {false, true}) {
+        MortalIo io;
+        DiskIntents intents(io, world.directory, sync);
+        (void)intents.take();
+        const int before = io.syncs;
+        CHECK(intents.add("one"));
+        CHECK(io.syncs == before + (sync ? 1 : 0));
+    }
+}
+
+TEST_CASE("the file of intents is one of the store's, and counts", "[disk][intents][bound]") {
+    TempDir dir;
+    const auto files = [&] {
+        std::uintmax_t sum = 4096;  // the directory itself
+        for (const auto& each : std::filesystem::directory_iterator(dir / "store"))
+            sum += (each.file_size() + 4095) / 4096 * 4096;
+        return sum;
+    };
+    sc::DiskOptions options{.path = dir / "store", .max_size = std::uint64_t{1} << 20U};
+    options.write = sc::WriteMode::through;
+    for (const bool wanted : {true, false}) {  // then it is there all the same
+        sc::TierContext context;
+        context.keeps_intents = wanted;
+        sc::DiskTier tier(options, context);
+        CHECK((tier.intents() != nullptr) == wanted);
+        std::uintmax_t most = 0;
+        for (int i = 0; i < 3000; ++i) {
+            (void)tier.set(std::to_string(i), std::string(1000, 'v'));
+            if (i % 10 == 0) most = std::max(most, files());
+        }
+        CHECK(most <= options.max_size);
+        CHECK(most > options.max_size / 2);
+        CHECK(tier.stats().bytes <= options.max_size);
+    }
+    std::filesystem::remove(dir / "store/MANIFEST");
+    CHECK_NOTHROW(sc::DiskTier(options));
+}
+
+}  // namespace disk_intents_test

@@ -1,0 +1,200 @@
+// What Redis could not be told outlives the process, where that has a disk (R11).
+
+#include <smartcache/facade/smart_cache.hpp>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <smartcache/codec/json.hpp>
+
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/redis_server.hpp"
+#include "support/temp_dir.hpp"
+
+namespace intents_test {
+
+namespace sc = smartcache;
+using namespace std::chrono_literals;
+using sc::test::RedisServer;
+using smartcache_test::eventually;
+using smartcache_test::TempDir;
+
+namespace {
+
+constexpr auto ample = 30s;
+
+sc::Config config_for(const RedisServer& server) {
+    sc::Config config;
+    config.key_prefix = "app";
+    config.redis = {.enabled = true,
+                    .url = server.url(),
+                    .connect_timeout = ample,
+                    .timeout = ample,
+                    .breaker = {.failures = 1'000'000}};
+    return config;
+}
+sc::Config config_for(const RedisServer& server, const TempDir& dir) {
+    sc::Config config = config_for(server);
+    config.disk = {.enabled = true, .path = dir / "store"};
+    return config;
+}
+/// Reads go on, but nothing is changed any more.
+void refuse_changes(RedisServer& server) {
+    REQUIRE(
+        server.command({"ACL", "SETUSER", "default", "-set", "-unlink", "-del", "-eval", "-evalsha"}).text ==
+        "OK");
+}
+void allow_changes(RedisServer& server) {
+    REQUIRE(server.command({"ACL", "SETUSER", "default", "+@all"}).text == "OK");
+}
+
+/// `body` in a process that then is killed, or just ends.
+template <class Body>
+void in_another_process(bool killed, Body body) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        ::alarm(120);
+        body([&] {
+            if (killed) ::kill(::getpid(), SIGKILL);
+        });
+        ::_exit(0);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status) == killed);
+    CHECK((killed || WEXITSTATUS(status) == 0));
+}
+
+}  // namespace
+
+TEST_CASE("what a process could not erase in Redis the next one erases, and does not find there before",
+          "[coherence][disk][r3][r11]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> other(config_for(server));
+    for (const char* const key : {"erased", "replaced", "kept"}) REQUIRE(other.set(key, 1, {.tags = {"t"}}));
+    refuse_changes(server);
+    in_another_process(GENERATE(true, false), [&](const auto& die) {
+        sc::SmartCache<> one(config_for(server, dir));
+        (void)one.erase("erased");
+        (void)one.set("replaced", 2, {.write = sc::TierSet::memory | sc::TierSet::redis});
+        die();
+    });
+    auto next = std::make_unique<sc::SmartCache<>>(config_for(server, dir));
+    for (int i = 0; i < 2; ++i) {
+        CHECK_FALSE(next->get<int>("erased"));
+        CHECK_FALSE(next->get<int>("replaced"));
+    }
+    CHECK(next->get<int>("kept").value_or(0) == 1);
+    CHECK(other.get<int>("erased").value_or(0) == 1);  // nobody could tell it
+    SECTION("in time") {
+        allow_changes(server);
+        CHECK(eventually([&] { return next->flush(ample); }));
+    }
+    SECTION("by the one after it") {
+        next.reset();
+        allow_changes(server);
+        next = std::make_unique<sc::SmartCache<>>(config_for(server, dir));
+        CHECK_FALSE(next->get<int>("erased"));
+        CHECK(eventually([&] { return next->flush(ample); }));
+    }
+    CHECK(eventually([&] { return !other.get<int>("erased") && !other.get<int>("replaced"); }));
+    CHECK(other.get<int>("kept").value_or(0) == 1);
+
+    // That was all: what others write now the one after it finds.
+    REQUIRE(other.set("erased", 3));
+    next.reset();
+    next = std::make_unique<sc::SmartCache<>>(config_for(server, dir));
+    CHECK(next->get<int>("erased").value_or(0) == 3);
+}
+
+TEST_CASE("a clear or a tag that Redis was not told of outlives its process",
+          "[coherence][disk][r11][tags]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> other(config_for(server));
+    REQUIRE(other.set("k", 1, {.tags = {"t"}}));
+    const bool clear = GENERATE(true, false);
+    refuse_changes(server);
+    in_another_process(true, [&](const auto& die) {
+        sc::SmartCache<> one(config_for(server, dir));
+        if (clear)
+            one.clear();
+        else
+            one.erase_tag("t");
+        die();
+    });
+    sc::SmartCache<> next(config_for(server, dir));
+    CHECK_FALSE(next.get<int>("k"));
+    allow_changes(server);
+    CHECK(eventually([&] { return next.flush(ample); }));
+    CHECK(eventually([&] { return !other.get<int>("k"); }));
+}
+
+TEST_CASE("of more erases than there is room for the namespace ends", "[coherence][disk][r11]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> other(config_for(server));
+    std::vector<std::string> keys;
+    std::vector<std::pair<std::string, int>> pairs;
+    for (int i = 0; i < 3000; ++i) {
+        keys.push_back("a key with a name that has some length " + std::to_string(i));
+        pairs.emplace_back(keys.back(), i);
+    }
+    REQUIRE(other.set_many(pairs) == keys.size());
+    refuse_changes(server);
+    in_another_process(true, [&](const auto& die) {
+        sc::SmartCache<> one(config_for(server, dir));
+        (void)one.erase_many(keys);
+        die();
+    });
+    sc::SmartCache<> next(config_for(server, dir));
+    std::size_t found = 0;
+    for (const auto& each : next.get_many<int>(keys)) found += each ? 1 : 0;
+    CHECK(found == 0);
+    allow_changes(server);
+    CHECK(eventually([&] { return next.flush(ample); }));
+    other.clear_memory();
+    for (const auto& each : other.get_many<int>(keys)) found += each ? 1 : 0;
+    CHECK(found == 0);
+    CHECK(next.set("new", 1));
+    CHECK(other.get<int>("new").value_or(0) == 1);
+}
+
+// The write lies in the server's socket when its process is killed.
+TEST_CASE("a write without an answer does not come back after the next process has erased it",
+          "[coherence][disk][r10][r11]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> other(config_for(server));
+    REQUIRE(other.set("k", 1));
+    in_another_process(true, [&](const auto& die) {
+        sc::Config config = config_for(server, dir);
+        config.redis.connect_timeout = config.redis.timeout = 100ms;
+        config.disk.fill = sc::DiskFill::on_evict;
+        sc::SmartCache<> one(config);
+        (void)eventually([&] { return one.get<int>("k").value_or(0) == 1; });
+        server.pause();
+        (void)one.set("k", 2);
+        (void)one.erase("k");
+        die();
+    });
+    server.resume();
+    sc::SmartCache<> next(config_for(server, dir));
+    CHECK_FALSE(next.get<int>("k"));
+    CHECK(eventually([&] { return next.flush(ample); }));
+    CHECK(eventually([&] { return !other.get<int>("k"); }));
+    CHECK_FALSE(next.get<int>("k"));
+}
+
+}  // namespace intents_test
