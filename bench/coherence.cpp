@@ -5,6 +5,9 @@
 //
 // Latency: from the call of `erase` in one cache until the value has left another one's memory. Sets: of this library with and
 // without coherence, next to plain SETs over hiredis, alone and in pipelines of 64, in turns. Hits in memory with and without.
+//
+// With a redis+cluster:// URL, which names all masters, the plain SETs go to the master of each key, over connections of their own
+// to all of them.
 
 #include <hiredis/hiredis.h>
 
@@ -91,58 +94,80 @@ void measure_messages(const Settings& settings) {
                 std::chrono::duration<double, std::micro>(own.max).count());
 }
 
-/// Plain SETs, each thread over a connection of its own.
+/// Plain SETs, each thread over connections of its own, one to each server.
 class Hiredis {
   public:
-    Hiredis(const Settings& settings, int threads) {
+    Hiredis(const Settings& settings, int threads, const std::vector<std::string>& keys) : keys_(keys) {
         std::string problem;
         const auto url = sc::parse_redis_url(settings.url, problem);
-        if (!url || url->hosts.empty()) throw std::runtime_error("a redis:// URL is needed");
+        if (!url || url->hosts.empty())
+            throw std::runtime_error("no URL of a server or a cluster: " + problem);
         for (int i = 0; i < threads; ++i) {
-            contexts_.emplace_back(::redisConnect(url->hosts[0].name.c_str(), url->hosts[0].port));
-            if (contexts_.back() == nullptr || contexts_.back()->err != 0)
-                throw std::runtime_error("no Redis at " + settings.url);
+            contexts_.emplace_back();
+            for (const auto& host : url->hosts) {
+                contexts_.back().emplace_back(::redisConnect(host.name.c_str(), host.port));
+                if (contexts_.back().back() == nullptr || contexts_.back().back()->err != 0)
+                    throw std::runtime_error("no Redis at " + settings.url);
+            }
         }
+        for (const std::string& key : keys) servers_.push_back(server_of(key));
     }
-    void set(std::size_t thread, std::string_view key, std::string_view value) {
+    /// @param key  which one of those that it was made with
+    void set(std::size_t thread, std::size_t key, std::string_view value) {
         append(thread, key, value);
-        take(thread);
+        take(thread, key);
     }
-    void append(std::size_t thread, std::string_view key, std::string_view value) {
-        ::redisAppendCommand(contexts_[thread].get(), "SET %b %b PX 86400000", key.data(), key.size(),
-                             value.data(), value.size());
+    void append(std::size_t thread, std::size_t key, std::string_view value) {
+        ::redisAppendCommand(contexts_[thread][servers_[key]].get(), "SET %b %b PX 86400000",
+                             keys_[key].data(), keys_[key].size(), value.data(), value.size());
     }
-    void take(std::size_t thread) {
-        void* reply = nullptr;
-        if (::redisGetReply(contexts_[thread].get(), &reply) != REDIS_OK)
+    void take(std::size_t thread, std::size_t key) {
+        if (answer(contexts_[thread][servers_[key]].get())->type == REDIS_REPLY_ERROR)
             throw std::runtime_error("SET failed");
-        ::freeReplyObject(reply);
     }
 
   private:
     struct Free {
         void operator()(redisContext* context) const noexcept { ::redisFree(context); }
+        void operator()(redisReply* reply) const noexcept { ::freeReplyObject(reply); }
     };
-    std::vector<std::unique_ptr<redisContext, Free>> contexts_;
+    static std::unique_ptr<redisReply, Free> answer(redisContext* context) {
+        void* reply = nullptr;
+        if (::redisGetReply(context, &reply) != REDIS_OK) throw std::runtime_error("no answer");
+        return std::unique_ptr<redisReply, Free>(static_cast<redisReply*>(reply));
+    }
+    /// The one that does not name another one.
+    [[nodiscard]] std::size_t server_of(const std::string& key) {
+        for (std::size_t i = 0; i < contexts_[0].size(); ++i) {
+            ::redisAppendCommand(contexts_[0][i].get(), "GET %b", key.data(), key.size());
+            if (answer(contexts_[0][i].get())->type != REDIS_REPLY_ERROR) return i;
+        }
+        throw std::runtime_error("the URL has to name all masters");
+    }
+
+    const std::vector<std::string>& keys_;
+    std::vector<std::vector<std::unique_ptr<redisContext, Free>>> contexts_;
+    std::vector<std::size_t> servers_;
 };
 
 void measure_sets(const Settings& settings, int threads) {
-    Hiredis raw(settings, threads);
     Cache with(config_for(settings, sc::Coherence::publish));
     Cache without(config_for(settings, sc::Coherence::off));
     const std::string value(1024, 'v');
     constexpr std::size_t batch = 64;
     std::vector<std::string> keys;
     for (std::size_t i = 0; i < 4096; ++i) keys.push_back("key:" + std::to_string(i));
+    Hiredis raw(settings, threads, keys);
+    const auto index = [&](std::size_t thread, std::size_t i) { return (thread * 1024 + i) % keys.size(); };
     const auto key = [&](std::size_t thread, std::size_t i) -> const std::string& {
-        return keys[(thread * 1024 + i) % keys.size()];
+        return keys[index(thread, i)];
     };
     {
         bench::Contest contest("set of 1 KiB, " + std::to_string(threads) + " threads", threads,
                                settings.rounds, std::chrono::milliseconds(20),
                                {.step = 20, .warm_up_calls = 20});
         const std::size_t base = contest.add("hiredis, one SET at a time", [&](std::size_t t, std::size_t i) {
-            raw.set(t, key(t, i), value);
+            raw.set(t, index(t, i), value);
         });
         const std::size_t off = contest.add(
             "SmartCache, coherence off",
@@ -160,8 +185,8 @@ void measure_sets(const Settings& settings, int threads) {
         return all;
     };
     const std::size_t base = contest.add("hiredis, a pipeline of 64 SETs", [&](std::size_t t, std::size_t i) {
-        for (std::size_t k = 0; k < batch; ++k) raw.append(t, key(t, i * batch + k), value);
-        for (std::size_t k = 0; k < batch; ++k) raw.take(t);
+        for (std::size_t k = 0; k < batch; ++k) raw.append(t, index(t, i * batch + k), value);
+        for (std::size_t k = 0; k < batch; ++k) raw.take(t, index(t, i * batch + k));
     });
     contest.add(
         "set_many, coherence off", [&](std::size_t t, std::size_t i) { (void)without.set_many(pairs(t, i)); },

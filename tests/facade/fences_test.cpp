@@ -29,6 +29,19 @@ struct World : CacheOverMaps {
     explicit World(bool below = true) : CacheOverMaps(below ? sc::TierSet::disk : sc::TierSet::none) {}
 };
 
+/// Reading its bytes is a moment in which something may happen.
+struct Watched {
+    inline static std::function<void()> read;
+    int number = 0;
+};
+void to_json(nlohmann::json& json, const Watched& value) {
+    json = value.number;
+}
+void from_json(const nlohmann::json& json, Watched& value) {
+    value.number = json.get<int>();
+    if (const auto then = std::exchange(Watched::read, nullptr)) then();
+}
+
 /// Runs when it is called for the first time.
 template <class Body>
 std::function<void()> once(Body body) {
@@ -145,6 +158,21 @@ TEST_CASE("an erase during a load kills the grace copy too", "[facade][fence][R5
                         "k",
                         [&]() -> int {
                             world.cache->erase("k");
+                            throw std::runtime_error("origin");
+                        },
+                        options),
+                    std::runtime_error);
+}
+
+TEST_CASE("a grace copy that is erased while it is looked at is not served", "[facade][fence][R5]") {
+    World world;
+    const sc::EntryOptions options{.ttl = 1min, .grace = 1h, .write = sc::TierSet::disk};
+    world.cache->set("k", Watched{1}, options);
+    world.clock.advance(2min);
+    CHECK_THROWS_AS(world.cache->get_or_compute(
+                        "k",
+                        [&]() -> Watched {
+                            Watched::read = [&] { CHECK(world.cache->erase("k")); };
                             throw std::runtime_error("origin");
                         },
                         options),

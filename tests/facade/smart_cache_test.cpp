@@ -231,7 +231,8 @@ TEST_CASE("records of another schema version are misses", "[facade][I1]") {
     CHECK_FALSE(with_version(2));
 }
 
-TEST_CASE("a pinned value outlives erase, eviction, clear and the cache itself", "[facade][pin]") {
+TEST_CASE("a pinned value stays as it was through set, erase, eviction, clear and the cache's end",
+          "[facade][pin][R6]") {
     sc::Lookup<std::vector<std::string>> hit;
     sc::Lookup<std::string_view> text;
     {
@@ -240,6 +241,8 @@ TEST_CASE("a pinned value outlives erase, eviction, clear and the cache itself",
         cache.set("t", std::string(100, 'y'));
         hit = cache.get<std::vector<std::string>>("k");
         text = cache.get<std::string_view>("t");
+        cache.set("k", std::vector<std::string>{"two", std::string(100, 'z')});
+        cache.set("t", std::string(100, 'z'));
         cache.erase("k");
         cache.clear();
         cache.resize(1);

@@ -9,14 +9,17 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <smartcache/codec/json.hpp>
+#include <smartcache/testing.hpp>
 
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -53,6 +56,21 @@ template <class Cache>
 bool hears(const Cache& cache) {
     return cache.stats().redis.coherence.hears;
 }
+
+/// Time stands still. A thread's next look at it is a moment in which something may happen.
+class Interrupted final : public sc::Clock {
+  public:
+    inline static thread_local std::function<void()> by;
+
+    [[nodiscard]] sc::MonotonicTime now() const noexcept override {
+        if (const std::function<void()> now_by = std::exchange(by, nullptr)) now_by();
+        return time_.now();
+    }
+    [[nodiscard]] sc::WallTime wall() const noexcept override { return time_.wall(); }
+
+  private:
+    sc::FakeClock time_;
+};
 
 }  // namespace
 
@@ -328,6 +346,28 @@ TEST_CASE("a fill that has seen less than what was erased since comes in nowhere
 }
 
 // What its loader had read from the database before an erase used to replace that erase.
+TEST_CASE("a value that others replace before it gets into memory stays out of it", "[coherence][r8]") {
+    RedisServer server;
+    Interrupted clock;
+    sc::Config config = config_for(server.url());
+    config.clock = &clock;
+    sc::SmartCache<> one(config);
+    sc::SmartCache<> other(config);
+    const bool many = GENERATE(false, true);
+    // Redis has the value by then, and the message about the other one passes before memory has it.
+    bool overtaken = false;
+    Interrupted::by = [&] {
+        overtaken = other.set("k", 2) && eventually([&] { return one.stats().foreign_changes == 1; });
+    };
+    if (many)
+        (void)one.set_many({std::pair<std::string_view, int>{"k", 1}});
+    else
+        (void)one.set("k", 1);
+    CHECK(overtaken);
+    CHECK_FALSE(in_memory(one, "k"));
+    CHECK(*one.get<int>("k") == 2);
+}
+
 TEST_CASE("a refresh stores nothing over what others have changed since it began",
           "[coherence][refresh][r7]") {
     RedisServer server;

@@ -1,7 +1,7 @@
 // A world of several caches over one redis-server, in one thread, made from a seed: which cache hears when is part of the
 // schedule, and so is what happens in the middle of a call of another one. An oracle knows what may be found.
 //
-// SMARTCACHE_WORLD_SEEDS in the environment: how many seeds instead of the 800 of a normal run;
+// SMARTCACHE_WORLD_SEEDS in the environment: how many seeds instead of the 2 000 of a normal run;
 // SMARTCACHE_WORLD_FIRST: the first of them. A seed that fails is printed with the fewest of its steps that still fail.
 
 #include <smartcache/facade/smart_cache.hpp>
@@ -21,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -110,6 +111,14 @@ constexpr std::array<const char*, 29> op_names{"get",
                                                "SCRIPT FLUSH",
                                                "outage"};
 
+/// Moments in the middle of a call.
+enum class Moment {
+    look,     // of the cache at its clock; it may hold any lock
+    reading,  // of a value's bytes; it holds none
+    storing,  // in memory what the server has acknowledged: the first time that a `set` asks how late it is
+};
+constexpr std::array<const char*, 3> moment_names{"look", "reading", "storing"};
+
 /// One call, and what happens meanwhile.
 struct Step {
     Op op{};
@@ -117,8 +126,8 @@ struct Step {
     int key = 0;
     int tag = 0;
     std::uint32_t how = 0;     // dice for its options
-    int moment = 0;            // when `inside` happens: at which look of the cache at its clock
-    bool at_decode = false;    // or, instead, when it reads a value's bytes
+    Moment when{};             // `inside` happens
+    int moment = 0;            // at which of these
     std::vector<Step> inside;  // in the middle of the call
     std::vector<Step> before;  // in its loader, or function, before that reads the database
     std::vector<Step> after;   // and between that and its end
@@ -130,6 +139,9 @@ struct Schedule {
     Steps steps;
 };
 
+[[nodiscard]] bool sets(Op op) {
+    return op == Op::set || op == Op::set_many;
+}
 [[nodiscard]] bool loads(Op op) {
     return op == Op::load || op == Op::load_many || op == Op::refresh || op == Op::update;
 }
@@ -149,39 +161,68 @@ class Dice {
         made.how = any();
         faults_ = chance(2);
         many_ = 1 + up_to(keys);
-        for (std::uint32_t left = 20 + up_to(41); left > 0; --left) made.steps.push_back(step(0));
+        for (std::uint32_t left = 20 + up_to(31); left > 0; --left) {
+            Step next = step(0, nullptr);
+            const bool interesting = !next.inside.empty() || !next.after.empty();
+            Step look = next;
+            made.steps.push_back(std::move(next));
+            // What has come of it; or what is below the memory of somebody.
+            if (!chance(interesting ? 2 : 8)) continue;
+            look.op = Op::clear_memory;
+            look.inside = look.before = look.after = {};
+            if (!interesting) made.steps.push_back(look);
+            look.op = Op::get;
+            made.steps.push_back(std::move(look));
+        }
         return made;
     }
 
   private:
     static constexpr int deepest = 2;
 
-    [[nodiscard]] Steps some(int depth, std::uint32_t most) {
+    /// What others do meanwhile; often to the same key, and then the one in the middle of its call hears of it.
+    [[nodiscard]] Steps some(int depth, std::uint32_t most, const Step& outer) {
         Steps made;
-        if (depth <= deepest)
-            for (std::uint32_t left = up_to(most + 1); left > 0; --left) made.push_back(step(depth));
+        if (depth > deepest) return made;
+        for (std::uint32_t left = up_to(most + 1); left > 0; --left) made.push_back(step(depth, &outer));
+        if (!made.empty() && chance(3)) {
+            Step hears;
+            hears.op = Op::hear;
+            hears.cache = outer.cache;
+            made.push_back(std::move(hears));
+        }
         return made;
     }
-    [[nodiscard]] Step step(int depth) {
+    [[nodiscard]] Step step(int depth, const Step* outer) {
         Step made;
-        made.op = op(depth);
+        const bool meets = outer != nullptr && chance(2);
+        made.op = meets && chance(2) ? change() : op(depth);
         made.cache = static_cast<int>(up_to(caches));
-        made.key = static_cast<int>(up_to(many_));
-        made.tag = static_cast<int>(up_to(tags));
+        made.key = meets ? outer->key : static_cast<int>(up_to(many_));
+        made.tag = meets ? outer->tag : static_cast<int>(up_to(tags));
         made.how = any();
         if (loads(made.op)) {
-            made.before = some(depth + 1, 2);
-            made.after = some(depth + 1, 3);
+            made.before = some(depth + 1, 2, made);
+            made.after = some(depth + 1, 3, made);
         }
         if (made.op == Op::restart || made.op == Op::outage) {
-            made.before = some(depth + 1, 5);
+            made.before = some(depth + 1, 5, made);
         } else if (chance(6)) {
-            made.inside = some(depth + 1, 3);
-            made.moment = static_cast<int>(1 + up_to(9));
-            made.at_decode = chance(3);
-            if (made.at_decode) made.moment = static_cast<int>(1 + up_to(2));
+            made.inside = some(depth + 1, 3, made);
+            made.when = chance(3)                    ? Moment::reading
+                        : sets(made.op) && chance(2) ? Moment::storing
+                                                     : Moment::look;
+            made.moment = made.when == Moment::storing   ? 1
+                          : made.when == Moment::reading ? static_cast<int>(1 + up_to(2))
+                                                         : static_cast<int>(1 + up_to(9));
         }
         return made;
+    }
+    /// What ends values.
+    [[nodiscard]] Op change() {
+        static constexpr std::array<Op, 9> all{Op::set,  Op::set,    Op::erase, Op::erase,   Op::erase_tag,
+                                               Op::take, Op::update, Op::clear, Op::set_many};
+        return all[up_to(all.size())];
     }
     [[nodiscard]] Op op(int depth) {
         if (faults_ && chance(12)) {
@@ -272,7 +313,7 @@ class World {
     }
 
     void value_was_read() {
-        if (!frames_.empty()) moment(frames_.back().cache, true);
+        if (!frames_.empty()) moment(frames_.back().cache, Moment::reading);
     }
 
   private:
@@ -285,11 +326,12 @@ class World {
       public:
         HookedClock(World& world, int cache) : world_(world), cache_(cache) {}
         [[nodiscard]] sc::MonotonicTime now() const noexcept override {
-            world_.moment(cache_, false);
+            world_.moment(cache_, Moment::storing);
+            world_.moment(cache_, Moment::look);
             return world_.time_.now();
         }
         [[nodiscard]] sc::WallTime wall() const noexcept override {
-            world_.moment(cache_, false);
+            world_.moment(cache_, Moment::look);
             return world_.time_.wall();
         }
 
@@ -326,6 +368,7 @@ class World {
         const Step* step = nullptr;
         int left = 0;  // moments
         bool fired = false;
+        std::vector<std::size_t> writes{};  // of a `set`
     };
     /// A load that is under way.
     struct Flight {
@@ -386,19 +429,25 @@ class World {
 
     // --- What happens in the middle of calls
 
-    /// @param decode  a value's bytes are read: no lock of the cache is held then, so it may hear meanwhile
-    void moment(int cache, bool decode) {
+    /// Where no lock is held that it takes to hear, the cache may hear meanwhile.
+    void moment(int cache, Moment now) {
         if (frames_.empty()) return;
         Frame& frame = frames_.back();
-        if (frame.cache != cache || frame.fired || frame.step->at_decode != decode || --frame.left > 0)
-            return;
+        if (frame.cache != cache || frame.fired || frame.step->when != now || --frame.left > 0) return;
         if (frame.step->inside.empty()) return;
         frame.fired = true;
+        // The server has these: whatever others write from now on comes after them.
+        if (now == Moment::storing)
+            for (const std::size_t version : frame.writes) made_[version].being_written = false;
         ++busy_[at(cache)];
-        hears_inside_[at(cache)] += decode ? 1 : 0;
+        hears_inside_[at(cache)] += now == Moment::look ? 0 : 1;
         const Steps& inside = frame.step->inside;
-        for (const Step& step : inside) perform(step);
-        hears_inside_[at(cache)] -= decode ? 1 : 0;
+        // As another thread, which does not hold the key's order.
+        if (now == Moment::storing)
+            std::thread([&] { perform_all(inside); }).join();
+        else
+            perform_all(inside);
+        hears_inside_[at(cache)] -= now == Moment::look ? 0 : 1;
         --busy_[at(cache)];
     }
 
@@ -410,7 +459,7 @@ class World {
         // A call that is in the middle of something holds the locks of its cache.
         if (busy_[at(i)] != 0 && !(step.op == Op::hear && busy_[at(i)] == hears_inside_[at(i)])) return;
         if (step.op == Op::restart && !frames_.empty()) return;
-        frames_.push_back({i, &step, step.moment, false});
+        frames_.push_back({i, &step, step.moment, false, {}});
         if (step.op != Op::restart) {
             call(step);
         } else {
@@ -668,6 +717,7 @@ class World {
                 made_[version].being_written = true;
                 const Event start = event_;
                 if (step.op == Op::set) {
+                    frames_.back().writes = {version};
                     (void)cache(i).set(name(key), Value{number_of(version)}, options);
                     written(i, key, version, options, start);
                 } else if (cache(i).set_if_absent(name(key), Value{number_of(version)}, options)) {
@@ -690,6 +740,7 @@ class World {
                     made_[versions.back()].being_written = true;
                     pairs.emplace_back(name(each), Value{number_of(versions.back())});
                 }
+                frames_.back().writes = versions;
                 (void)cache(i).set_many(pairs, options);
                 for (std::size_t n = 0; n < all.size(); ++n) written(i, all[n], versions[n], options, start);
                 break;
@@ -783,7 +834,11 @@ class World {
         const int key = step.key;
         for (const Flight& flight : flights_)  // its loader must not ask for its own key
             if (flight.cache == i && flight.key == key) return;
-        const sc::EntryOptions options = load_options(step);
+        sc::EntryOptions options = load_options(step);
+        // Who would wait for another one's load in this thread would wait in vain.
+        options.distributed_lock = up_ && (step.how >> 17U) % 4 == 0 &&
+                                   std::none_of(flights_.begin(), flights_.end(),
+                                                [&](const Flight& flight) { return flight.key == key; });
         std::vector<std::size_t> mine;
         const auto loader = [&]() -> std::optional<Value> {
             const bool again = !mine.empty();
@@ -813,6 +868,8 @@ class World {
         } catch (const std::runtime_error&) {
         }
         land(mine, options);
+        // Whoever could not give it back over a connection that was killed.
+        if (options.distributed_lock && up_) (void)server_.command({"DEL", "sc:lock:0::" + name(key)});
         if (replaces) touched(key);
         const auto version = number ? version_of(*number) : std::nullopt;
         if (version && std::count(mine.begin(), mine.end(), *version) != 0) return;  // whatever it is worth
@@ -1136,7 +1193,8 @@ void print(const Steps& steps, const std::string& indent, std::ostream& out) {
             print(inner, indent + "    ", out);
         };
         if (!step.inside.empty())
-            out << indent << "  at " << (step.at_decode ? "reading " : "look ") << step.moment << '\n';
+            out << indent << "  at " << moment_names[static_cast<std::size_t>(step.when)] << ' '
+                << step.moment << '\n';
         part("inside:", step.inside);
         part("before:", step.before);
         part("after:", step.after);
@@ -1191,7 +1249,7 @@ bool shrink_once(Steps& steps, const Fails& fails) {
 // one cache's clock has another one act, for a deadlock to come.
 constexpr std::uint32_t usual_seeds = smartcache_test::under_thread_sanitizer    ? 0
                                       : smartcache_test::under_address_sanitizer ? 60
-                                                                                 : 800;
+                                                                                 : 2000;
 
 TEST_CASE("whatever several caches do, and whenever they hear: nothing comes back, and in the end all agree",
           "[coherence][model][world]") {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -248,11 +249,15 @@ TEST_CASE("epochs only rise, whoever clears and whatever is lost", "[redis][tier
     sc::RedisTier one(patient(server.url()));
     sc::RedisTier two(patient(server.url()));
     long long last = 0;
+    std::set<std::string> tokens;
     for (int i = 0; i < 60; ++i) {
         REQUIRE((i % 2 == 0 ? one : two).clear("app") == TierStatus::ok);
         CHECK(epoch_in(server) > last);
         last = epoch_in(server);
-        if (i < 30 && i % 7 == 0) (void)server.command({"DEL", hash});
+        if (i < 30 && i % 7 == 0) {
+            CHECK(tokens.insert(server.command({"HGET", hash, "token"}).text).second);
+            (void)server.command({"DEL", hash});
+        }
         // As after a server's clock was set back: from here on the number alone counts.
         if (i == 30) (void)server.command({"HSET", hash, "clear", std::to_string(last += 1'000'000'000'000)});
     }

@@ -95,7 +95,7 @@ TEST_CASE("a build without TLS says so, and what it takes", "[redis][config]") {
     CHECK_THROWS_AS(sc::detail::make_tls_context({}), sc::ConfigError);
 }
 
-TEST_CASE("write-behind contradicts coherence", "[redis][config]") {
+TEST_CASE("write-behind contradicts coherence", "[redis][config][r15]") {
     const std::vector<sc::ConfigProblem> problems = problems_of({.write = sc::WriteMode::behind});
     REQUIRE(problems.size() == 1);
     CHECK(problems[0].field == "redis.write");

@@ -59,6 +59,12 @@ class SentinelSet {
             return false;
         });
     }
+    /// Who it is, as the first sentinel knows it.
+    [[nodiscard]] RedisServer& master() {
+        const RedisAnswer address =
+            sentinels_[0]->command({"SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"});
+        return address.elements.at(1).text == std::to_string(first.port()) ? first : second;
+    }
     [[nodiscard]] std::string url() const {
         std::string hosts;
         for (const auto& each : sentinels_)
