@@ -80,7 +80,7 @@ SmartCache<Codec>::~SmartCache() {
         const std::lock_guard lock(maintenance_->mutex);
         maintenance_->stopping = true;
     }
-    maintenance_->stop_wanted.notify_all();
+    maintenance_->wake.notify_all();
     if (maintenance_->thread.joinable()) maintenance_->thread.join();
     // What ends with the cache is no event.
     if (const std::shared_ptr<Teller> teller = std::exchange(listener_, nullptr))
@@ -108,6 +108,7 @@ void SmartCache<Codec>::start_lower_tiers() {
                         .on_invalidation = [this](const Invalidation& what) { take_invalidation(what); }};
     const auto start = [&](TierId id, Duration ttl, auto make) {
         context.on_state = [this, id](bool up) {
+            if (id == TierId::redis) watch_redis(!up);
             tell({.kind = up ? EventKind::tier_up : EventKind::tier_down, .tier = id});
         };
         try {
@@ -154,10 +155,15 @@ void SmartCache<Codec>::maintain_until_stopped() {
     auto next_rate = later(config_.stats.interval);
     Maintenance& mine = *maintenance_;
     std::unique_lock lock(mine.mutex);
+    bool watches = false;
     for (;;) {
-        const auto next = sweeps ? std::min(next_sweep, next_rate) : next_rate;
-        if (mine.stop_wanted.wait_until(lock, next, [&mine] { return mine.stopping; })) return;
+        auto next = sweeps ? std::min(next_sweep, next_rate) : next_rate;
+        if (watches) next = std::min(next, later(std::chrono::milliseconds(100)));
+        mine.wake.wait_until(lock, next, [&] { return mine.stopping || mine.redis_fails != watches; });
+        if (mine.stopping) return;
+        watches = mine.redis_fails;
         lock.unlock();
+        if (watches) ask_redis_again();
         const auto now = Steady::now();
         if (sweeps && now >= next_sweep) {
             try {
@@ -173,6 +179,27 @@ void SmartCache<Codec>::maintain_until_stopped() {
             next_rate = later(config_.stats.interval);
         }
         lock.lock();
+    }
+}
+
+/// While Redis is not asked by callers, maintenance asks it whether it is back, so that none of them has to (R11).
+template <class Codec>
+void SmartCache<Codec>::watch_redis(bool fails) {
+    if (maintenance_.forked()) return;  // there is no such thread, and its lock may be held for ever (R33)
+    {
+        const std::lock_guard lock(maintenance_->mutex);
+        maintenance_->redis_fails = fails;
+    }
+    maintenance_->wake.notify_all();
+}
+
+template <class Codec>
+void SmartCache<Codec>::ask_redis_again() {
+    try {
+        for (LowerTier& lower : lower_)
+            if (lower.id == TierId::redis) (void)lower.tier->run_maintenance();
+    } catch (const std::exception& error) {
+        log_(LogLevel::error, std::string("smartcache: asking Redis again failed: ") + error.what());
     }
 }
 

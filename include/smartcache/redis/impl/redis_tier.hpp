@@ -223,7 +223,10 @@ inline bool RedisTier::flush(Duration timeout) {
 }
 
 inline std::size_t RedisTier::run_maintenance() {
-    guarded({}, [&] { client_.maintain(deadline()); });
+    // Nobody waits for the answer, but perhaps for the thread that asks.
+    constexpr Duration longest = std::chrono::seconds(1);
+    guarded({},
+            [&] { client_.maintain(detail::Deadline::in(std::min<Duration>(options_.timeout, longest))); });
     const std::unique_lock stepping(stepping_, std::try_to_lock);
     if (hearing_ != nullptr && listening_ == nullptr && stepping.owns_lock() && !process_.forked()) {
         if (!hearing_->hears()) hearing_->begin(deadline());
