@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "support/catch.hpp"
+#include "support/fork.hpp"
 
 namespace breaker_test {
 
@@ -131,6 +132,16 @@ TEST_CASE("who has nothing else to do probes every 100 ms, and keeps the others 
     CHECK(world.breaker.enter_to_probe(world.now) == Pass::refused);
     CHECK(world.breaker.leave(pass, Result::success, world.now));
     CHECK(world.go(Result::success) == Pass::normal);
+}
+
+TEST_CASE("a child process does not wait for its parent's probe", "[redis][breaker][fork][r33]") {
+    World world;
+    world.open();
+    world.now += 100ms;
+    REQUIRE(world.breaker.enter_to_probe(world.now) == Pass::probe);
+    world.now += 1h;
+    CHECK(world.go(Result::success) == Pass::refused);
+    CHECK(smartcache_test::in_child([&] { return world.go(Result::success) == Pass::probe; }));
 }
 
 TEST_CASE("a breaker that stays open for ever does not overflow", "[redis][breaker]") {

@@ -386,10 +386,13 @@ TEST_CASE("lies about slots are survived within the deadline", "[redis][cluster]
           std::string("+OK\r\n+OK\r\n"), std::string("-MOVED 1 127.0.0.1:1\r\n"),
           "*1\r\n" + range(0, 16384, "127.0.0.1", 1), "*1\r\n" + range(0, 16383, "127.0.0.1", 1),
           "*1\r\n" + range(0, 16383, "127.0.0.1", silent.port()),
-          "*1\r\n" + range(0, 16383, "no such name.", 1), std::string()}) {
+          "*1\r\n" + range(0, 16383, "no such name.", 1), std::string(), "drip" + long_array}) {
         INFO(lie.substr(0, 60));
         const HostileServer liar([&](Peer& peer, const Command&) {
-            peer.send(lie);
+            if (lie.substr(0, 4) == "drip")
+                peer.drip(std::string_view(lie).substr(4));
+            else
+                peer.send(lie);
             if (lie.empty()) peer.wait_until_gone();
             return !lie.empty();
         });

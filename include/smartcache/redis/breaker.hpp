@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include <smartcache/core/clock.hpp>
+#include <smartcache/core/fork.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/redis/options.hpp>
 
@@ -34,21 +35,24 @@ class Breaker {
         if (state_.load(std::memory_order_acquire) == BreakerState::closed) return Pass::normal;
         const std::lock_guard lock(mutex_);
         if (state_.load(std::memory_order_relaxed) == BreakerState::closed) return Pass::normal;
-        if (probing_ || now < open_until_) return Pass::refused;
-        probing_ = true;
-        change(BreakerState::half_open);
-        return Pass::probe;
+        if (probing() || refuses(now)) return Pass::refused;
+        return probe();
+    }
+
+    /// Whether `enter` would refuse, as far as that can be said without waiting for anybody: false may be wrong.
+    [[nodiscard]] bool refuses(TimePoint now) const noexcept {
+        // relaxed: who sees an old time goes in and is refused, or let through, there.
+        return state() != BreakerState::closed &&
+               now.time_since_epoch().count() < open_until_.load(std::memory_order_relaxed);
     }
 
     /// For a probe that nobody waits for: at most every 100 ms, whatever `open_for` is.
     [[nodiscard]] Pass enter_to_probe(TimePoint now) {
         if (state() == BreakerState::closed) return Pass::refused;
         const std::lock_guard lock(mutex_);
-        if (state_.load(std::memory_order_relaxed) == BreakerState::closed || probing_ || now < probe_at_)
+        if (state_.load(std::memory_order_relaxed) == BreakerState::closed || probing() || now < probe_at_)
             return Pass::refused;
-        probing_ = true;
-        change(BreakerState::half_open);
-        return Pass::probe;
+        return probe();
     }
 
     /// @return whether the state is another one now than before `enter`, for the log
@@ -90,6 +94,14 @@ class Breaker {
     [[nodiscard]] BreakerState state() const noexcept { return state_.load(std::memory_order_acquire); }
 
   private:
+    /// A child process never hears of its parent's probe (R33).
+    [[nodiscard]] bool probing() const noexcept { return probing_ && !prober_.forked(); }
+    [[nodiscard]] Pass probe() noexcept {
+        probing_ = true;
+        prober_ = detail::ProcessMark();
+        change(BreakerState::half_open);
+        return Pass::probe;
+    }
     void change(BreakerState state) noexcept { state_.store(state, std::memory_order_release); }
     bool close() noexcept {
         failed_in_a_row_.store(0, std::memory_order_relaxed);
@@ -98,7 +110,8 @@ class Breaker {
     }
     void open(TimePoint now) noexcept {
         constexpr Duration longest = std::chrono::hours(24 * 365);  // beyond that the clock would overflow
-        open_until_ = now + (options_.open_for < longest ? options_.open_for : longest);
+        const TimePoint until = now + (options_.open_for < longest ? options_.open_for : longest);
+        open_until_.store(until.time_since_epoch().count(), std::memory_order_relaxed);
         change(BreakerState::open);
     }
     void probe_again_after(TimePoint now) noexcept {
@@ -110,7 +123,8 @@ class Breaker {
     std::atomic<std::size_t> failed_in_a_row_{0};
     std::mutex mutex_;
     bool probing_ = false;
-    TimePoint open_until_{};
+    detail::ProcessMark prober_;  // where
+    std::atomic<TimePoint::rep> open_until_{0};
     TimePoint probe_at_{};  // the next one that nobody waits for, at the earliest
 };
 

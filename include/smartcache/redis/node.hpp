@@ -109,7 +109,7 @@ class Node {
     void maintain(Deadline deadline, Partition& partition);
 
     [[nodiscard]] BreakerState breaker() const noexcept { return breaker_.state(); }
-    [[nodiscard]] std::size_t open_connections() const { return pool_.open_connections(); }
+    [[nodiscard]] bool refuses(Breaker::TimePoint now) const noexcept { return breaker_.refuses(now); }
     /// Where it is; for a node of a cluster.
     [[nodiscard]] const RedisUrl::Host& host() const { return settings_.url.hosts.front(); }
 

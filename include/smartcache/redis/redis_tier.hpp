@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -138,6 +139,12 @@ class RedisTier final : public Tier {
     TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
     TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
 
+    [[nodiscard]] bool turns_away() noexcept override {
+        if (!client_.refuses_all()) return false;
+        counters_.add(Event::misses);
+        return true;
+    }
+
     /// Tries to settle what is unacknowledged. @return whether nothing is left
     bool flush(Duration timeout) override;
     std::size_t run_maintenance() override;
@@ -240,6 +247,7 @@ class RedisTier final : public Tier {
     const TierContext context_;
     const std::size_t max_record_;
     std::optional<detail::IntegrityKey> integrity_;           // set by the constructor only
+    std::atomic<bool> one_by_one_{false};                     // values are asked for, of several, too
     const std::uint64_t own_stamps_ = random_stamp() >> 32U;  // what those of our erases begin with
     const detail::ProcessMark process_{};
     detail::RedisClient client_;

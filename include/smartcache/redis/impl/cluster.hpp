@@ -212,10 +212,4 @@ inline BreakerState Cluster::breaker() const {
     return worst;
 }
 
-inline std::size_t Cluster::open_connections() const {
-    std::size_t sum = 0;
-    for (const NodePointer& node : masters()) sum += node->open_connections();
-    return sum;
-}
-
 }  // namespace smartcache::inline v0::detail
