@@ -203,8 +203,8 @@ inline void Cluster::maintain(Deadline deadline) {
 }
 
 inline BreakerState Cluster::breaker() const {
-    if (!mapped_) return map_breaker_.state();
-    BreakerState worst = BreakerState::closed;
+    // The map's breaker counts, too: when all has been told to be well, nobody but callers asks any more.
+    BreakerState worst = map_breaker_.state();
     for (const NodePointer& node : masters()) {
         const BreakerState state = node->breaker();
         if (state == BreakerState::open || worst == BreakerState::closed) worst = state;
