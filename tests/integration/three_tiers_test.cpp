@@ -129,6 +129,23 @@ TEST_CASE("a set that Redis missed never shows its older value again", "[integra
     CHECK(cache.get<int>("k").value_or(-1) == 2);
 }
 
+TEST_CASE("a server that is back is found by the cache itself, however long no caller may ask it",
+          "[integration][breaker][R11]") {
+    sc::test::RedisServer server;
+    const smartcache_test::TempDir dir;
+    sc::Config config = config_for(server.url(), dir);
+    config.redis.breaker = {.failures = 1, .open_for = 24h};
+    sc::SmartCache<> cache(config);
+    for (int i = 0; i < 2; ++i) {
+        REQUIRE(cache.set("k", i));
+        server.kill();
+        (void)cache.get<int>("another");
+        CHECK(cache.stats().redis.breaker != sc::BreakerState::closed);
+        server.start();
+        CHECK(eventually([&] { return cache.stats().redis.breaker == sc::BreakerState::closed; }));
+    }
+}
+
 TEST_CASE("batches reach every tier", "[integration][batch]") {
     sc::test::RedisServer server;
     const smartcache_test::TempDir dir;

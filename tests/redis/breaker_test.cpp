@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "support/catch.hpp"
+#include "support/fork.hpp"
 
 namespace breaker_test {
 
@@ -102,6 +103,45 @@ TEST_CASE("a server found well by other means closes the breaker", "[redis][brea
     world.open();
     CHECK(world.breaker.recovered());
     CHECK(world.go(Result::success) == Pass::normal);
+}
+
+TEST_CASE("who has nothing else to do probes every 100 ms, and keeps the others from it",
+          "[redis][breaker]") {
+    World world;
+    const auto probe = [&](Result result) {
+        const Pass pass = world.breaker.enter_to_probe(world.now);
+        (void)world.breaker.leave(pass, result, world.now);
+        return pass;
+    };
+    CHECK(probe(Result::failure) == Pass::refused);  // it is closed
+    world.open();
+    CHECK(probe(Result::failure) == Pass::refused);
+    world.now += 100ms - 1ns;
+    CHECK(probe(Result::failure) == Pass::refused);
+    world.now += 1ns;
+    CHECK(probe(Result::failure) == Pass::probe);
+    for (int i = 0; i < 100; ++i) {
+        CHECK(world.go(Result::failure) == Pass::refused);
+        CHECK(probe(Result::failure) == Pass::refused);
+        world.now += 100ms;
+        CHECK(probe(i % 2 == 0 ? Result::neutral : Result::failure) == Pass::probe);
+    }
+    world.now += 4s;
+    const Pass pass = world.breaker.enter_to_probe(world.now);
+    CHECK(pass == Pass::probe);
+    CHECK(world.breaker.enter_to_probe(world.now) == Pass::refused);
+    CHECK(world.breaker.leave(pass, Result::success, world.now));
+    CHECK(world.go(Result::success) == Pass::normal);
+}
+
+TEST_CASE("a child process does not wait for its parent's probe", "[redis][breaker][fork][r33]") {
+    World world;
+    world.open();
+    world.now += 100ms;
+    REQUIRE(world.breaker.enter_to_probe(world.now) == Pass::probe);
+    world.now += 1h;
+    CHECK(world.go(Result::success) == Pass::refused);
+    CHECK(smartcache_test::in_child([&] { return world.go(Result::success) == Pass::probe; }));
 }
 
 TEST_CASE("a breaker that stays open for ever does not overflow", "[redis][breaker]") {

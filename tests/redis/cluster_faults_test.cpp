@@ -386,10 +386,13 @@ TEST_CASE("lies about slots are survived within the deadline", "[redis][cluster]
           std::string("+OK\r\n+OK\r\n"), std::string("-MOVED 1 127.0.0.1:1\r\n"),
           "*1\r\n" + range(0, 16384, "127.0.0.1", 1), "*1\r\n" + range(0, 16383, "127.0.0.1", 1),
           "*1\r\n" + range(0, 16383, "127.0.0.1", silent.port()),
-          "*1\r\n" + range(0, 16383, "no such name.", 1), std::string()}) {
+          "*1\r\n" + range(0, 16383, "no such name.", 1), std::string(), "drip" + long_array}) {
         INFO(lie.substr(0, 60));
         const HostileServer liar([&](Peer& peer, const Command&) {
-            peer.send(lie);
+            if (lie.substr(0, 4) == "drip")
+                peer.drip(std::string_view(lie).substr(4));
+            else
+                peer.send(lie);
             if (lie.empty()) peer.wait_until_gone();
             return !lie.empty();
         });
@@ -406,6 +409,74 @@ TEST_CASE("lies about slots are survived within the deadline", "[redis][cluster]
         CHECK_FALSE(tier.probe().ok);
         CHECK(tier.clear("app") == TierStatus::unavailable);
     }
+}
+
+// Each call used to try all that the URL names, for its whole deadline.
+TEST_CASE(
+    "before the first map a cluster that does not answer is not asked for a while, and asked again in the "
+    "background",
+    "[redis][cluster][faults][breaker]") {
+    enum class Way { refuses, hangs_up, silent };
+    const Way way = GENERATE(Way::refuses, Way::hangs_up, Way::silent);
+    std::atomic<bool> works{false};
+    std::atomic<int> asked{0};
+    std::uint16_t port = 0;
+    const HostileServer server(
+        [&](Peer& peer, const Command& command) {
+            if (!works) {
+                ++asked;
+                if (way == Way::refuses) peer.send("-ERR This instance has cluster support disabled\r\n");
+                if (way == Way::silent) peer.wait_until_gone();
+                return way == Way::refuses;
+            }
+            if (const std::string answer = HostileServer::greeting(command); !answer.empty())
+                peer.send(answer);
+            else if (command[0] == "CLUSTER")
+                peer.send("*1\r\n" + range(0, 16383, "", port));
+            else if (command[0] == "PING")
+                peer.send("+PONG\r\n");
+            else if (command[0] == "HMGET")
+                peer.send("*4\r\n$1\r\n5\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n");
+            else
+                peer.send("$0\r\n\r\n");
+            return true;
+        },
+        way == Way::refuses);
+    port = server.port();
+    sc::RedisOptions options = patient(url_of(server));
+    options.breaker = {.failures = 2, .open_for = 24h};
+    options.coherence = sc::Coherence::off;
+    if (way == Way::silent) options.timeout = options.connect_timeout = 20ms;
+    ToldStates states;
+    sc::RedisTier tier(options, {.on_state = states.listener()}, sc::defer_connect);
+    CHECK(eventually([&] {
+        CHECK(read(tier, key_of(1)).status == TierStatus::unavailable);
+        return tier.stats().breaker == sc::BreakerState::open;
+    }));
+    CHECK(states.all() == down);
+    const int before = asked;
+    const std::uint64_t timeouts = tier.stats().timeouts;
+    const std::uint64_t errors = tier.stats().errors;
+    for (std::size_t i = 0; i < 100; ++i) {
+        CHECK(read(tier, key_of(i)).status == TierStatus::unavailable);
+        CHECK(put(tier, key_of(i), "v") == TierStatus::unavailable);
+    }
+    CHECK(asked == before);
+    CHECK(tier.stats().timeouts == timeouts);
+    CHECK(tier.stats().errors == errors);  // who was not asked has not failed
+    CHECK(eventually([&] {
+        (void)tier.run_maintenance();
+        return asked > before;
+    }));
+    CHECK(tier.stats().breaker != sc::BreakerState::closed);
+    works = true;
+    CHECK(eventually([&] {
+        (void)tier.run_maintenance();
+        return states.all() != down;
+    }));
+    CHECK(states.all() == down_and_up);
+    CHECK(tier.stats().breaker == sc::BreakerState::closed);
+    CHECK(read(tier, sc::physical_key("other", "k")).status == TierStatus::miss);
 }
 
 TEST_CASE("redirections without end are left within the deadline", "[redis][cluster][faults]") {

@@ -286,6 +286,54 @@ TEST_CASE("a slot that is on its way is used at both ends", "[redis][cluster]") 
     cluster.move(slot, 1, 0);
 }
 
+TEST_CASE("clears and erased tags hold while their slot is on its way, wherever its epochs are",
+          "[redis][cluster][clear][tags][r16][r17]") {
+    enum class Epochs { stay, move, are_lost };
+    const Epochs epochs = GENERATE(Epochs::stay, Epochs::move, Epochs::are_lost);
+    INFO("epochs " << static_cast<int>(epochs));
+    RedisCluster& cluster = three();
+    sc::RedisTier one(patient(cluster.url()));
+    sc::RedisTier two(patient(cluster.url()));
+    const std::string here = key_at(cluster, 0);
+    std::string there;
+    for (std::size_t i = 0; there.empty(); ++i)
+        if (sc::detail::partition_of(key_of(i)) == sc::detail::partition_of(here) && key_of(i) != here)
+            there = key_of(i);
+    const std::size_t slot = cluster_slot(here);
+    const std::string name = cluster_name(here);
+    const std::string hash = name.substr(0, name.find('}') + 1) + ":epochs:3:app";
+    for (const std::string& key : {here, there}) REQUIRE(put(one, key, "old") == TierStatus::ok);
+    REQUIRE(read(two, here).value == "old");
+    cluster.begin_move(slot, 0, 1);
+    const auto migrate = [&](const std::string& what) {
+        return cluster.command(
+            0, {"MIGRATE", "127.0.0.1", std::to_string(cluster.server(1).port()), what, "0", "30000"});
+    };
+    REQUIRE(migrate(cluster_name(there)).text == "OK");
+    if (epochs == Epochs::move) REQUIRE(migrate(hash).text == "OK");
+    if (epochs == Epochs::are_lost) REQUIRE(cluster.command(0, {"DEL", hash}).integer == 1);
+
+    CHECK(one.clear("app") == TierStatus::ok);
+    for (sc::RedisTier* const each : {&one, &two})
+        for (const std::string& key : {here, there}) CHECK(read(*each, key).status == TierStatus::miss);
+    CHECK(put(two, here, "new") == TierStatus::ok);
+    CHECK(one.write(Tagged(one, there, {"t"}).record) == TierStatus::ok);
+    CHECK(read(one, here).value == "new");
+    CHECK(read(two, there).value == "tagged");
+    CHECK(two.erase_tag("app", "t") == TierStatus::ok);
+    for (sc::RedisTier* const each : {&one, &two}) CHECK(read(*each, there).status == TierStatus::miss);
+    CHECK(read(one, here).value == "new");
+    CHECK(one.stats().errors + one.stats().timeouts + two.stats().errors + two.stats().timeouts == 0);
+    cluster.move_keys(slot, 0, 1);
+    cluster.end_move(slot, 0, 1);
+    sc::RedisTier late(patient(cluster.url()));
+    CHECK(read(late, here).value == "new");
+    CHECK(read(late, there).status == TierStatus::miss);
+    CHECK(late.clear("app") == TierStatus::ok);
+    for (sc::RedisTier* const each : {&one, &two}) CHECK(read(*each, here).status == TierStatus::miss);
+    cluster.move(slot, 1, 0);
+}
+
 TEST_CASE("slots move while many threads read and write, and nobody notices", "[redis][cluster][r14]") {
     RedisCluster& cluster = three();
     sc::RedisTier tier(patient(cluster.url()));

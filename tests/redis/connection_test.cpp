@@ -109,7 +109,7 @@ TEST_CASE("an answer beyond the limit ends the connection before it is read to i
     REQUIRE_FALSE(open(connection));
     const std::string value(std::size_t{20} << 20U, 'x');
     (void)server.command({"SET", "big", value});
-    CHECK(ask(connection, one({"GET", "big"})).failure.kind == Failure::Kind::protocol);
+    CHECK(ask(connection, one({"GET", "big"})).failure.kind == Failure::Kind::too_long);
 }
 
 TEST_CASE("user and password are sent, and a wrong one is refused with the server's words",
@@ -261,13 +261,13 @@ TEST_CASE("a hostile server costs at most the deadline", "[redis][connection][ho
              peer.send("+" + std::string(std::size_t{3} << 20U, 'x'));
              return true;
          },
-         Failure::Kind::protocol},
+         Failure::Kind::too_long},
         {"a bulk beyond the limit",
          [](Peer& peer, const Command&) {
              peer.send("$999999999\r\n" + std::string(std::size_t{3} << 20U, 'x'));
              return true;
          },
-         Failure::Kind::protocol},
+         Failure::Kind::too_long},
         {"two answers for one command",
          [](Peer& peer, const Command&) {
              peer.send("+OK\r\n+OK\r\n");

@@ -187,6 +187,13 @@ TEST_CASE("after a failed connect nobody tries again at once", "[redis][pool]") 
     CHECK(held_off >= 1);
     CHECK(problem.find("Connection refused") != std::string::npos);
     CHECK(pool.open_connections() == 0);
+
+    // Who is there to find out whether the server is back does not wait for that.
+    for (int i = 0; i < 20; ++i) {
+        pool.try_again();
+        Pool::Lease lease;
+        CHECK(acquire(pool, lease).kind == Failure::Kind::connect);
+    }
 }
 
 TEST_CASE("a connection that is still being opened is finished by a later caller", "[redis][pool]") {

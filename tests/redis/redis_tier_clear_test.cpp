@@ -302,6 +302,23 @@ TEST_CASE("a clear that the server did not acknowledge holds on this side until 
     CHECK(read(other_process, k).value == "new");
 }
 
+TEST_CASE("clears that are made up for take one round trip, however many they are",
+          "[redis][tier][clear][r11]") {
+    RedisServer server;
+    sc::RedisTier tier(patient(server.unix_url()));
+    REQUIRE(put(tier, k, "v") == TierStatus::ok);
+    REQUIRE(tier.clear("app") == TierStatus::ok);  // the server knows the script
+    (void)server.command({"ACL", "SETUSER", "default", "-eval", "-evalsha"});
+    for (int i = 0; i < 50; ++i) CHECK(tier.clear("app" + std::to_string(i)) == TierStatus::unavailable);
+    (void)server.command({"ACL", "SETUSER", "default", "+eval", "+evalsha"});
+    const long long before = server.info_number("total_reads_processed");
+    const long long asking = server.info_number("total_reads_processed") - before;
+    CHECK(eventually([&] { return tier.flush(ample); }));
+    CHECK(server.info_number("total_reads_processed") - before == 2 * asking + 1);
+    for (int i = 0; i < 50; ++i)
+        CHECK(put(tier, sc::physical_key("app" + std::to_string(i), "k"), "v") == TierStatus::ok);
+}
+
 TEST_CASE("no reader gets a value from before a clear that had returned when it asked",
           "[redis][tier][clear][threads]") {
     RedisServer server;

@@ -63,6 +63,19 @@ int calls_answered(sc::Tier& tier, const std::string& prefix) {
     note(tier.change_lifetime(key("k"), 7, sc::WallTime::max(), {}));
     return answered;
 }
+/// What a server answers who is a cluster alone, and the sentinel that names itself; empty to everything else.
+std::string where_it_is(const HostileServer::Command& command, std::uint16_t port) {
+    const std::string number = std::to_string(port);
+    const std::string name = "*2\r\n$9\r\n127.0.0.1\r\n";
+    if (command[0] == "CLUSTER") return "*1\r\n*3\r\n:0\r\n:16383\r\n" + name + ":" + number + "\r\n";
+    if (command[0] == "SENTINEL")
+        return name + "$" + std::to_string(number.size()) + "\r\n" + number + "\r\n";
+    return command[0] == "ROLE" ? "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n" : "";
+}
+std::string url_by(const std::string& scheme, const HostileServer& server) {
+    return scheme + "://127.0.0.1:" + std::to_string(server.port()) +
+           (scheme == "redis+sentinel" ? "/mymaster" : "");
+}
 constexpr int trips = 10;  // of `calls_answered`: what it asks the server for
 
 }  // namespace
@@ -105,6 +118,10 @@ TEST_CASE("while the breaker is open the server hears nothing, and a probe ends 
     CHECK(read(tier, neighbour).status == TierStatus::unavailable);
     CHECK(tier.stats().breaker == sc::BreakerState::open);
     const std::uint64_t errors = tier.stats().errors;
+    const std::uint64_t misses = tier.stats().misses;
+    CHECK(tier.turns_away());
+    CHECK(read(tier, neighbour).status == TierStatus::unavailable);
+    CHECK(tier.stats().misses == misses + 2);
     server.start();
     const long long connections = server.info_number("total_connections_received");
     for (int i = 0; i < 20; ++i) CHECK(calls_answered(tier, std::to_string(i)) == 0);
@@ -115,6 +132,7 @@ TEST_CASE("while the breaker is open the server hears nothing, and a probe ends 
 
     CHECK(eventually([&] { return tier.probe().ok; }));
     CHECK(tier.stats().breaker == sc::BreakerState::closed);
+    CHECK_FALSE(tier.turns_away());
     CHECK(read(tier, k).status == TierStatus::miss);  // R3: a write that the breaker stopped counts too
     CHECK(put(tier, k, "new") == TierStatus::ok);
     CHECK(read(tier, k).value == "new");
@@ -409,6 +427,7 @@ TEST_CASE("a connection killed under a write makes it fail, and the old value is
 
 TEST_CASE("whatever a hostile server answers is neither a value nor a success",
           "[redis][tier][faults][hostile]") {
+    const std::string scheme = GENERATE("redis", "redis+cluster", "redis+sentinel");
     const std::vector<std::string> answers{
         "",  // hangs up
         "garbage\r\n",
@@ -430,11 +449,14 @@ TEST_CASE("whatever a hostile server answers is neither a value nor a success",
     };
     for (const std::string& answer : answers) {
         INFO(answer);
-        HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command&) {
-            peer.send(answer);
-            return !answer.empty();
+        std::uint16_t port = 0;
+        HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command& command) {
+            const std::string found = where_it_is(command, port);
+            peer.send(found.empty() ? answer : found);
+            return !found.empty() || !answer.empty();
         });
-        sc::RedisOptions options = patient(server.url());
+        port = server.port();
+        sc::RedisOptions options = patient(url_by(scheme, server));
         options.breaker.failures = 1'000'000;
         sc::RedisTier tier(options);
         CHECK(calls_answered(tier, "hostile") == 0);
@@ -448,16 +470,23 @@ TEST_CASE("whatever a hostile server answers is neither a value nor a success",
 
 TEST_CASE("an answer that never ends is left at the deadline, however much of it came",
           "[redis][tier][faults][hostile]") {
+    const std::string scheme = GENERATE("redis", "redis+cluster", "redis+sentinel");
     for (const std::string& beginning :
          {std::string("$100\r\nSC\1 and no more"), std::string("$9223372036854775807\r\nSC"),
           std::string("*2\r\n$1\r\n1\r\n"), "$100000\r\n" + std::string(100'000, 'x')}) {
         INFO(beginning.substr(0, 30));
-        HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command&) {
+        std::uint16_t port = 0;
+        HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command& command) {
+            if (const std::string found = where_it_is(command, port); !found.empty()) {
+                peer.send(found);
+                return true;
+            }
             peer.drip(beginning);  // of the longest alone for five minutes
             peer.wait_until_gone();
             return false;
         });
-        sc::RedisTier tier(impatient(server.url()));
+        port = server.port();
+        sc::RedisTier tier(impatient(url_by(scheme, server)));
         const auto started = std::chrono::steady_clock::now();
         CHECK(read(tier, k).status == TierStatus::unavailable);
         CHECK(put(tier, k, "v") == TierStatus::unavailable);

@@ -293,6 +293,22 @@ TEST_CASE("a batch is one round trip", "[redis][tier][batch]") {
     CHECK(cost([&] { (void)tier.clear("app"); }) == asking + 1);
 }
 
+TEST_CASE("who may not use MGET reads batches all the same", "[redis][tier][batch]") {
+    RedisServer server;
+    (void)server.command({"ACL", "SETUSER", "default", "-mget"});
+    sc::RedisTier tier(patient(server.unix_url()));
+    OwnedRecords many;
+    for (int i = 0; i < 10; ++i) many.add(sc::physical_key("app", std::to_string(i)), std::to_string(i));
+    REQUIRE(tier.write_many(many.records) == std::vector<TierStatus>(10, TierStatus::ok));
+    CHECK(intact(tier, many) == 10);
+    CHECK(tier.stats().errors == 0);
+    const std::string gone = redis_name(many.keys[3]);
+    (void)server.command({"DEL", gone});
+    (void)server.command({"RPUSH", gone, "x"});
+    CHECK(intact(tier, many) == 9);
+    CHECK(tier.stats().corrupt == 1);
+}
+
 TEST_CASE("what exceeds the limits is refused, counted, and leaves nothing older behind",
           "[redis][tier][r3]") {
     RedisServer server;

@@ -394,6 +394,9 @@ class SmartCache {
     void start_lower_tiers();
     void start_maintenance();
     void maintain_until_stopped();
+    void watch_redis(bool fails);
+    template <class Which>
+    void tend(Which which);
     void update_rate() const;
     [[nodiscard]] std::uint64_t requests() const noexcept;
     [[nodiscard]] std::uint64_t hash_of(std::string_view key) const noexcept { return key_hash_(key); }
@@ -706,8 +709,9 @@ class SmartCache {
 
     struct Maintenance {
         std::mutex mutex;
-        std::condition_variable stop_wanted;
+        std::condition_variable wake;
         bool stopping = false;
+        bool redis_fails = false;  ///< and is not asked by callers
         std::thread thread;
     };
     detail::ProcessOwned<Maintenance> maintenance_;

@@ -199,6 +199,9 @@ class Tier {
     enum class Trace : std::uint8_t { foreign, own, made_up };
     [[nodiscard]] virtual Trace trace(std::uint64_t /*stamp*/) const noexcept { return Trace::foreign; }
 
+    /// Whether reads are of no use now, which is known without asking anybody: then it has counted one as a miss.
+    [[nodiscard]] virtual bool turns_away() noexcept { return false; }
+
     /// Waits until pending writes have left the tier's queue. @return false when `timeout` passed first
     virtual bool flush(Duration /*timeout*/) { return true; }
 

@@ -1,18 +1,21 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <mutex>
 
 #include <smartcache/core/clock.hpp>
+#include <smartcache/core/fork.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/redis/options.hpp>
 
 namespace smartcache::inline v0 {
 
 /// Circuit breaker: after `failures` failures in a row nobody is let through for `open_for`, then one at a
-/// time as a probe, until one succeeds.
+/// time as a probe, until one succeeds. Who has nothing else to do may probe sooner (`enter_to_probe`): each probe that fails
+/// keeps the others out for another `open_for`, so that none of them has to find out.
 ///
 ///     Breaker::Pass pass = breaker.enter(now);
 ///     if (pass == Breaker::Pass::refused) return;
@@ -32,10 +35,24 @@ class Breaker {
         if (state_.load(std::memory_order_acquire) == BreakerState::closed) return Pass::normal;
         const std::lock_guard lock(mutex_);
         if (state_.load(std::memory_order_relaxed) == BreakerState::closed) return Pass::normal;
-        if (probing_ || now < open_until_) return Pass::refused;
-        probing_ = true;
-        change(BreakerState::half_open);
-        return Pass::probe;
+        if (probing() || refuses(now)) return Pass::refused;
+        return probe();
+    }
+
+    /// Whether `enter` would refuse, as far as that can be said without waiting for anybody: false may be wrong.
+    [[nodiscard]] bool refuses(TimePoint now) const noexcept {
+        // relaxed: who sees an old time goes in and is refused, or let through, there.
+        return state() != BreakerState::closed &&
+               now.time_since_epoch().count() < open_until_.load(std::memory_order_relaxed);
+    }
+
+    /// For a probe that nobody waits for: at most every 100 ms, whatever `open_for` is.
+    [[nodiscard]] Pass enter_to_probe(TimePoint now) {
+        if (state() == BreakerState::closed) return Pass::refused;
+        const std::lock_guard lock(mutex_);
+        if (state_.load(std::memory_order_relaxed) == BreakerState::closed || probing() || now < probe_at_)
+            return Pass::refused;
+        return probe();
     }
 
     /// @return whether the state is another one now than before `enter`, for the log
@@ -51,6 +68,7 @@ class Breaker {
             probing_ = false;
             if (result == Result::success) return close();
             if (result == Result::failure) open(now);
+            probe_again_after(now);
             return false;
         }
         // Commands that began before the breaker opened decide nothing any more.
@@ -61,6 +79,7 @@ class Breaker {
         }
         if (failed_in_a_row_.fetch_add(1, std::memory_order_relaxed) + 1 < options_.failures) return false;
         open(now);
+        probe_again_after(now);
         return true;
     }
 
@@ -75,6 +94,14 @@ class Breaker {
     [[nodiscard]] BreakerState state() const noexcept { return state_.load(std::memory_order_acquire); }
 
   private:
+    /// A child process never hears of its parent's probe (R33).
+    [[nodiscard]] bool probing() const noexcept { return probing_ && !prober_.forked(); }
+    [[nodiscard]] Pass probe() noexcept {
+        probing_ = true;
+        prober_ = detail::ProcessMark();
+        change(BreakerState::half_open);
+        return Pass::probe;
+    }
     void change(BreakerState state) noexcept { state_.store(state, std::memory_order_release); }
     bool close() noexcept {
         failed_in_a_row_.store(0, std::memory_order_relaxed);
@@ -83,8 +110,12 @@ class Breaker {
     }
     void open(TimePoint now) noexcept {
         constexpr Duration longest = std::chrono::hours(24 * 365);  // beyond that the clock would overflow
-        open_until_ = now + (options_.open_for < longest ? options_.open_for : longest);
+        const TimePoint until = now + (options_.open_for < longest ? options_.open_for : longest);
+        open_until_.store(until.time_since_epoch().count(), std::memory_order_relaxed);
         change(BreakerState::open);
+    }
+    void probe_again_after(TimePoint now) noexcept {
+        probe_at_ = now + std::min<Duration>(options_.open_for, std::chrono::milliseconds(100));
     }
 
     const BreakerOptions options_;
@@ -92,7 +123,9 @@ class Breaker {
     std::atomic<std::size_t> failed_in_a_row_{0};
     std::mutex mutex_;
     bool probing_ = false;
-    TimePoint open_until_{};
+    detail::ProcessMark prober_;  // where
+    std::atomic<TimePoint::rep> open_until_{0};
+    TimePoint probe_at_{};  // the next one that nobody waits for, at the earliest
 };
 
 }  // namespace smartcache::inline v0

@@ -89,6 +89,15 @@ class RedisClient {
     [[nodiscard]] bool distrusts(std::string_view key) const {
         return partition(key).unacknowledged.distrusts(key);
     }
+    /// Whether it is known without asking that nobody is asked about `key` now.
+    [[nodiscard]] bool refuses(std::string_view key, Deadline::Clock::time_point now) const {
+        return servers_->refuses(partition(key), now);
+    }
+    /// The same about every key; of a cluster that is not said.
+    [[nodiscard]] bool refuses_all() const noexcept {
+        return partitions_.size() == 1 && servers_->breaker() != BreakerState::closed &&
+               servers_->refuses(*partitions_.front(), Deadline::Clock::now());
+    }
     /// Notes that a trip has changed `key`.
     void changed(std::string_view key, const Trip& trip) noexcept {
         partition(key).changes.note(key, trip.server);
@@ -162,7 +171,6 @@ class RedisClient {
         return common_.bytes_sent.load(std::memory_order_relaxed);
     }
     void forget_bytes_sent() noexcept { common_.bytes_sent.store(0, std::memory_order_relaxed); }
-    [[nodiscard]] std::size_t open_connections() const { return servers_->open_connections(); }
 
   private:
     static ConnectionSettings settings_of(const RedisOptions& options, const TierContext& context,

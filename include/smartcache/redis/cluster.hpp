@@ -12,6 +12,8 @@
 // asks for a new one, at most every 100 ms and with half of the time it has, while the others go on with the old one. A
 // trip that found no way to a node, and sent nothing, goes on at the node that a new map names. Where other processes'
 // changes are to be heard, whoever listens asks for maps all the time (cluster_listener.hpp), and trips go by those, too.
+// The question for a map has a breaker of its own: where no node answers it, as before the first map when all that the URL
+// names are dead, calls do not wait for that one by one.
 //
 // A change of a record is one step with the message that tells others (MULTI), so a node that sends one of its commands
 // elsewhere has run none of it, and the step follows as a whole.
@@ -62,12 +64,20 @@ class Cluster final : public Servers {
     Cluster(ConnectionSettings settings, const RedisOptions& options, RedisCommon& common,
             std::span<const std::unique_ptr<Partition>> partitions);
 
-    [[nodiscard]] Failure connect(Deadline deadline) override { return refresh(deadline); }
+    [[nodiscard]] Failure connect(Deadline deadline) override {
+        bool asked = false;
+        return refresh(deadline, asked);
+    }
     void ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_reply) override;
     [[nodiscard]] TierHealth probe(Deadline deadline) override;
     void maintain(Deadline deadline) override;
+    [[nodiscard]] bool refuses(const Partition& partition, Deadline::Clock::time_point now) const override {
+        if (!mapped_) return map_breaker_.refuses(now);
+        // Who is asked next may be another one, once there is a new map.
+        const NodePointer node = doubtful_ && !map_breaker_.refuses(now) ? nullptr : owner(partition);
+        return node && node->refuses(now);
+    }
     [[nodiscard]] BreakerState breaker() const override;
-    [[nodiscard]] std::size_t open_connections() const override;
 
     // For who listens to all masters.
 
@@ -114,9 +124,11 @@ class Cluster final : public Servers {
     static constexpr unsigned most_pauses = 2;
     static constexpr std::size_t most_nodes = 1024;
 
-    [[nodiscard]] Failure refresh(Deadline deadline);
-    void refresh_if_doubtful(Deadline deadline);
+    [[nodiscard]] Failure refresh(Deadline deadline, bool& asked);
+    [[nodiscard]] Failure refresh_if_doubtful(Deadline deadline, bool background = false);
     void take_map(const std::vector<SlotRange>& ranges);
+    void note_answer();
+    [[nodiscard]] std::string name() const { return "the cluster at " + settings_.url.endpoint(); }
     [[nodiscard]] NodePointer owner(const Partition& partition) const;
     /// Under the lock. nullptr: there are too many.
     [[nodiscard]] NodePointer node_at(const RedisUrl::Host& host);
@@ -143,6 +155,7 @@ class Cluster final : public Servers {
     std::atomic<std::uint64_t> version_{0};     // changed under the lock
     std::atomic<bool> mapped_{false};
     std::atomic<bool> doubtful_{true};
+    Breaker map_breaker_;  // of the question for the map
     std::mutex refreshing_;
     Topology topology_;                            // under refreshing_
     Deadline::Clock::time_point refresh_again_{};  // under refreshing_

@@ -51,7 +51,8 @@ struct Failure {
         tls,          ///< no secure connection: a certificate was refused, or what answers does not speak TLS
         log_in,       ///< the server refused user, password or database
         io,           ///< the connection broke
-        protocol,     ///< what came back is not Redis' protocol, or larger than allowed
+        protocol,     ///< what came back is not Redis' protocol
+        too_long,     ///< an answer is larger than allowed
         not_ready,    ///< the server answered that it cannot serve now (loading, busy, no master)
         redirected,   ///< what was asked for is at another node of the cluster; the text is the answer
         breaker_open,  ///< not asked: the breaker is open

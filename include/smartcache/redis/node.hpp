@@ -66,6 +66,29 @@ struct Leg {
 /// Receives the answer to a leg's command.
 using OnLegReply = FunctionRef<void(std::size_t leg, std::size_t command, Reply& reply)>;
 
+/// One command's way through a breaker, left exactly once.
+class Passage {
+  public:
+    /// @param background  whether that is a probe that nobody waits for
+    explicit Passage(Breaker& breaker, bool background = false)
+        : breaker_(breaker),
+          pass_(background ? breaker.enter_to_probe(Deadline::Clock::now())
+                           : breaker.enter(Deadline::Clock::now())) {}
+    Passage(const Passage&) = delete;
+    Passage& operator=(const Passage&) = delete;
+    ~Passage() { breaker_.leave(pass_, result_, Deadline::Clock::now()); }
+
+    [[nodiscard]] bool refused() const noexcept { return pass_ == Breaker::Pass::refused; }
+    /// @param undecided  nothing is known of who was asked yet; of a probe only that it is not well
+    /// @param who  was asked, for the log
+    void finish(const Failure& failure, bool undecided, RedisCommon& common, FunctionRef<std::string()> who);
+
+  private:
+    Breaker& breaker_;
+    Breaker::Pass pass_;
+    Breaker::Result result_ = Breaker::Result::neutral;
+};
+
 /// Connections to one server, and a breaker that keeps them from being tried in vain.
 ///
 /// Thread safety: any thread.
@@ -86,13 +109,12 @@ class Node {
     void maintain(Deadline deadline, Partition& partition);
 
     [[nodiscard]] BreakerState breaker() const noexcept { return breaker_.state(); }
-    [[nodiscard]] std::size_t open_connections() const { return pool_.open_connections(); }
+    [[nodiscard]] bool refuses(Breaker::TimePoint now) const noexcept { return breaker_.refuses(now); }
     /// Where it is; for a node of a cluster.
     [[nodiscard]] const RedisUrl::Host& host() const { return settings_.url.hosts.front(); }
 
   private:
     friend class Visit;
-    class Passage;
 
     /// What a server has answered on a trip, as far as its breaker is concerned.
     struct Heard {
@@ -109,30 +131,13 @@ class Node {
     [[nodiscard]] Failure settle(Partition& partition, const Pool::Lease& lease, std::uint64_t server,
                                  Deadline deadline, Heard& heard);
     [[nodiscard]] Failure greet(Deadline deadline, Partition& partition);
+    [[nodiscard]] std::string name() const { return "Redis at " + settings_.url.endpoint(); }
     void doubt_server(const Pool::Lease& lease, const Failure& failure);
 
     const ConnectionSettings settings_;
     RedisCommon& common_;
     Breaker breaker_;
     Pool pool_;
-};
-
-/// One command's way through the breaker, left exactly once.
-class Node::Passage {
-  public:
-    explicit Passage(Node& node) : node_(node), pass_(node.breaker_.enter(Deadline::Clock::now())) {}
-    Passage(const Passage&) = delete;
-    Passage& operator=(const Passage&) = delete;
-    ~Passage() { node_.breaker_.leave(pass_, result_, Deadline::Clock::now()); }
-
-    [[nodiscard]] bool refused() const noexcept { return pass_ == Breaker::Pass::refused; }
-    /// @param undecided  nothing is known of the server yet; of a probe only that it is not well
-    void finish(const Failure& failure, bool undecided);
-
-  private:
-    Node& node_;
-    Breaker::Pass pass_;
-    Breaker::Result result_ = Breaker::Result::neutral;
 };
 
 /// A round trip to a node: `begin`, `go_on` until it is no longer `under_way`, `end`. Used by one thread.
@@ -181,7 +186,7 @@ class Visit {
     Node& node_;
     const std::span<Leg* const> legs_;
     const bool helps_out_;
-    Node::Passage passage_;
+    Passage passage_;
     Pool::Lease lease_;
     const Pipeline* commands_ = nullptr;
     Pipeline all_;            // unless that is one leg's commands, as they are

@@ -23,9 +23,10 @@ enum class LeaseLost {
     distrust,     ///< nothing: only what Redis answers
 };
 
-/// After `failures` failed commands in a row the tier, in a cluster the node, is not asked for `open_for`; then one probe
-/// decides, a caller's command or maintenance's PING. A node that answers that its cluster is down has failed, one that does not
-/// serve a single slot has not.
+/// After `failures` failed commands in a row the tier, in a cluster the node, is asked by no caller until a probe succeeds: the
+/// PING that maintenance says every 100 ms (a cache's background thread, or `run_maintenance`), or, when the last failure is
+/// `open_for` ago, a caller's command. A node that answers that its cluster is down has failed, one that does not serve a single
+/// slot has not. A cluster of which no node says who serves what has such a breaker, too.
 struct BreakerOptions {
     std::size_t failures = 5;
     Duration open_for = std::chrono::seconds(5);

@@ -128,6 +128,12 @@ class Pool {
         if (lease.origin_.generation == now_.generation && lease.origin_.era == now_.era) begin_era(left);
     }
 
+    /// Ends the wait after a failed connect: the next caller tries.
+    void try_again() {
+        const std::lock_guard lock(mutex_);
+        retry_at_ = {};
+    }
+
     /// Closes idle connections that the server has closed, or that speak without being asked.
     void drop_broken() {
         std::deque<std::unique_ptr<Connection>> broken;

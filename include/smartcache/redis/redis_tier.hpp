@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -147,13 +148,17 @@ class RedisTier final : public Tier {
     TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
     TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
 
+    [[nodiscard]] bool turns_away() noexcept override {
+        if (!client_.refuses_all()) return false;
+        counters_.add(Event::misses);
+        return true;
+    }
+
     /// Tries to settle what is unacknowledged. @return whether nothing is left
     bool flush(Duration timeout) override;
     std::size_t run_maintenance() override;
     /// Reconnects, and tells servers, new ones too, what they have to be told.
-    void tend() override {
-        guarded({}, [&] { client_.maintain(deadline()); });
-    }
+    void tend() override;
     [[nodiscard]] TierHealth probe() override;
     [[nodiscard]] TierStats stats() const override;
     void reset_stats() override;
@@ -254,6 +259,7 @@ class RedisTier final : public Tier {
     const TierContext context_;
     const std::size_t max_record_;
     std::optional<detail::IntegrityKey> integrity_;           // set by the constructor only
+    std::atomic<bool> one_by_one_{false};                     // values are asked for, of several, too
     const std::uint64_t own_stamps_ = random_stamp() >> 32U;  // what those of our erases begin with
     const detail::ProcessMark process_{};
     detail::RedisClient client_;

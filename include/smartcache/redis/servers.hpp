@@ -28,9 +28,10 @@ class Servers {
     [[nodiscard]] virtual TierHealth probe(Deadline deadline) = 0;
     /// Housekeeping: what is broken is dropped, and who is not asked is tried when the time has come.
     virtual void maintain(Deadline deadline) = 0;
+    /// Whether it is known without asking that a partition is not asked for now.
+    [[nodiscard]] virtual bool refuses(const Partition& partition, Deadline::Clock::time_point now) const = 0;
     /// Of several breakers the one that is farthest from closed.
     [[nodiscard]] virtual BreakerState breaker() const = 0;
-    [[nodiscard]] virtual std::size_t open_connections() const = 0;
 };
 
 /// The one server of a URL, or the one that a finder finds, with the only partition there is.
@@ -59,8 +60,10 @@ class OneServer final : public Servers {
     }
     [[nodiscard]] TierHealth probe(Deadline deadline) override { return node_.probe(deadline, partition_); }
     void maintain(Deadline deadline) override { node_.maintain(deadline, partition_); }
+    [[nodiscard]] bool refuses(const Partition&, Deadline::Clock::time_point now) const override {
+        return node_.refuses(now);
+    }
     [[nodiscard]] BreakerState breaker() const override { return node_.breaker(); }
-    [[nodiscard]] std::size_t open_connections() const override { return node_.open_connections(); }
 
   private:
     Node node_;

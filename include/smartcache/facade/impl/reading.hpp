@@ -383,7 +383,12 @@ Lookup<T> SmartCache<Codec>::get_below(std::string_view key, std::uint64_t hash,
         return answer<T>(key, {});
     }
     if constexpr (readable_below<T>) {
-        if (!lower_.empty()) {
+        // While Redis is not asked, what there is without it must not cost more than without it.
+        const auto turned_away = [&] {
+            return lower_.size() == 1 && contains(options.tiers, lower_.front().id) &&
+                   lower_.front().tier->turns_away();
+        };
+        if (!lower_.empty() && !turned_away()) {
             detail::FillTicket ticket(fences_, key, hash);
             LowerFound result = find_lower<T>(key, {.tiers = options.tiers});
             if (result.found.entry && contains(options.tiers, TierId::memory))

@@ -80,7 +80,7 @@ SmartCache<Codec>::~SmartCache() {
         const std::lock_guard lock(maintenance_->mutex);
         maintenance_->stopping = true;
     }
-    maintenance_->stop_wanted.notify_all();
+    maintenance_->wake.notify_all();
     if (maintenance_->thread.joinable()) maintenance_->thread.join();
     // What ends with the cache is no event.
     if (const std::shared_ptr<Teller> teller = std::exchange(listener_, nullptr))
@@ -108,6 +108,7 @@ void SmartCache<Codec>::start_lower_tiers() {
                         .on_invalidation = [this](const Invalidation& what) { take_invalidation(what); }};
     const auto start = [&](TierId id, Duration ttl, auto make) {
         context.on_state = [this, id](bool up) {
+            if (id == TierId::redis) watch_redis(!up);
             tell({.kind = up ? EventKind::tier_up : EventKind::tier_down, .tier = id});
         };
         try {
@@ -161,14 +162,19 @@ void SmartCache<Codec>::maintain_until_stopped() {
     auto next_rate = later(config_.stats.interval);
     Maintenance& mine = *maintenance_;
     std::unique_lock lock(mine.mutex);
+    bool watches = false;
     for (;;) {
         auto next = sweeps ? std::min(next_sweep, next_rate) : next_rate;
         if (!lower_.empty()) next = std::min(next, next_tending);
-        if (mine.stop_wanted.wait_until(lock, next, [&mine] { return mine.stopping; })) return;
+        if (watches) next = std::min(next, later(std::chrono::milliseconds(100)));
+        mine.wake.wait_until(lock, next, [&] { return mine.stopping || mine.redis_fails != watches; });
+        if (mine.stopping) return;
+        watches = mine.redis_fails;
         lock.unlock();
+        if (watches) tend([](const LowerTier& lower) { return lower.id == TierId::redis; });
         const auto now = Steady::now();
         if (now >= next_tending) {
-            for (LowerTier& lower : lower_) lower.tier->tend();
+            tend([](const LowerTier&) { return true; });
             next_tending = later(between_tending);
         }
         if (sweeps && now >= next_sweep) {
@@ -187,6 +193,30 @@ void SmartCache<Codec>::maintain_until_stopped() {
             next_rate = later(config_.stats.interval);
         }
         lock.lock();
+    }
+}
+
+/// While Redis is not asked by callers, maintenance asks it whether it is back, so that none of them has to (R11).
+template <class Codec>
+void SmartCache<Codec>::watch_redis(bool fails) {
+    if (maintenance_.forked()) return;  // there is no such thread, and its lock may be held for ever (R33)
+    {
+        const std::lock_guard lock(maintenance_->mutex);
+        maintenance_->redis_fails = fails;
+    }
+    maintenance_->wake.notify_all();
+}
+
+template <class Codec>
+template <class Which>
+void SmartCache<Codec>::tend(Which which) {
+    try {
+        for (LowerTier& lower : lower_)
+            if (which(lower)) lower.tier->tend();
+    } catch (const std::exception& error) {
+        log_(LogLevel::error, std::string("smartcache: tending a tier failed: ") + error.what());
+    } catch (...) {
+        log_(LogLevel::error, "smartcache: tending a tier failed");
     }
 }
 

@@ -16,10 +16,11 @@ inline Cluster::Cluster(ConnectionSettings settings, const RedisOptions& options
       common_(common),
       partitions_(partitions),
       owners_(partitions.size()),
+      map_breaker_(options.breaker),
       topology_(settings_) {}
 
 /// Asks for the map of slots, unless somebody else has just done that. Who has a map does not wait for others.
-inline Failure Cluster::refresh(Deadline deadline) {
+inline Failure Cluster::refresh(Deadline deadline, bool& asked) {
     std::unique_lock lock(refreshing_, std::try_to_lock);
     while (!lock.owns_lock()) {
         if (mapped_) return {};
@@ -44,6 +45,7 @@ inline Failure Cluster::refresh(Deadline deadline) {
         avoid = suspect_;
     }
     doubtful_ = false;
+    asked = true;
     std::vector<SlotRange> ranges;
     Failure failure = topology_.ask(best, known, avoid, deadline, ranges);
     if (failure) doubtful_ = true;
@@ -59,10 +61,19 @@ inline Failure Cluster::refresh(Deadline deadline) {
     return {};
 }
 
-inline void Cluster::refresh_if_doubtful(Deadline deadline) {
-    if (!doubtful_) return;
+/// On behalf of a call, or of housekeeping: that asks also while no call may.
+inline Failure Cluster::refresh_if_doubtful(Deadline deadline, bool background) {
+    if (!doubtful_) return {};
+    const bool closed = map_breaker_.state() == BreakerState::closed;
+    Passage passage(map_breaker_, background && !closed);
+    if (passage.refused()) return {Failure::Kind::breaker_open, 0, "the circuit breaker is open"};
     const auto now = Deadline::Clock::now();
-    (void)refresh(mapped_ ? earlier(deadline, Deadline(now + (deadline.at() - now) / 2)) : deadline);
+    bool asked = false;
+    const Failure failure =
+        refresh(mapped_ ? earlier(deadline, Deadline(now + (deadline.at() - now) / 2)) : deadline, asked);
+    // Who only waited for the answer to somebody else's question has not learnt more than he has.
+    if (asked) passage.finish(failure, false, common_, [this] { return name(); });
+    return failure;
 }
 
 inline void Cluster::take_map(const std::vector<SlotRange>& ranges) {
@@ -95,7 +106,13 @@ inline void Cluster::learn(const std::vector<SlotRange>& ranges) {
         if (same) return;
     }
     take_map(ranges);
+    note_answer();
     common_.state.look();
+}
+
+/// Who answered was not asked on behalf of a call.
+inline void Cluster::note_answer() {
+    if (map_breaker_.recovered()) common_.breaker_changed(true, name() + " answers again");
 }
 
 inline auto Cluster::serving() const -> Serving {
@@ -147,8 +164,12 @@ inline std::size_t Cluster::first_of(const Node& node) const {
 }
 
 inline TierHealth Cluster::probe(Deadline deadline) {
-    if (doubtful_)
-        if (const Failure failure = refresh(deadline); failure && !mapped_) return {false, failure.message()};
+    if (doubtful_) {
+        bool asked = false;
+        const Failure failure = refresh(deadline, asked);
+        if (failure && !mapped_) return {false, failure.message()};
+        if (!failure && asked) note_answer();
+    }
     const std::vector<NodePointer> all = masters();
     std::string problems;
     std::size_t left = all.size();
@@ -171,7 +192,7 @@ inline TierHealth Cluster::probe(Deadline deadline) {
 }
 
 inline void Cluster::maintain(Deadline deadline) {
-    refresh_if_doubtful(deadline);
+    (void)refresh_if_doubtful(deadline, true);
     const std::vector<NodePointer> all = masters();
     std::size_t left = all.size();
     for (const NodePointer& node : all) {
@@ -182,18 +203,13 @@ inline void Cluster::maintain(Deadline deadline) {
 }
 
 inline BreakerState Cluster::breaker() const {
-    BreakerState worst = BreakerState::closed;
+    // The map's breaker counts, too: when all has been told to be well, nobody but callers asks any more.
+    BreakerState worst = map_breaker_.state();
     for (const NodePointer& node : masters()) {
         const BreakerState state = node->breaker();
         if (state == BreakerState::open || worst == BreakerState::closed) worst = state;
     }
     return worst;
-}
-
-inline std::size_t Cluster::open_connections() const {
-    std::size_t sum = 0;
-    for (const NodePointer& node : masters()) sum += node->open_connections();
-    return sum;
 }
 
 }  // namespace smartcache::inline v0::detail

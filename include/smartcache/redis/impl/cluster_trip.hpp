@@ -145,7 +145,7 @@ class Cluster::Round {
 };
 
 inline void Cluster::ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_reply) {
-    refresh_if_doubtful(deadline);
+    const Failure no_map = refresh_if_doubtful(deadline);
     std::vector<Work> works;
     works.reserve(legs.size());
     for (std::size_t i = 0; i < legs.size(); ++i) {
@@ -160,6 +160,10 @@ inline void Cluster::ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_r
             continue;
         }
         doubtful_ = true;
+        if (no_map.kind == Failure::Kind::breaker_open) {
+            legs[i].trip.failure = no_map;
+            continue;
+        }
         legs[i].trip.failure = {Failure::Kind::not_ready, 0,
                                 settings_.url.endpoint() + ": no node is known that serves slot " +
                                     std::to_string(legs[i].partition->slot())};
@@ -220,7 +224,7 @@ inline void Cluster::fail(Work& work, Leg& leg) {
 inline bool Cluster::another_way(Work& work, Onward& onward, Deadline deadline) {
     if (work.part.trip.sent || work.ran || work.helps_out || work.hops >= most_hops || deadline.passed())
         return false;
-    if (!std::exchange(onward.looked, true)) refresh_if_doubtful(deadline);
+    if (!std::exchange(onward.looked, true)) (void)refresh_if_doubtful(deadline);
     NodePointer now = owner(*work.part.partition);
     if (!now || now == work.node || deadline.passed()) return false;
     work.node = std::move(now);

@@ -345,7 +345,7 @@ inline Failure Connection::listen(FunctionRef<void(Reply&)> on_message, bool& mo
 
 inline Failure Connection::check_length() const {
     if (reader_->unparsed() > settings_.max_reply)
-        return {Failure::Kind::protocol, 0,
+        return {Failure::Kind::too_long, 0,
                 where("an answer of more than " + std::to_string(settings_.max_reply) + " bytes")};
     return {};
 }

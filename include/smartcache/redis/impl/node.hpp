@@ -5,7 +5,8 @@
 
 namespace smartcache::inline v0::detail {
 
-inline void Node::Passage::finish(const Failure& failure, bool undecided) {
+inline void Passage::finish(const Failure& failure, bool undecided, RedisCommon& common,
+                            FunctionRef<std::string()> who) {
     const bool probe_failed = pass_ == Breaker::Pass::probe && failure;
     if (undecided && !probe_failed)
         result_ = Breaker::Result::neutral;
@@ -13,12 +14,11 @@ inline void Node::Passage::finish(const Failure& failure, bool undecided) {
         result_ = Breaker::Result::success;
     else
         result_ = failure.blames_server() ? Breaker::Result::failure : Breaker::Result::neutral;
-    const bool changed = node_.breaker_.leave(pass_, result_, Deadline::Clock::now());
+    const bool changed = breaker_.leave(pass_, result_, Deadline::Clock::now());
     pass_ = Breaker::Pass::refused;  // left
     if (!changed) return;
-    node_.common_.breaker_changed(!failure,
-                                  failure ? "Redis is not asked for a while: " + failure.message()
-                                          : "Redis at " + node_.settings_.url.endpoint() + " answers again");
+    common.breaker_changed(!failure, failure ? "Redis is not asked for a while: " + failure.message()
+                                             : who() + " answers again");
 }
 
 inline Failure Node::connect(Deadline deadline, Partition& partition) {
@@ -116,8 +116,7 @@ inline Failure Node::greet(Deadline deadline, Partition& partition) {
 inline TierHealth Node::probe(Deadline deadline, Partition& partition) {
     const auto started = Deadline::Clock::now();
     if (const Failure failure = greet(deadline, partition)) return {false, failure.message()};
-    if (breaker_.recovered())
-        common_.breaker_changed(true, "Redis at " + settings_.url.endpoint() + " answers again");
+    if (breaker_.recovered()) common_.breaker_changed(true, name() + " answers again");
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - started);
     return {true, "ok: Redis at " + settings_.url.endpoint() + " answered PING in " +
                       std::to_string(took.count()) + " us"};
@@ -126,12 +125,14 @@ inline TierHealth Node::probe(Deadline deadline, Partition& partition) {
 inline void Node::maintain(Deadline deadline, Partition& partition) {
     pool_.drop_broken();
     if (breaker() == BreakerState::closed) return;
-    Passage passage(*this);
-    if (!passage.refused()) passage.finish(greet(deadline, partition), false);
+    Passage passage(breaker_, true);
+    if (passage.refused()) return;
+    pool_.try_again();  // a probe is rare enough by itself
+    passage.finish(greet(deadline, partition), false, common_, [this] { return name(); });
 }
 
 inline Visit::Visit(Node& node, std::span<Leg* const> legs, bool helps_out)
-    : node_(node), legs_(legs), helps_out_(helps_out), passage_(node), moved_(legs.size()) {}
+    : node_(node), legs_(legs), helps_out_(helps_out), passage_(node.breaker_), moved_(legs.size()) {}
 
 inline void Visit::begin(Deadline deadline, Deadline connected_by) {
     failure_ = {};
@@ -273,7 +274,8 @@ inline void Visit::end(bool asked_again) {
     if (!failure_ && !stuck_) lease_.give_back();
     const Failure& why = failure_ ? failure_ : heard_.down;
     // Over a connection that was there nothing may have been said at all, when there was nothing but what cannot be settled.
-    passage_.finish(why, !failure_ && (why ? asked_again : !heard_.anything));
+    passage_.finish(why, !failure_ && (why ? asked_again : !heard_.anything), node_.common_,
+                    [this] { return node_.name(); });
     node_.doubt_server(lease_, failure_);
     if (not_ready && lease_) lease_.give_back();
     if (failure_ && failure_.kind != Failure::Kind::backing_off &&

@@ -100,26 +100,36 @@ inline Failure Partition::settle_batch(const Connection& connection, std::uint64
 }
 
 inline Failure Partition::clear_batch(const Unacknowledged::Batch& batch, Execute execute, bool& stuck) {
+    const std::size_t count = batch.namespaces.size();
+    std::vector<std::string> keys;
+    std::vector<std::vector<std::string>> arguments;
     for (const std::string& name_space : batch.namespaces) {
-        Reply answer;
-        const std::string key = epoch_name(name_space);
-        const std::vector<std::string> arguments =
-            common_.epoch_arguments(name_space, epochs.highest(name_space), "clear", {}, 0, {});
-        const std::vector<std::string_view> words(arguments.begin(), arguments.end());
-        for (const bool by_name : {true, false}) {
-            Pipeline script;
-            add_script(script, epoch_script, by_name, key, std::span(words));
-            if (Failure failure =
-                    execute(script, [&](std::size_t, Reply& reply) { answer = std::move(reply); }))
-                return failure;
-            if (!answer.is_error("NOSCRIPT")) break;
+        keys.push_back(epoch_name(name_space));
+        arguments.push_back(
+            common_.epoch_arguments(name_space, epochs.highest(name_space), "clear", {}, 0, {}));
+    }
+    std::vector<Reply> answers(count);
+    for (const bool by_name : {true, false}) {
+        Pipeline scripts;
+        std::vector<std::size_t> asked;
+        for (std::size_t i = 0; i < count; ++i) {
+            if (!by_name && !answers[i].is_error("NOSCRIPT")) continue;
+            const std::vector<std::string_view> words(arguments[i].begin(), arguments[i].end());
+            add_script(scripts, epoch_script, by_name, keys[i], std::span(words));
+            asked.push_back(i);
         }
-        if (answer.is_error("MOVED ")) return {Failure::Kind::redirected, 0, std::move(answer.text)};
-        if (take_new_epoch(name_space, answer)) {
-            unacknowledged.cleared(name_space, batch.ticket);
+        if (asked.empty()) break;
+        if (Failure failure =
+                execute(scripts, [&](std::size_t i, Reply& reply) { answers[asked[i]] = std::move(reply); }))
+            return failure;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        if (answers[i].is_error("MOVED ")) return {Failure::Kind::redirected, 0, std::move(answers[i].text)};
+        if (take_new_epoch(batch.namespaces[i], answers[i])) {
+            unacknowledged.cleared(batch.namespaces[i], batch.ticket);
         } else {
             stuck = true;
-            common_.report("a new epoch was refused: " + answer.text);
+            common_.report("a new epoch was refused: " + answers[i].text);
         }
     }
     return {};

@@ -39,6 +39,12 @@ class RedisTier::Names {
     [[nodiscard]] Space& space_of(std::size_t key) { return spaces_[space_of_[key]]; }
     [[nodiscard]] std::span<Space> spaces() noexcept { return spaces_; }
 
+    /// A command about all keys.
+    void add_all(detail::Pipeline& commands, std::string_view word) const {
+        std::vector<std::string_view> words{word};
+        words.insert(words.end(), names_.begin(), names_.end());
+        commands.command(words);
+    }
     /// Asks for the epochs, behind whatever the pipeline asks before.
     void add_epochs(detail::Pipeline& commands) const {
         for (const Space& space : spaces_) detail::RedisClient::add_epoch(commands, space.epoch_name);
@@ -220,6 +226,13 @@ inline TierStatus RedisTier::expire_tag(std::string_view name_space, std::string
 inline bool RedisTier::flush(Duration timeout) {
     guarded({}, [&] { client_.maintain(detail::Deadline::in(std::min(timeout, options_.timeout))); });
     return client_.settled();
+}
+
+inline void RedisTier::tend() {
+    // Nobody waits for the answer, but perhaps for the thread that asks.
+    constexpr Duration longest = std::chrono::seconds(1);
+    guarded({},
+            [&] { client_.maintain(detail::Deadline::in(std::min<Duration>(options_.timeout, longest))); });
 }
 
 inline std::size_t RedisTier::run_maintenance() {

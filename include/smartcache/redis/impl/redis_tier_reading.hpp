@@ -13,8 +13,12 @@
 namespace smartcache::inline v0 {
 
 inline TierStatus RedisTier::read(std::string_view key, Found found) {
-    Fetched fetched;
     const auto started = std::chrono::steady_clock::now();
+    if (client_.refuses(key, started)) {  // which must not cost more than a miss without Redis
+        counters_.add(Event::misses);
+        return client_.distrusts(key) ? TierStatus::miss : TierStatus::unavailable;
+    }
+    Fetched fetched;
     guarded({}, [&] {
         if (const detail::Failure failure = look({&key, 1}, {&fetched, 1}, deadline())) (void)failed(failure);
     });
@@ -105,6 +109,11 @@ inline detail::Failure RedisTier::look(std::span<const std::string_view> keys, s
 }
 
 /// One round trip: the values, and behind them the epochs by which they are judged.
+///
+/// GETRANGE, so that a foreign value of any size costs at most what a record of ours may. A server takes four times as long for
+/// a hundred of those as for one MGET, so several are asked for at once until that turns out to be of no use: because of such a
+/// value, or of rights. What is no string is nothing then, and found out by whoever wants to put something there. In a
+/// cluster MGET would be refused (TRYAGAIN) while keys move, of which each can be had where it is.
 /// @return why some are unknown
 inline detail::Failure RedisTier::fetch(std::span<const std::string_view> keys,
                                         std::span<Fetched* const> results, detail::Deadline deadline) {
@@ -113,11 +122,14 @@ inline detail::Failure RedisTier::fetch(std::span<const std::string_view> keys,
     std::vector<detail::Pipeline> commands(parts.size());
     std::vector<detail::Leg> legs;
     legs.reserve(parts.size());
-    // GETRANGE, so that a foreign value of any size costs at most what a record of ours may.
+    const bool at_once = keys.size() > 1 && parts.size() == 1 && client_.cluster() == nullptr &&
+                         !one_by_one_.load(std::memory_order_relaxed);
+    bool refused = false;
     const std::string last = std::to_string(max_record_ - 1);
     for (std::size_t part = 0; part < parts.size(); ++part) {
         const Names& names = parts[part];
-        for (std::size_t i = 0; i < names.size(); ++i)
+        if (at_once) names.add_all(commands[part], "MGET");
+        for (std::size_t i = 0; i < names.size() && !at_once; ++i)
             commands[part].command({"GETRANGE", names.name(i), "0", last});
         names.add_epochs(commands[part]);
         if (context_.time.injected() == nullptr && names.partition().clock.due())
@@ -128,12 +140,24 @@ inline detail::Failure RedisTier::fetch(std::span<const std::string_view> keys,
     const auto sent = std::chrono::steady_clock::now();
     client_.ask(legs, deadline, [&](std::size_t part, std::size_t i, detail::Reply& reply) {
         Names& names = parts[part];
-        if (i < names.size()) return take_value(reply, *results[names.at(i)]);
-        if (i < names.size() + names.spaces().size()) return names.take_epoch(i - names.size(), reply);
+        if (at_once && i == 0) {
+            refused = reply.is_error("NOPERM") || reply.is_error("ERR unknown command");
+            if (reply.is_error() && !refused) (void)failed(reply);
+            for (std::size_t k = 0; k < names.size() && reply.elements.size() == names.size(); ++k)
+                take_value(reply.elements[k], *results[names.at(k)]);
+            return;
+        }
+        const std::size_t values = at_once ? 1 : names.size();
+        if (i < values) return take_value(reply, *results[names.at(i)]);
+        if (i < values + names.spaces().size()) return names.take_epoch(i - values, reply);
         const auto now = std::chrono::steady_clock::now();
         if (const std::optional<std::int64_t> server = detail::milliseconds_of(reply))
             names.partition().clock.observe({*server, sent + (now - sent) / 2});
     });
+    if (at_once && (refused || legs[0].trip.failure.kind == detail::Failure::Kind::too_long)) {
+        one_by_one_.store(true, std::memory_order_relaxed);
+        return fetch(keys, results, deadline);
+    }
     client_.understand(Names::spaces_of(parts, legs), deadline);
     detail::Failure failure;
     for (std::size_t part = 0; part < parts.size(); ++part) {
