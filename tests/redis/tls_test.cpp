@@ -18,6 +18,7 @@
 #include <smartcache/redis/redis_tier.hpp>
 
 #include "redis/support/cutting_proxy.hpp"
+#include "redis/support/sigpipe_counter.hpp"
 #include "redis/support/tier_world.hpp"
 #include "redis/support/tls_world.hpp"
 #include "support/catch.hpp"
@@ -40,25 +41,6 @@ std::string refused_field(const sc::RedisOptions& options) {
     }
     return "none";
 }
-
-/// Counts SIGPIPEs, whose default would end the test, as long as it lives.
-class SigpipeCounter {
-  public:
-    SigpipeCounter() {
-        count_ = 0;
-        struct sigaction counting {};
-        counting.sa_handler = [](int) { ++count_; };
-        ::sigaction(SIGPIPE, &counting, &before_);
-    }
-    ~SigpipeCounter() { ::sigaction(SIGPIPE, &before_, nullptr); }
-    SigpipeCounter(const SigpipeCounter&) = delete;
-    SigpipeCounter& operator=(const SigpipeCounter&) = delete;
-    [[nodiscard]] static int count() { return count_; }
-
-  private:
-    static inline std::atomic<int> count_{0};
-    struct sigaction before_ {};
-};
 
 }  // namespace
 

@@ -12,14 +12,17 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
+#include <smartcache/redis/resolve.hpp>
+
 namespace smartcache::test {
 
-/// Passes bytes on between clients, one at a time, and a server on loopback, until it was told to stop: it is
+/// Passes bytes on between clients, one at a time, and a server, over loopback or a unix socket each, until it was told to stop: it is
 /// what a server looks like that dies, or stands still, in the middle of whatever it was saying or hearing.
 class CuttingProxy {
   public:
@@ -36,17 +39,18 @@ class CuttingProxy {
         Then then = Then::reset;
     };
 
-    CuttingProxy(std::uint16_t server_port, Cut cut) : server_port_(server_port), cut_(cut) {
-        listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        sockaddr_in address = loopback(0);
+    CuttingProxy(std::uint16_t server_port, Cut cut) : server_(loopback(server_port)), cut_(cut) {
+        begin(loopback(0));
+        sockaddr_in address{};
         socklen_t size = sizeof address;
-        if (::bind(listener_, reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
-            ::listen(listener_, 16) != 0 ||
-            ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
-            ::pipe2(stop_.data(), O_CLOEXEC) != 0)
-            throw std::runtime_error("no port for the proxy");
+        (void)::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
         port_ = ntohs(address.sin_port);
-        thread_ = std::thread([this] { serve(); });
+    }
+    /// @param path  of its own socket, which is made
+    CuttingProxy(const std::string& server_path, const std::string& path, Cut cut)
+        : server_(detail::unix_address(server_path)), cut_(cut) {
+        (void)::unlink(path.c_str());
+        begin(detail::unix_address(path));
     }
     ~CuttingProxy() {
         ::close(stop_[1]);
@@ -63,12 +67,22 @@ class CuttingProxy {
     [[nodiscard]] std::size_t passed_from_client() const noexcept { return from_client_; }
 
   private:
-    static sockaddr_in loopback(std::uint16_t port) {
+    static detail::SocketAddress loopback(std::uint16_t port) {
         sockaddr_in address{};
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         address.sin_port = htons(port);
-        return address;
+        detail::SocketAddress result;
+        std::memcpy(&result.storage, &address, sizeof address);
+        result.size = sizeof address;
+        return result;
+    }
+    void begin(const detail::SocketAddress& address) {
+        listener_ = ::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (::bind(listener_, address.get(), address.size) != 0 || ::listen(listener_, 16) != 0 ||
+            ::pipe2(stop_.data(), O_CLOEXEC) != 0)
+            throw std::runtime_error("no place for the proxy");
+        thread_ = std::thread([this] { serve(); });
     }
     /// Waits for bytes of `a` or `b`. @return false when the proxy ends
     bool wait(int a, int b, bool& a_ready, bool& b_ready) const {
@@ -84,12 +98,11 @@ class CuttingProxy {
         bool none = false;
         while (wait(listener_, -1, ready, none)) {
             const int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
-            const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            const int server = ::socket(server_.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
             const int on = 1;  // small pieces must not wait for each other
             ::setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
             ::setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-            const sockaddr_in address = loopback(server_port_);
-            if (::connect(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+            if (::connect(server, server_.get(), server_.size) == 0)
                 relay(client, server);  // a refused one is a dead server's
             ::close(client);
             ::close(server);
@@ -143,7 +156,7 @@ class CuttingProxy {
         return true;
     }
 
-    const std::uint16_t server_port_;
+    const detail::SocketAddress server_;
     const Cut cut_;
     int listener_ = -1;
     std::array<int, 2> stop_{-1, -1};
