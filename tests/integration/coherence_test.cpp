@@ -142,6 +142,28 @@ TEST_CASE("what one cache changes others drop from memory", "[coherence][r9]") {
     CHECK(two.stats().redis.coherence.gaps == 1);
 }
 
+TEST_CASE("a change and the message about it are one step of the server", "[coherence][r9]") {
+    RedisServer server;
+    sc::SmartCache<> cache(config_for(server.url()));
+    REQUIRE(cache.set("k", 0));
+    const auto calls = [&](const std::string& command) {
+        const std::string text = server.command({"INFO", "commandstats"}).text;
+        const std::string name = "cmdstat_" + command + ":calls=";
+        const std::size_t at = text.find(name);
+        return at == std::string::npos ? 0 : std::stoi(text.substr(at + name.size()));
+    };
+    const auto is_one_step = [&](const auto& change) {
+        const int steps = calls("exec");
+        const int messages = calls("publish");
+        change();
+        CHECK(calls("exec") == steps + 1);
+        CHECK(calls("publish") == messages + 1);
+    };
+    is_one_step([&] { REQUIRE(cache.set("k", 1)); });
+    is_one_step([&] { REQUIRE(cache.set_many<int>({{"k", 2}, {"l", 2}}) == 2); });
+    is_one_step([&] { REQUIRE(cache.erase("k")); });
+}
+
 TEST_CASE("a cache does not drop what it has changed itself, nor what others change elsewhere",
           "[coherence]") {
     RedisServer server;
