@@ -32,6 +32,23 @@ class ProcessMark {
     std::uint32_t made_ = ForkCount::now();
 };
 
+/// A lock for `std::unique_lock` with `std::try_to_lock` that a child of fork(2) finds open, also when a thread that it does
+/// not have was holding it. What it protects may then be half changed.
+class ProcessTryLock {
+  public:
+    [[nodiscard]] bool try_lock() noexcept {
+        std::uint64_t holder = holder_.load(std::memory_order_relaxed);
+        const std::uint64_t own = std::uint64_t{ForkCount::now()} + 1;
+        // acquire: sees what the last holder of this process has changed.
+        return holder != own && holder_.compare_exchange_strong(holder, own, std::memory_order_acquire,
+                                                                std::memory_order_relaxed);
+    }
+    void unlock() noexcept { holder_.store(0, std::memory_order_release); }
+
+  private:
+    std::atomic<std::uint64_t> holder_{0};  // 0: nobody; else one more than that process' fork count
+};
+
 /// A T that belongs to the process in which it was made: with threads that a child does not have, and locks and files
 /// that it must not touch. In a child it is left as it is, because destructors would wait there for ever.
 template <class T>

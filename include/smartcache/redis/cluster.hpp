@@ -40,6 +40,7 @@
 #include <utility>
 #include <vector>
 
+#include <smartcache/core/fork.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/redis/common.hpp>
 #include <smartcache/redis/connection.hpp>
@@ -156,8 +157,9 @@ class Cluster final : public Servers {
     std::atomic<bool> mapped_{false};
     std::atomic<bool> doubtful_{true};
     Breaker map_breaker_;  // of the question for the map
-    std::mutex refreshing_;
-    Topology topology_;                            // under refreshing_
+    ProcessTryLock refreshing_;
+    std::unique_ptr<Topology> topology_;           // under refreshing_
+    ProcessMark asker_;                            // under refreshing_: whose topology_ that is
     Deadline::Clock::time_point refresh_again_{};  // under refreshing_
 };
 

@@ -17,7 +17,6 @@
 #include <utility>
 #include <vector>
 
-#include <smartcache/core/fork.hpp>
 #include <smartcache/redis/connection.hpp>
 #include <smartcache/redis/failure.hpp>
 #include <smartcache/redis/pipeline.hpp>
@@ -92,10 +91,6 @@ class Topology {
     [[nodiscard]] Failure ask(const RedisUrl::Host& best, const std::vector<RedisUrl::Host>& known,
                               const RedisUrl::Host& avoid, Deadline deadline,
                               std::vector<SlotRange>& ranges) {
-        if (owner_.forked()) {
-            owner_ = ProcessMark();
-            attempt_.reset();
-        }
         if (attempt_ && candidates_.size() > 1 && candidates_.back() == avoid) attempt_.reset();
         if (!attempt_) candidates_ = candidates(best, known, avoid);
         for (;;) {
@@ -156,7 +151,6 @@ class Topology {
     std::vector<RedisUrl::Host> candidates_;  // the one whose turn it is last
     std::unique_ptr<SlotsQuestion> attempt_;
     std::chrono::nanoseconds turn_{};
-    ProcessMark owner_;
 };
 
 }  // namespace smartcache::inline v0::detail

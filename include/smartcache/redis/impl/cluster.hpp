@@ -17,7 +17,7 @@ inline Cluster::Cluster(ConnectionSettings settings, const RedisOptions& options
       partitions_(partitions),
       owners_(partitions.size()),
       map_breaker_(options.breaker),
-      topology_(settings_) {}
+      topology_(std::make_unique<Topology>(settings_)) {}
 
 /// Asks for the map of slots, unless somebody else has just done that. Who has a map does not wait for others.
 inline Failure Cluster::refresh(Deadline deadline, bool& asked) {
@@ -35,6 +35,11 @@ inline Failure Cluster::refresh(Deadline deadline, bool& asked) {
         return {Failure::Kind::backing_off, 0,
                 settings_.url.endpoint() + ": no node said who serves which slots"};
     }
+    if (asker_.forked()) {  // a thread of the parent may have been in the middle of it (R33)
+        asker_ = ProcessMark();
+        (void)topology_.release();
+        topology_ = std::make_unique<Topology>(settings_);
+    }
     std::vector<RedisUrl::Host> known;
     for (const NodePointer& node : masters()) known.push_back(node->host());
     RedisUrl::Host best;
@@ -47,7 +52,7 @@ inline Failure Cluster::refresh(Deadline deadline, bool& asked) {
     doubtful_ = false;
     asked = true;
     std::vector<SlotRange> ranges;
-    Failure failure = topology_.ask(best, known, avoid, deadline, ranges);
+    Failure failure = topology_->ask(best, known, avoid, deadline, ranges);
     if (failure) doubtful_ = true;
     if (failure.kind == Failure::Kind::connecting) return failure;
     refresh_again_ = Deadline::Clock::now() + std::chrono::milliseconds(100);
