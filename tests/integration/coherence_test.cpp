@@ -445,6 +445,21 @@ TEST_CASE("a load for the disk alone stores nothing after a clear by others", "[
     CHECK_FALSE(one.get<int>("k"));
 }
 
+TEST_CASE("the disk puts nothing back that a clear by others has ended, where Redis was left out on purpose",
+          "[coherence][disk][r12]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::Config config = config_for(server.url(), dir);
+    config.background_threads = 0;  // it does not hear of it before it looks
+    config.redis.coherence = sc::Coherence::publish;
+    sc::SmartCache<> two(config);
+    (void)two.set("k", 1, {.write = sc::TierSet::disk});
+    one.clear();
+    (void)two.get<int>("k");
+    CHECK_FALSE(one.get<int>("k"));
+}
+
 // Nobody was told of them.
 TEST_CASE("atomic changes of what Redis has lost end what others have of it", "[coherence][atomics]") {
     RedisServer server;

@@ -437,8 +437,12 @@ class World {
         if (frame.step->inside.empty()) return;
         frame.fired = true;
         // The server has these: whatever others write from now on comes after them.
-        if (now == Moment::storing)
-            for (const std::size_t version : frame.writes) made_[version].being_written = false;
+        if (now == Moment::storing) {
+            for (const std::size_t version : frame.writes) {
+                made_[version].being_written = false;
+                made_[version].done = ++event_;
+            }
+        }
         ++busy_[at(cache)];
         hears_inside_[at(cache)] += now == Moment::look ? 0 : 1;
         const Steps& inside = frame.step->inside;
@@ -650,7 +654,7 @@ class World {
         made.being_written = false;
         date(version, options);
         end(by, older_of(key, version));
-        made_[version].done = ++event_;
+        if (const Event now = ++event_; made.done == never) made.done = now;
         // Unless somebody else has written it meanwhile.
         const bool alone = changed_[at(key)] <= began;
         touched(key);

@@ -212,6 +212,9 @@ bool SmartCache<Codec>::trusts(const LowerTier& lower, const RecordView& record,
             return above.stamp == record.stamp && heard_since;
         } else if (trace == Tier::Trace::made_up) {  // our own erases were done here as well
             goes_up = false;
+        } else {  // what we have left out there on purpose, unless that was cleared since
+            goes_up =
+                own_copies_.follows(lower_[i].tier->part(record.key), above.seq, above.remade) && goes_up;
         }
     }
     return heard_since || !heard;
