@@ -22,6 +22,7 @@
 #include <vector>
 
 #include <smartcache/core/clock.hpp>
+#include <smartcache/core/counters.hpp>
 #include <smartcache/disk/footer.hpp>
 #include <smartcache/disk/format.hpp>
 #include <smartcache/disk/io.hpp>
