@@ -99,7 +99,7 @@ class Client {
             first = random_() % 50;
             last = first + random_() % 50;  // every version has as much
             more += "Range: bytes=" + std::to_string(first) + "-" + std::to_string(last) + "\r\n";
-        } else if (die == 1 && resource.has_etag()) {
+        } else if (die == 1 && resource.lasts()) {
             asked = resource.version_at(bench::now_ms());
             more += "If-None-Match: " + resource.etag(asked) + "\r\n";
         }

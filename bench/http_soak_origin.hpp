@@ -133,7 +133,7 @@ class SoakOrigin {
                             ::gmtime_r(&seconds, &parts));
         head += date.data();
         if (resource.has_etag() && request.get("if-none-match") == resource.etag(version))
-            return peer.send("HTTP/1.1 304 Not Modified\r\n" + head + "\r\n") && !cut;
+            return peer.send("HTTP/1.1 304 Not Modified\r\n" + head + "\r\n");
 
         std::string content = resource.content(
             version, variant_field.empty() ? std::string_view() : request.get(variant_field));
@@ -145,8 +145,9 @@ class SoakOrigin {
         } else {
             head += "Content-Length: " + std::to_string(content.size()) + "\r\n\r\n";
         }
+        if (method == "HEAD") return peer.send("HTTP/1.1 200 OK\r\n" + head);
         if (cut) content.resize(content.size() / 2);
-        return peer.send("HTTP/1.1 200 OK\r\n" + head) && (method == "HEAD" || peer.send(content)) && !cut;
+        return peer.send("HTTP/1.1 200 OK\r\n" + head) && peer.send(content) && !cut;
     }
 
     Events& events_;

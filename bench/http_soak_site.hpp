@@ -34,14 +34,18 @@ struct Resource {
     std::uint64_t number;
 
     [[nodiscard]] Kind kind() const { return static_cast<Kind>(number % 10); }
-    [[nodiscard]] bool has_etag() const { return kind() == Kind::etag || kind() == Kind::unreliable_etag; }
+    /// Not all: those without also have no Content-Length, for by an answer to HEAD with the length of a stored one and no ETag a
+    /// cache would believe that to be the same (RFC 9111 section 4.3.5).
+    [[nodiscard]] bool has_etag() const { return kind() != Kind::chunked; }
+    /// Whether a version lasts, so that 304 is an answer.
+    [[nodiscard]] bool lasts() const { return kind() == Kind::etag || kind() == Kind::unreliable_etag; }
     [[nodiscard]] bool fails() const { return kind() == Kind::unreliable || kind() == Kind::unreliable_etag; }
     /// Whether an answer may be for one request only.
     [[nodiscard]] bool never_reused() const { return kind() == Kind::no_store || kind() == Kind::user; }
     [[nodiscard]] bool stale_on_error() const { return kind() != Kind::strict && !never_reused(); }
     [[nodiscard]] std::size_t tag() const { return (number / 10) % tag_count; }
     [[nodiscard]] std::int64_t fresh_s() const { return 1 + static_cast<std::int64_t>(mix(number) % 5); }
-    [[nodiscard]] std::int64_t step() const { return has_etag() ? 4000 : 1; }
+    [[nodiscard]] std::int64_t step() const { return lasts() ? 4000 : 1; }
     [[nodiscard]] std::int64_t version_at(std::int64_t ms) const { return ms - ms % step(); }
     /// How old a version may be, beside failures of the origin.
     [[nodiscard]] std::int64_t reused_ms() const {
