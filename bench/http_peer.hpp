@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -23,6 +24,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -226,12 +228,9 @@ class ProxyProcess {
   public:
     /// @param config  "@" stands for the directory
     ProxyProcess(const std::string& program, int origin_port, std::string config) {
-        char name[] = "/tmp/smartcache-bench-XXXXXX";
-        if (::mkdtemp(name) == nullptr) throw std::runtime_error("no temporary directory");
-        directory_ = name;
         for (std::size_t at = 0; (at = config.find('@', at)) != std::string::npos;)
-            config.replace(at, 1, directory_);
-        std::ofstream(directory_ + "/config.json") << config;
+            config.replace(at, 1, directory_.path);
+        std::ofstream(directory_.path + "/config.json") << config;
         port_ = Peer::listen(0).port();  // free now
         std::vector<std::string> arguments{program,
                                            "--listen",
@@ -239,14 +238,15 @@ class ProxyProcess {
                                            "--origin",
                                            "127.0.0.1:" + std::to_string(origin_port),
                                            "--config",
-                                           directory_ + "/config.json"};
+                                           directory_.path + "/config.json"};
         std::vector<char*> argv;
         for (std::string& a : arguments) argv.push_back(a.data());
         argv.push_back(nullptr);
         const int error = ::posix_spawn(&pid_, program.c_str(), nullptr, nullptr, argv.data(), environ);
         if (error != 0) throw std::runtime_error("cannot start " + program);
         for (int tries = 0; !Peer::connect(port_).open(); ++tries) {
-            if (!alive() || tries == 1000) throw std::runtime_error(program + " does not answer");
+            if (tries == 1000) (void)stop();
+            if (!alive()) throw std::runtime_error(program + " does not answer");
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
         }
     }
@@ -254,8 +254,6 @@ class ProxyProcess {
     ProxyProcess& operator=(const ProxyProcess&) = delete;
     ~ProxyProcess() {
         if (alive()) (void)stop();
-        std::error_code ignored;
-        std::filesystem::remove_all(directory_, ignored);
     }
 
     [[nodiscard]] int port() const { return port_; }
@@ -285,7 +283,22 @@ class ProxyProcess {
     }
 
   private:
-    std::string directory_;
+    struct Directory {
+        Directory() {
+            char name[] = "/tmp/smartcache-bench-XXXXXX";
+            if (::mkdtemp(name) == nullptr) throw std::runtime_error("no temporary directory");
+            path = name;
+        }
+        Directory(const Directory&) = delete;
+        Directory& operator=(const Directory&) = delete;
+        ~Directory() {
+            std::error_code ignored;
+            std::filesystem::remove_all(path, ignored);
+        }
+        std::string path;
+    };
+
+    Directory directory_;
     int port_ = 0;
     pid_t pid_ = -1;
 };

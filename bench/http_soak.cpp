@@ -226,8 +226,7 @@ int soak(const Settings& settings) {
         settings.proxy, origin.port(),
         std::string(
             R"({"cache": {"memory": {"capacity": 100000, "capacity_bytes": 67108864}, "max_value_size": 262144)") +
-            (settings.disk ? R"(, "disk": {"enabled": true, "path": "@/disk", "capacity_bytes": 268435456})"
-                           : "") +
+            (settings.disk ? R"(, "disk": {"enabled": true, "path": "@/disk", "max_size": 268435456})" : "") +
             R"(}, "http": {"grace": "5s"}, "proxy": {"purge_key": "soak"}})");
     Tally tally;
     std::atomic<bool> stopping = false;
@@ -244,7 +243,8 @@ int soak(const Settings& settings) {
 
     long early = 0;
     const auto print = [&](const char* time) {
-        const long resident = proxy.status("VmRSS:");
+        // Pages of the disk tier's files are the system's to take back.
+        const long resident = proxy.status(settings.disk ? "RssAnon:" : "VmRSS:");
         std::printf("%6s %9zu %9zu %9zu %6zu %7zu %7zu %8zu %7zu %9.1f %6td %7ld\n", time,
                     tally.requests.load(), origin.requests(), tally.hits.load(), tally.stale.load(),
                     tally.changes.load(), tally.aborts.load(), tally.origins_errors.load(),
