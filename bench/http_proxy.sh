@@ -2,8 +2,10 @@
 # sh bench/http_proxy.sh [-r rounds] [-d seconds] [caching_proxy...]
 #
 # How many hits of 1 KiB a second of the processor answers: examples/caching_proxy (build/release/examples/caching_proxy unless told
-# otherwise; several are compared), nginx with proxy_cache on tmpfs, and varnish with malloc where it is installed. Needs nginx, wrk and
-# taskset (Debian: nginx-light wrk util-linux varnish). Servers run on core 0 with one thread or process for requests, wrk on core 1.
+# otherwise; several are compared), nginx with proxy_cache on tmpfs, varnish with malloc where it is installed, and servers that look
+# nothing up, where bench/http_bare is built (build/release/bench/http_bare, or $HTTP_BARE): Beast with fixed bytes, cpp-httplib, and
+# cpp-httplib with the cache inside. Needs nginx, wrk and taskset (Debian: nginx-light wrk util-linux varnish). Servers run on core 0
+# with one thread or process for requests (cpp-httplib: with one for each connection), wrk on core 1.
 set -eu
 rounds=5 seconds=4
 while getopts r:d: option; do
@@ -89,6 +91,16 @@ if command -v varnishd >/dev/null; then
 else
     echo "varnish: not installed" >&2
 fi
+bare=${HTTP_BARE:-"$(dirname "$0")/../build/release/bench/http_bare"}
+if [ -x "$bare" ]; then
+    for how in beast httplib httplib-wrap httplib-mount; do
+        port=$((port + 1))
+        start $how "$bare" $how $port
+        echo "$how $pid $port" >>"$dir/servers"
+    done
+else
+    echo "http_bare: not built" >&2
+fi
 
 # Processor time of a process and its children, in ticks.
 ticks() {
@@ -125,7 +137,7 @@ done
 [ "$(wc -l <"$dir/origin.seen")" = "$asked" ] || { echo "the origin was asked: these were not all hits" >&2; exit 1; }
 
 echo "Requests per second of the server's processor time (utime + stime), median of $rounds rounds (least, most); times"
-echo "nginx: median of the rounds' ratios; requests per second as wrk saw them: median."
+echo "nginx, beast and httplib: medians of the rounds' ratios; requests per second as wrk saw them: median."
 awk '
     function median(list, n,   i, j, t) {
         for (i = 2; i <= n; i++)
@@ -135,13 +147,18 @@ awk '
     !($1 in seen) { seen[$1] = 1; order[++servers] = $1 }
     { speed[$1, $2] = $3; rate[$1, $2] = $4; rounds = $2 }
     END {
-        print "| server | per core-second | times nginx | per second |\n|---|---|---|---|"
+        others = split("nginx beast httplib", other)
+        print "| server | per core-second | times nginx | times beast | times httplib | per second |\n|---|---|---|---|---|---|"
         for (s = 1; s <= servers; s++) {
             name = order[s]
-            for (r = 1; r <= rounds; r++) {
-                a[r] = speed[name, r]; b[r] = speed[name, r] / speed["nginx", r]; c[r] = rate[name, r]
-            }
+            for (r = 1; r <= rounds; r++) { a[r] = speed[name, r]; c[r] = rate[name, r] }
             middle = median(a, rounds)
-            printf "| %s | %d (%d, %d) | %.2f | %d |\n", name, middle, a[1], a[rounds], median(b, rounds), median(c, rounds)
+            printf "| %s | %d (%d, %d) |", name, middle, a[1], a[rounds]
+            for (o = 1; o <= others; o++) {
+                if (!(other[o] in seen)) { printf " - |"; continue }
+                for (r = 1; r <= rounds; r++) b[r] = speed[name, r] / speed[other[o], r]
+                printf " %.2f |", median(b, rounds)
+            }
+            printf " %d |\n", median(c, rounds)
         }
     }' "$dir/results"
