@@ -147,6 +147,36 @@ TEST_CASE("a child of fork does not wait for an intent that its parent was keepi
     CHECK(failures == 0);
 }
 
+TEST_CASE("what could not be kept is kept when it is added again", "[redis][r11]") {
+    World world;
+    const ConnectionIdentity zombie{.client_id = 7, .run_id = "run"};
+    const auto add_all = [&] {
+        world.lost.add(k1);
+        world.lost.add(k2, zombie);
+        world.lost.add_namespace("other");
+    };
+    world.kept.broken = true;
+    add_all();
+    CHECK(world.failures == 3);
+    world.kept.broken = false;
+    add_all();
+    CHECK(world.kept.texts.size() == 3);
+    CHECK(world.kept.names(k1));
+    add_all();
+    CHECK(world.kept.texts.size() == 3);
+}
+
+TEST_CASE("a clear is kept, though its namespace stands for keys already", "[redis][r11]") {
+    World world;
+    for (const std::string& key : {k1, k2, k3}) world.lost.add(key);
+    REQUIRE(world.lost.keys() == 0);
+    world.lost.add_namespace("app");
+    REQUIRE(world.kept.texts.size() == 4);
+    CHECK(UntoldIntent::parse(world.kept.texts[3])->is_namespace);
+    world.lost.add_namespace("app");
+    CHECK(world.kept.texts.size() == 4);
+}
+
 TEST_CASE("what is kept is forgotten when nothing is unacknowledged", "[redis][r11]") {
     World world;
     const auto settled = [&] { return world.lost.empty(); };

@@ -71,9 +71,13 @@ class UntoldKeeper {
         intents_ = &intents;
     }
 
-    void add(const UntoldIntent& intent) noexcept {
-        if (intents_ == nullptr) return;
-        if (process_.forked()) return failed_();
+    /// @return whether it is kept; false where there is no place for it, too
+    bool add(const UntoldIntent& intent) noexcept {
+        if (intents_ == nullptr) return false;
+        if (process_.forked()) {
+            failed_();
+            return false;
+        }
         bool added = false;
         try {
             const std::lock_guard lock(mutex_);
@@ -82,6 +86,7 @@ class UntoldKeeper {
         } catch (...) {  // no memory
         }
         if (!added) failed_();
+        return added;
     }
     /// @param settled  whether nothing is unacknowledged
     template <class Settled>
