@@ -173,6 +173,37 @@ TEST_CASE("no intent is lost to a cut or a flipped bit without a word", "[disk][
     CHECK_FALSE(world.take().incomplete);
 }
 
+// As root nothing is forbidden, so it is a link, which is not followed.
+TEST_CASE("a file of intents that cannot be opened may hold any", "[disk][intents][r11]") {
+    const TempDir dir(TempDir::On::memory);
+    std::filesystem::create_directory(dir / "store");
+    std::filesystem::create_symlink(dir / "elsewhere", dir / "store/INTENTS");
+    const StoreDirectory directory(Io::system(), dir / "store", DiskMismatch::refuse);
+    DiskIntents intents(Io::system(), directory, false);
+    const Intents::Kept kept = intents.take();
+    CHECK(kept.incomplete);
+    CHECK(kept.all.empty());
+    CHECK_FALSE(intents.add("new"));
+}
+
+TEST_CASE("intents follow a store into the directory that it makes for one that was removed",
+          "[disk][intents][r11]") {
+    World world;
+    DiskIntents intents(Io::system(), world.directory, false);
+    (void)intents.take();
+    REQUIRE(intents.add("before"));
+    std::filesystem::remove_all(world.dir / "store");
+    CHECK_FALSE(intents.add("between"));  // nobody would find it
+    REQUIRE(world.directory.reopen());
+    CHECK(intents.add("after"));
+    CHECK(std::filesystem::file_size(world.file) == DiskIntents::file_size);
+    const Intents::Kept kept = world.take();
+    CHECK(kept.all == Texts{"before", "between", "after"});
+    CHECK_FALSE(kept.incomplete);
+    intents.forget();
+    CHECK(world.take().all.empty());
+}
+
 TEST_CASE("what must outlive a power failure is synced before add returns", "[disk][intents][r11]") {
     World world;
     for (const bool sync : {false, true}) {

@@ -171,6 +171,26 @@ TEST_CASE("of more erases than there is room for the namespace ends", "[coherenc
     CHECK(other.get<int>("new").value_or(0) == 1);
 }
 
+TEST_CASE("intents that had no room are of every prefix for which the directory was used",
+          "[coherence][disk][r11]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> other(config_for(server));
+    REQUIRE(other.set("k", 1));
+    refuse_changes(server);
+    in_another_process(true, [&](const auto& die) {
+        sc::SmartCache<> one(config_for(server, dir));
+        (void)one.erase_many({"first", std::string(40'000, 'x'), std::string(40'000, 'y'), "k"});
+        die();
+    });
+    allow_changes(server);
+    sc::Config config = config_for(server, dir);
+    config.key_prefix = "another";
+    sc::SmartCache<> next(config);
+    CHECK(eventually([&] { return next.flush(ample); }));
+    CHECK(eventually([&] { return !other.get<int>("k"); }));
+}
+
 // The write lies in the server's socket when its process is killed.
 TEST_CASE("a write without an answer does not come back after the next process has erased it",
           "[coherence][disk][r10][r11]") {

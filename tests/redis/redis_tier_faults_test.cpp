@@ -275,6 +275,37 @@ TEST_CASE("what could not be written or erased is not believed when the server c
     }
 }
 
+TEST_CASE("where a user may not say MULTI, or not EXEC, changes arrive all the same",
+          "[redis][tier][faults][r9]") {
+    RedisServer server;
+    sc::RedisTier tier(patient(server.url()));
+    sc::RedisTier other(patient(server.url()));
+    const std::string key = sc::physical_key("app", "k");
+    REQUIRE(put(other, key, "old") == TierStatus::ok);
+    (void)server.command({"ACL", "SETUSER", "default", GENERATE("-multi", "-exec")});
+    CHECK(put(tier, key, "new") == TierStatus::ok);
+    CHECK(read(other, key).value == "new");
+    CHECK(tier.remove(key) == TierStatus::ok);
+    CHECK(read(other, key).status == TierStatus::miss);
+}
+
+// What is long is sent from where it lies.
+TEST_CASE("an erase that was refused is repeated, however long the key is",
+          "[redis][tier][faults][r3][r11]") {
+    RedisServer server;
+    sc::RedisTier tier(patient(server.url()));
+    sc::RedisTier other(patient(server.url()));
+    const std::string key = sc::physical_key("app", std::string(GENERATE(10U, 4096U, 60'000U), 'k'));
+    REQUIRE(put(other, key, "v") == TierStatus::ok);
+    const long long keys = server.command({"DBSIZE"}).integer;
+    (void)server.command({"ACL", "SETUSER", "default", "-set", "-unlink", "-del"});
+    REQUIRE(tier.remove(key) == TierStatus::unavailable);
+    (void)server.command({"ACL", "SETUSER", "default", "+@all"});
+    CHECK(settles(tier));
+    CHECK(read(other, key).status == TierStatus::miss);
+    CHECK(server.command({"DBSIZE"}).integer <= keys);
+}
+
 TEST_CASE("an erase that has returned holds through deaths of the server, for every thread",
           "[redis][tier][faults][r11][threads]") {
     RedisServer server(persistent());

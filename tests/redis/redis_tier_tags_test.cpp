@@ -76,6 +76,21 @@ TEST_CASE("erased tags end their records for every process", "[redis][tags][r18]
     CHECK(read(world.tier, a.key).status == TierStatus::ok);
 }
 
+// What is long is sent from where it lies.
+TEST_CASE("a tag with a long name ends as one with a short one", "[redis][tags][r18]") {
+    World world;
+    const std::string tag(GENERATE(4093U, 4094U, 60'000U), 't');
+    Tagged a(world.tier, "a", {tag});
+    Tagged b(world.tier, "b", {"another", tag + "u"});
+    REQUIRE(world.tier.write(a.record) == TierStatus::ok);
+    REQUIRE(world.tier.write(b.record) == TierStatus::ok);
+    REQUIRE(world.other.erase_tag("app", tag) == TierStatus::ok);
+    for (sc::RedisTier* const each : {&world.tier, &world.other}) {
+        CHECK(read(*each, a.key).status == TierStatus::miss);
+        CHECK(read(*each, b.key).status == TierStatus::ok);
+    }
+}
+
 TEST_CASE("a record that was on its way while its tag was erased is invalid when it arrives",
           "[redis][tags][r18]") {
     World world;

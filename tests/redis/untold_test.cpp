@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <optional>
+#include <semaphore>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <smartcache/record/key.hpp>
 #include <smartcache/redis/unacknowledged.hpp>
 
 #include "support/catch.hpp"
+#include "support/fork.hpp"
 
 namespace untold_test {
 
@@ -109,6 +112,69 @@ TEST_CASE("keys for which their namespace stands by now are kept all the same", 
     const std::string late = physical_key("app", "late");
     world.lost.add(late);
     for (const std::string& key : {k1, k2, k3, late}) CHECK(world.kept.names(key));
+}
+
+// Its lock may be held by a thread that only the parent has.
+TEST_CASE("a child of fork does not wait for an intent that its parent was keeping",
+          "[redis][r11][r33][fork]") {
+    class Slow final : public Intents {
+      public:
+        [[nodiscard]] Intents::Kept take() noexcept override { return {}; }
+        bool add(std::string_view) noexcept override {
+            entered.release();
+            leave.acquire();
+            return true;
+        }
+        void forget() noexcept override {}
+        std::binary_semaphore entered{0};
+        std::binary_semaphore leave{0};
+    } slow;
+    int failures = 0;
+    UntoldKeeper keeper;
+    keeper.begin(slow, [&] { ++failures; });
+    Unacknowledged lost;
+    lost.keep_in(keeper);
+    std::thread other([&] { lost.add(k1); });
+    slow.entered.acquire();
+    const bool went_on = smartcache_test::in_child([&] {
+        lost.add(k2);
+        keeper.forget_if([] { return true; });
+        return failures == 1 && lost.distrusts(k2);
+    });
+    slow.leave.release();
+    other.join();
+    CHECK(went_on);
+    CHECK(failures == 0);
+}
+
+TEST_CASE("what could not be kept is kept when it is added again", "[redis][r11]") {
+    World world;
+    const ConnectionIdentity zombie{.client_id = 7, .run_id = "run"};
+    const auto add_all = [&] {
+        world.lost.add(k1);
+        world.lost.add(k2, zombie);
+        world.lost.add_namespace("other");
+    };
+    world.kept.broken = true;
+    add_all();
+    CHECK(world.failures == 3);
+    world.kept.broken = false;
+    add_all();
+    CHECK(world.kept.texts.size() == 3);
+    CHECK(world.kept.names(k1));
+    add_all();
+    CHECK(world.kept.texts.size() == 3);
+}
+
+TEST_CASE("a clear is kept, though its namespace stands for keys already", "[redis][r11]") {
+    World world;
+    for (const std::string& key : {k1, k2, k3}) world.lost.add(key);
+    REQUIRE(world.lost.keys() == 0);
+    world.lost.add_namespace("app");
+    REQUIRE(world.kept.texts.size() == 4);
+    CHECK(UntoldIntent::parse(world.kept.texts[3])->is_namespace);
+    world.lost.add_namespace("app");
+    CHECK(world.kept.texts.size() == 4);
 }
 
 TEST_CASE("what is kept is forgotten when nothing is unacknowledged", "[redis][r11]") {

@@ -22,12 +22,17 @@
 // with `Durability::power_loss`, everything that has returned was synced; an emptying may have come to the disk in part,
 // and leaves intents that were told already.
 //
-// Damage: a head that is neither zeros nor right, a text that does not fit its check, or a file that has been cut makes all of it
-// incomplete. That costs what is in the cache, never an erase.
+// Damage: a head that is neither zeros nor right, a text that does not fit its check, a file that has been cut, or one that is
+// there and cannot be opened makes all of it incomplete. That costs what is in the cache, never an erase. (But zeros are the end:
+// a file that was cut to nothing, or whose beginning has become zeros, looks like one that was emptied.)
 //
-// A directory that is removed while it is in use takes its intents with it. They are of the server that the process used:
-// one that takes the directory to another server repeats them there.
+// A directory that is removed while it is in use takes its intents with it, until one is added after the store has begun again in
+// a new one: then they go there, too. They are of the server that the process used: one that takes the directory to another
+// server repeats them there.
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -57,13 +62,19 @@ class DiskIntents final : public Intents {
     /// @param directory  must outlive it
     /// @param sync  whether what has been added must outlive a power failure
     DiskIntents(Io& io, const StoreDirectory& directory, bool sync)
-        : io_(io), sync_(sync), file_(directory.open_file(intents_name, O_RDWR | O_CREAT)) {}
+        : io_(io),
+          directory_(directory),
+          sync_(sync),
+          file_(directory.open_file(intents_name, O_RDWR | O_CREAT)) {}
 
     [[nodiscard]] Kept take() noexcept override {
         Kept kept;
         try {
             const std::lock_guard lock(mutex_);
-            if (!file_) return kept;
+            if (!file_) {
+                kept.incomplete = directory_.has_intents();
+                return kept;
+            }
             std::vector<std::byte> bytes(file_size);
             std::size_t got = 0;
             if (read_fully(io_, file_.get(), bytes, 0, got) != 0) kept.incomplete = true;
@@ -88,7 +99,8 @@ class DiskIntents final : public Intents {
         try {
             const std::lock_guard lock(mutex_);
             if (!file_) return false;
-            if (full_) return true;
+            const bool lasts = follow();
+            if (full_) return lasts;
             std::array<std::byte, head_size> head{};
             const std::size_t size = head_size + round_up(intent.size(), head_size);
             full_ = intent.size() > file_size || used_ + size > file_size - head_size;
@@ -100,7 +112,7 @@ class DiskIntents final : public Intents {
                 return false;
             }
             used_ += full_ ? head_size : size;
-            return synced();
+            return synced() && lasts;
         } catch (...) {  // a mutex that cannot be locked
             return false;
         }
@@ -150,9 +162,23 @@ class DiskIntents final : public Intents {
             used_ += head_size + round_up(length, head_size);
         }
     }
+    /// To the directory that has come in the place of one that was removed, with all that is kept.
+    /// @return false: the file has no name, so nobody will find it
+    [[nodiscard]] bool follow() {
+        struct stat status {};
+        if (io_.status(file_.get(), &status) != 0 || status.st_nlink != 0) return true;
+        std::vector<std::byte> bytes(file_size);
+        std::size_t got = 0;
+        if (read_fully(io_, file_.get(), bytes, 0, got) != 0) return false;
+        File next = directory_.open_file(intents_name, O_RDWR | O_CREAT);
+        if (!next || write_fully(io_, next.get(), bytes, 0) != 0) return false;
+        file_ = std::move(next);
+        return true;
+    }
     [[nodiscard]] bool synced() const { return !sync_ || io_.sync(file_.get()) == 0; }
 
     Io& io_;
+    const StoreDirectory& directory_;
     const bool sync_;
     const ProcessMark process_{};
     std::mutex mutex_;

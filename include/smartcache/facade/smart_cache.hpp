@@ -342,7 +342,8 @@ class SmartCache {
     /// Sweeps expired entries in every tier now. @return how many entries were removed
     std::size_t run_maintenance();
 
-    /// Waits until writes that were left for later have been done. @return false when `timeout` passed first
+    /// Waits until writes that were left for later have been done; erases that Redis has not acknowledged are tried once more,
+    /// for at most `redis.timeout`. @return false when `timeout` passed first, or some of those are left
     bool flush(Duration timeout = std::chrono::seconds(5));
 
     /// Another bound on the entries of L1, at once. @throws ConfigError when it is 0

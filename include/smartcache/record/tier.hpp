@@ -202,7 +202,7 @@ class Tier {
     /// Whether reads are of no use now, which is known without asking anybody: then it has counted one as a miss.
     [[nodiscard]] virtual bool turns_away() noexcept { return false; }
 
-    /// Waits until pending writes have left the tier's queue. @return false when `timeout` passed first
+    /// Waits until pending writes have left the tier's queue. @return false when `timeout` passed first, or some are left
     virtual bool flush(Duration /*timeout*/) { return true; }
 
     /// Housekeeping that may be done now: expiry, compaction, reconnecting. @return entries removed

@@ -61,13 +61,13 @@ class Unacknowledged {
 
     /// The outcome for `key` is failed.
     void add(std::string_view key) noexcept {
-        bool news = true;
+        News news;
         change([&] { news = add_key(key); });
-        if (news) keep({.name = key});
+        keep(news, keys_, {.name = key});
     }
     /// The outcome for `key`, sent over `connection`, is unknown.
     void add(std::string_view key, const ConnectionIdentity& connection) noexcept {
-        bool news = true;
+        News news;
         bool named = true;
         change([&] {
             named =
@@ -77,22 +77,25 @@ class Unacknowledged {
                 return;
             }
             const bool new_zombie = zombies_.insert(connection).second;
-            news = add_key(key) || new_zombie;
+            news = add_key(key);
+            news.kept = news.kept && !new_zombie;
         });
-        if (news && named) keep({.name = key, .zombie = connection});
-        if (news && !named) keep({.is_namespace = true, .name = namespace_of(key)});
+        if (named)
+            keep(news, keys_, {.name = key, .zombie = connection});
+        else
+            keep(news, namespaces_, {.is_namespace = true, .name = namespace_of(key)});
     }
     /// A `clear` that failed or whose outcome is unknown.
     void add_namespace(std::string_view name_space) noexcept {
-        bool news = true;
+        News news;
         change([&] { news = add_namespace_locked(name_space); });
-        if (news) keep({.is_namespace = true, .name = name_space});
+        keep(news, namespaces_, {.is_namespace = true, .name = name_space});
     }
     /// `name_space` has got a new epoch: no older value in it is valid any more, nor is any older zombie's.
     void cleared(std::string_view name_space, std::uint64_t before) noexcept {
         change([&] {
             if (const auto found = namespaces_.find(name_space);
-                found != namespaces_.end() && found->second <= before)
+                found != namespaces_.end() && found->second.ticket <= before)
                 namespaces_.erase(found);
             forget_keys([&](std::string_view key, std::uint64_t ticket) {
                 return ticket <= before && namespace_of(key) == name_space;
@@ -118,8 +121,8 @@ class Unacknowledged {
         Batch batch;
         batch.ticket = last_ticket_;
         batch.zombies.assign(zombies_.begin(), zombies_.end());
-        for (const auto& [name_space, ticket] : namespaces_) batch.namespaces.push_back(name_space);
-        for (const auto& [key, ticket] : keys_) {
+        for (const auto& [name_space, news] : namespaces_) batch.namespaces.push_back(name_space);
+        for (const auto& [key, news] : keys_) {
             if (batch.keys.size() >= most_keys) break;
             batch.keys.push_back(key);
         }
@@ -132,7 +135,7 @@ class Unacknowledged {
             for (const ConnectionIdentity& zombie : batch.zombies) zombies_.erase(zombie);
             for (const std::string& key : batch.keys)
                 if (const auto found = keys_.find(key);
-                    found != keys_.end() && found->second <= batch.ticket) {
+                    found != keys_.end() && found->second.ticket <= batch.ticket) {
                     key_bytes_ -= key.size();
                     keys_.erase(found);
                 }
@@ -166,52 +169,63 @@ class Unacknowledged {
                            std::memory_order_release);
     }
 
-    void keep(const UntoldIntent& intent) noexcept {
-        if (keeper_ != nullptr) keeper_->add(intent);
+    /// When something was added, and whether it is kept, by its own name, from an earlier time.
+    struct News {
+        std::uint64_t ticket = 0;
+        bool kept = false;
+    };
+    using Added = std::map<std::string, News, std::less<>>;
+
+    /// Whoever adds what another thread is just about to keep, or has failed to, keeps it as well.
+    void keep(const News& news, Added& added, const UntoldIntent& intent) noexcept {
+        if (keeper_ == nullptr || news.kept || !keeper_->add(intent)) return;
+        const std::lock_guard lock(mutex_);
+        if (const auto found = added.find(intent.name);
+            found != added.end() && found->second.ticket == news.ticket)
+            found->second.kept = true;
     }
 
-    /// @return whether it was not known already
-    bool add_key(std::string_view key) {
+    News add_key(std::string_view key) {
         ++last_ticket_;
         const std::string_view name_space = namespace_of(key);
         if (const auto found = namespaces_.find(name_space); found != namespaces_.end()) {
-            found->second = last_ticket_;
-            return true;  // it may stand for other keys, by whose names those are kept
+            found->second.ticket = last_ticket_;
+            return {};  // it may stand for other keys, by whose names those are kept
         }
         if (const auto found = keys_.find(key); found != keys_.end()) {
-            found->second = last_ticket_;
-            return false;
+            found->second.ticket = last_ticket_;
+            return found->second;
         }
         if (keys_.size() >= limits_.keys || key_bytes_ + key.size() > limits_.key_bytes) {
             give_up_keys();
             (void)add_namespace_locked(name_space);
-            return true;
+            return {};
         }
-        keys_.emplace(std::string(key), last_ticket_);
+        const auto added = keys_.emplace(std::string(key), News{last_ticket_}).first;
         key_bytes_ += key.size();
-        return true;
+        return added->second;
     }
-    bool add_namespace_locked(std::string_view name_space) {
+    News add_namespace_locked(std::string_view name_space) {
         ++last_ticket_;
         if (const auto found = namespaces_.find(name_space); found != namespaces_.end()) {
-            found->second = last_ticket_;
-            return false;
+            found->second.ticket = last_ticket_;
+            return found->second;
         }
-        if (namespaces_.size() >= limits_.namespaces)
+        if (namespaces_.size() >= limits_.namespaces) {
             everything_ = true;
-        else
-            namespaces_.emplace(std::string(name_space), last_ticket_);
-        return true;
+            return {};
+        }
+        return namespaces_.emplace(std::string(name_space), News{last_ticket_}).first->second;
     }
     void give_up_keys() {
-        for (const auto& [key, ticket] : keys_) (void)add_namespace_locked(namespace_of(key));
+        for (const auto& [key, news] : keys_) (void)add_namespace_locked(namespace_of(key));
         keys_.clear();
         key_bytes_ = 0;
     }
     template <class Predicate>
     void forget_keys(Predicate predicate) {
         for (auto at = keys_.begin(); at != keys_.end();) {
-            if (!predicate(at->first, at->second)) {
+            if (!predicate(at->first, at->second.ticket)) {
                 ++at;
                 continue;
             }
@@ -223,8 +237,8 @@ class Unacknowledged {
     const Limits limits_;
     UntoldKeeper* keeper_ = nullptr;
     mutable std::mutex mutex_;
-    std::map<std::string, std::uint64_t, std::less<>> keys_;  // and when they were last added
-    std::map<std::string, std::uint64_t, std::less<>> namespaces_;
+    Added keys_;
+    Added namespaces_;
     std::set<ConnectionIdentity> zombies_;
     std::size_t key_bytes_ = 0;
     std::uint64_t last_ticket_ = 0;

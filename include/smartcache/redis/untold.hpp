@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <smartcache/core/bytes.hpp>
+#include <smartcache/core/fork.hpp>
 #include <smartcache/record/intents.hpp>
 #include <smartcache/record/varint.hpp>
 #include <smartcache/redis/identity.hpp>
@@ -59,6 +60,8 @@ struct UntoldIntent {
 /// At any time what is kept is at least what is unacknowledged: it is added after it has become that, and all of it is forgotten
 /// when nothing is, under the same lock. (What was acknowledged in between stays until the next time.)
 ///
+/// In a child of fork(2) nothing is kept, nor does it wait for a lock that a thread of its parent may have held (R33).
+///
 /// Thread safety: any thread, once `begin` has returned.
 class UntoldKeeper {
   public:
@@ -68,8 +71,13 @@ class UntoldKeeper {
         intents_ = &intents;
     }
 
-    void add(const UntoldIntent& intent) noexcept {
-        if (intents_ == nullptr) return;
+    /// @return whether it is kept; false where there is no place for it, too
+    bool add(const UntoldIntent& intent) noexcept {
+        if (intents_ == nullptr) return false;
+        if (process_.forked()) {
+            failed_();
+            return false;
+        }
         bool added = false;
         try {
             const std::lock_guard lock(mutex_);
@@ -78,11 +86,12 @@ class UntoldKeeper {
         } catch (...) {  // no memory
         }
         if (!added) failed_();
+        return added;
     }
     /// @param settled  whether nothing is unacknowledged
     template <class Settled>
     void forget_if(Settled settled) noexcept {
-        if (intents_ == nullptr) return;
+        if (intents_ == nullptr || process_.forked()) return;
         try {
             const std::lock_guard lock(mutex_);
             if (!kept_ || !settled()) return;
@@ -93,6 +102,7 @@ class UntoldKeeper {
     }
 
   private:
+    const ProcessMark process_{};
     Intents* intents_ = nullptr;
     std::function<void()> failed_;
     std::mutex mutex_;

@@ -4,6 +4,8 @@
 #include <array>
 #include <chrono>
 #include <functional>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include <smartcache/redis/client.hpp>
@@ -129,7 +131,14 @@ inline void RedisClient::keep_intents(Intents& intents, std::string_view name_sp
         else
             partition(intent->name).unacknowledged.add(intent->name, intent->zombie);
     }
-    if (kept.incomplete) distrust_namespace(name_space);
+    if (kept.incomplete) {
+        // What is missing may be of any namespace for which the directory was used.
+        std::set<std::string_view> spaces{name_space};
+        for (const std::string& text : kept.all)
+            if (const auto intent = UntoldIntent::parse(text))
+                spaces.insert(intent->is_namespace ? intent->name : namespace_of(intent->name));
+        for (const std::string_view space : spaces) distrust_namespace(space);
+    }
     if (!settled())
         common_.log(LogLevel::info,
                     "smartcache: an earlier process has left erases that Redis is to be told of");

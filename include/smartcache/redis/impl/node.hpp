@@ -223,7 +223,9 @@ inline void Visit::deliver(std::size_t i, Reply& reply, OnLegReply on_reply) {
 /// EXEC's answer, with those of the commands.
 inline void Visit::end_step(const Sent& sent, Reply& reply, OnLegReply on_reply) {
     const std::size_t commands = legs_[sent.leg]->steps.size;
-    if (reply.is_error("NOPERM") || reply.is_error("ERR unknown command") || reply.is_error("CROSSSLOT"))
+    // Who may say MULTI and not EXEC is told so with another word than elsewhere.
+    if (reply.is_error("NOPERM") || reply.is_error("EXECABORT Transaction discarded because of: NOPERM") ||
+        reply.is_error("ERR unknown command") || reply.is_error("CROSSSLOT"))
         no_transaction_ = true;
     if (no_transaction_) node_.common_.learn_no_transactions(reply.text);
     // A step of which one command is sent elsewhere is sent there as a whole: none of it was run. (What was queued may have

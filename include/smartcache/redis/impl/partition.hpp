@@ -56,11 +56,13 @@ inline Failure Partition::settle_batch(const Connection& connection, std::uint64
         commands.command({"CLIENT", "KILL", "ID", std::to_string(zombie.client_id)});
     }
     const std::size_t kills = commands.commands();
+    std::vector<std::string> names;
     std::vector<std::string> traces;
-    for (const std::string& key : batch.keys)
+    for (const std::string& key : batch.keys) {
+        names.push_back(record_name(key));
         traces.push_back(common_.tombstone && !no_room_ ? common_.tombstone(key) : std::string());
-    for (std::size_t i = 0; i < traces.size(); ++i)
-        common_.add_erase(commands, record_name(batch.keys[i]), traces[i]);
+    }
+    for (std::size_t i = 0; i < names.size(); ++i) common_.add_erase(commands, names[i], traces[i]);
     const std::vector<Announcer::Message> messages = common_.announcer.about(batch.keys);
     common_.add_messages(commands, messages, !no_room_);
     bool again = false;

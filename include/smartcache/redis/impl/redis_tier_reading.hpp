@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <limits>
 #include <map>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include <smartcache/redis/redis_tier.hpp>
@@ -190,7 +193,9 @@ inline void RedisTier::judge_tags(std::span<const std::string_view> keys, std::s
     };
     struct Part {
         detail::Pipeline commands;
+        std::deque<std::string> words;  // of the commands, which only refer to long ones
         std::vector<std::size_t> questions;
+        [[nodiscard]] std::string_view keep(std::string word) { return words.emplace_back(std::move(word)); }
     };
     std::vector<Question> asked;
     std::vector<std::pair<std::size_t, std::size_t>> open;  // a result, and the first question about it
@@ -210,8 +215,9 @@ inline void RedisTier::judge_tags(std::span<const std::string_view> keys, std::s
             if (asked.back().fields) continue;
             Part& part = parts[&partition];
             part.questions.push_back(asked.size() - 1);
-            part.commands.command({"HMGET", partition.epoch_name(name_space), "e:" + std::string(tag),
-                                   "x:" + std::string(tag), "tags", "floor", "clear"});
+            part.commands.command({"HMGET", part.keep(partition.epoch_name(name_space)),
+                                   part.keep("e:" + std::string(tag)), part.keep("x:" + std::string(tag)),
+                                   "tags", "floor", "clear"});
         }
     }
     if (open.empty()) return;
