@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
@@ -57,23 +58,51 @@ void allow_changes(RedisServer& server) {
     REQUIRE(server.command({"ACL", "SETUSER", "default", "+@all"}).text == "OK");
 }
 
-/// `body` in a process that then is killed, or just ends.
-template <class Body>
-void in_another_process(bool killed, Body body) {
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        ::alarm(120);
-        body([&] {
-            if (killed) ::kill(::getpid(), SIGKILL);
-        });
-        ::_exit(0);
+/// `body` in a process of its own that then is killed, or just ends. Made before this one has threads, for the thread sanitizer
+/// lets its child begin none otherwise; it waits for `run`.
+class AnotherProcess {
+  public:
+    template <class Body>
+    AnotherProcess(bool killed, Body body) : killed_(killed) {
+        std::array<int, 2> ends{};
+        REQUIRE(::pipe(ends.data()) == 0);
+        child_ = ::fork();
+        REQUIRE(child_ >= 0);
+        if (child_ == 0) {
+            ::close(ends[1]);
+            ::alarm(120);
+            char go = 0;
+            if (::read(ends[0], &go, 1) == 1)
+                body([&] {
+                    if (killed) ::kill(::getpid(), SIGKILL);
+                });
+            ::_exit(0);
+        }
+        ::close(ends[0]);
+        begin_ = ends[1];
     }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    CHECK(WIFSIGNALED(status) == killed);
-    CHECK((killed || WEXITSTATUS(status) == 0));
-}
+    AnotherProcess(const AnotherProcess&) = delete;
+    AnotherProcess& operator=(const AnotherProcess&) = delete;
+    ~AnotherProcess() {
+        ::close(begin_);
+        if (!ended_) (void)::waitpid(child_, nullptr, 0);
+    }
+    /// From its beginning to its end.
+    void run() {
+        REQUIRE(::write(begin_, "g", 1) == 1);
+        int status = 0;
+        REQUIRE(::waitpid(child_, &status, 0) == child_);
+        ended_ = true;
+        CHECK(WIFSIGNALED(status) == killed_);
+        CHECK((killed_ || WEXITSTATUS(status) == 0));
+    }
+
+  private:
+    const bool killed_;
+    pid_t child_ = -1;
+    int begin_ = -1;
+    bool ended_ = false;
+};
 
 }  // namespace
 
@@ -81,15 +110,16 @@ TEST_CASE("what a process could not erase in Redis the next one erases, and does
           "[coherence][disk][r3][r11]") {
     RedisServer server;
     const TempDir dir;
-    sc::SmartCache<> other(config_for(server));
-    for (const char* const key : {"erased", "replaced", "kept"}) REQUIRE(other.set(key, 1, {.tags = {"t"}}));
-    refuse_changes(server);
-    in_another_process(GENERATE(true, false), [&](const auto& die) {
+    AnotherProcess process(GENERATE(true, false), [&](const auto& die) {
         sc::SmartCache<> one(config_for(server, dir));
         (void)one.erase("erased");
         (void)one.set("replaced", 2, {.write = sc::TierSet::memory | sc::TierSet::redis});
         die();
     });
+    sc::SmartCache<> other(config_for(server));
+    for (const char* const key : {"erased", "replaced", "kept"}) REQUIRE(other.set(key, 1, {.tags = {"t"}}));
+    refuse_changes(server);
+    process.run();
     auto next = std::make_unique<sc::SmartCache<>>(config_for(server, dir));
     for (int i = 0; i < 2; ++i) {
         CHECK_FALSE(next->get<int>("erased"));
@@ -122,11 +152,8 @@ TEST_CASE("a clear or a tag that Redis was not told of outlives its process",
           "[coherence][disk][r11][tags]") {
     RedisServer server;
     const TempDir dir;
-    sc::SmartCache<> other(config_for(server));
-    REQUIRE(other.set("k", 1, {.tags = {"t"}}));
     const bool clear = GENERATE(true, false);
-    refuse_changes(server);
-    in_another_process(true, [&](const auto& die) {
+    AnotherProcess process(true, [&](const auto& die) {
         sc::SmartCache<> one(config_for(server, dir));
         if (clear)
             one.clear();
@@ -134,6 +161,10 @@ TEST_CASE("a clear or a tag that Redis was not told of outlives its process",
             one.erase_tag("t");
         die();
     });
+    sc::SmartCache<> other(config_for(server));
+    REQUIRE(other.set("k", 1, {.tags = {"t"}}));
+    refuse_changes(server);
+    process.run();
     sc::SmartCache<> next(config_for(server, dir));
     CHECK_FALSE(next.get<int>("k"));
     allow_changes(server);
@@ -144,20 +175,21 @@ TEST_CASE("a clear or a tag that Redis was not told of outlives its process",
 TEST_CASE("of more erases than there is room for the namespace ends", "[coherence][disk][r11]") {
     RedisServer server;
     const TempDir dir;
-    sc::SmartCache<> other(config_for(server));
     std::vector<std::string> keys;
     std::vector<std::pair<std::string, int>> pairs;
     for (int i = 0; i < 3000; ++i) {
         keys.push_back("a key with a name that has some length " + std::to_string(i));
         pairs.emplace_back(keys.back(), i);
     }
-    REQUIRE(other.set_many(pairs) == keys.size());
-    refuse_changes(server);
-    in_another_process(true, [&](const auto& die) {
+    AnotherProcess process(true, [&](const auto& die) {
         sc::SmartCache<> one(config_for(server, dir));
         (void)one.erase_many(keys);
         die();
     });
+    sc::SmartCache<> other(config_for(server));
+    REQUIRE(other.set_many(pairs) == keys.size());
+    refuse_changes(server);
+    process.run();
     sc::SmartCache<> next(config_for(server, dir));
     std::size_t found = 0;
     for (const auto& each : next.get_many<int>(keys)) found += each ? 1 : 0;
@@ -175,14 +207,15 @@ TEST_CASE("intents that had no room are of every prefix for which the directory 
           "[coherence][disk][r11]") {
     RedisServer server;
     const TempDir dir;
-    sc::SmartCache<> other(config_for(server));
-    REQUIRE(other.set("k", 1));
-    refuse_changes(server);
-    in_another_process(true, [&](const auto& die) {
+    AnotherProcess process(true, [&](const auto& die) {
         sc::SmartCache<> one(config_for(server, dir));
         (void)one.erase_many({"first", std::string(40'000, 'x'), std::string(40'000, 'y'), "k"});
         die();
     });
+    sc::SmartCache<> other(config_for(server));
+    REQUIRE(other.set("k", 1));
+    refuse_changes(server);
+    process.run();
     allow_changes(server);
     sc::Config config = config_for(server, dir);
     config.key_prefix = "another";
@@ -196,9 +229,7 @@ TEST_CASE("a write without an answer does not come back after the next process h
           "[coherence][disk][r10][r11]") {
     RedisServer server;
     const TempDir dir;
-    sc::SmartCache<> other(config_for(server));
-    REQUIRE(other.set("k", 1));
-    in_another_process(true, [&](const auto& die) {
+    AnotherProcess process(true, [&](const auto& die) {
         sc::Config config = config_for(server, dir);
         config.redis.connect_timeout = config.redis.timeout = 100ms;
         config.disk.fill = sc::DiskFill::on_evict;
@@ -209,6 +240,9 @@ TEST_CASE("a write without an answer does not come back after the next process h
         (void)one.erase("k");
         die();
     });
+    sc::SmartCache<> other(config_for(server));
+    REQUIRE(other.set("k", 1));
+    process.run();
     server.resume();
     sc::SmartCache<> next(config_for(server, dir));
     CHECK_FALSE(next.get<int>("k"));
