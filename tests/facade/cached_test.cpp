@@ -118,6 +118,25 @@ TEST_CASE("arguments and functions never share a key by accident", "[cached][key
     CHECK(sc::cached<&cached_test_app::area>(cache, {.key_prefix = "x"}).key(1, 2) != product.key(1, 2));
 }
 
+TEST_CASE("a call's key is what key() says, however long it is and wherever it outgrows the stack",
+          "[cached][keys]") {
+    sc::SmartCache<> cache;
+    int runs = 0;
+    const auto joined =
+        sc::cached(cache, "joined", [&runs](const std::string& text, int number, const std::string& more) {
+            ++runs;
+            return text + std::to_string(number) + more;
+        });
+    for (std::size_t size = 0; size < 600; ++size) {
+        CAPTURE(size);
+        const std::string text(size, 'x');
+        const std::string more = size % 3 == 0 ? std::string(size, 'y') : std::string();
+        REQUIRE(joined(text, -7, more) == text + "-7" + more);
+        REQUIRE(cache.get<std::string>(joined.key(text, -7, more)));
+    }
+    CHECK(runs == 600);
+}
+
 TEST_CASE("optional results are negative entries", "[cached][negative]") {
     sc::FakeClock clock;
     sc::SmartCache<> cache{{.clock = &clock}};

@@ -17,6 +17,7 @@
 #include <smartcache/core/features.hpp>
 #include <smartcache/core/std_types.hpp>
 #include <smartcache/facade/cached_options.hpp>
+#include <smartcache/facade/detail/key_text.hpp>
 #include <smartcache/facade/function_name.hpp>
 #include <smartcache/facade/key_encoding.hpp>
 #include <smartcache/facade/smart_cache.hpp>
@@ -129,34 +130,6 @@ template <class Result, class T>
     }
 }
 
-/// A text of this thread whose memory the next one uses again: a key costs no allocation. A call within a call gets another.
-class SpareText {
-  public:
-    SpareText() {
-        if (!gone_) text_ = std::move(spare().text);
-    }
-    SpareText(const SpareText&) = delete;
-    SpareText& operator=(const SpareText&) = delete;
-    ~SpareText() {
-        if (!gone_ && text_.capacity() <= most) spare().text = std::move(text_);
-    }
-    [[nodiscard]] std::string& operator*() noexcept { return text_; }
-
-  private:
-    static constexpr std::size_t most = 1024;  // bytes that a thread keeps
-    struct Spare {
-        std::string text;
-        ~Spare() { gone_ = true; }
-    };
-    static Spare& spare() {
-        static thread_local Spare kept;
-        return kept;
-    }
-    // At the end of the thread, whose other objects may still call.
-    static inline constinit thread_local bool gone_ = false;
-    std::string text_;
-};
-
 /// The cache a cached function uses: one by reference, or whatever is the default one at the call.
 template <class Codec>
 struct BoundCache {
@@ -203,10 +176,10 @@ class Cached<Source, F, R(Args...)> {
     /// The cached result, or that of running the function now.
     result_type operator()(Args... args) const {
         auto&& cache = source_();
-        detail::SpareText text;
-        write_key(*text, args...);
+        detail::KeyText text;
+        write_key(text, args...);
         return detail::unwrap<result_type>(
-            cache->get_or_compute(*text, Call{function_, {static_cast<Args&&>(args)...}}, options_));
+            cache->get_or_compute(text.view(), Call{function_, {static_cast<Args&&>(args)...}}, options_));
     }
 
     /// The cached result, or that of running the function on a thread of the cache, with copies of the arguments. What is in
@@ -291,14 +264,14 @@ class Cached<Source, F, R(Args...)> {
         write_key(text, args...);
         return text;
     }
-    void write_key(std::string& text, const std::remove_reference_t<Args>&... args) const {
-        text = key_start_;
+    void write_key(auto& text, const std::remove_reference_t<Args>&... args) const {
+        text += key_start_;
         (append_argument<std::remove_cvref_t<Args>>(text, args), ...);
     }
 
     template <class T>
-    static void append_argument(std::string& text, const T& argument) {
-        if constexpr (!ignored_in_key<T>) encode_key_arg(text, argument);
+    static void append_argument(auto& text, const T& argument) {
+        if constexpr (!ignored_in_key<T>) detail::encode_argument<T>(text, argument);
     }
 
     Source source_;

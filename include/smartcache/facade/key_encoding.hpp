@@ -79,21 +79,25 @@ void encode_key_arg(std::string& out, const T& value);
 
 namespace detail {
 
-inline void append_number(std::string& out, auto number, int base = 10) {
+void append_number(auto& out, auto number, int base = 10) {
     std::array<char, 24> text;
     const char* const end = std::to_chars(text.data(), text.data() + text.size(), number, base).ptr;
     out.append(text.data(), static_cast<std::size_t>(end - text.data()));
 }
 
-inline void append_framed(std::string& out, std::string_view text) {
+void append_framed(auto& out, std::string_view text) {
     append_number(out, text.size());
     out += ':';
     out += text;
 }
 
-inline void append_hex(std::string& out, std::uint64_t bits, unsigned digits) {
+void append_hex(auto& out, std::uint64_t bits, unsigned digits) {
     while (digits-- > 0) out += "0123456789abcdef"[(bits >> (4U * digits)) & 0xFU];
 }
+
+/// `out` is a std::string or a `KeyText`.
+template <class T>
+void encode_argument(auto& out, const T& value);
 
 enum class KeyShape { none, text, pair, tuple, optional, variant, sequence, unsorted, duration, instant };
 
@@ -181,7 +185,7 @@ template <class T>
 inline constexpr bool unencodable = false;
 
 template <class T>
-void encode_character(std::string& out, T value) {
+void encode_character(auto& out, T value) {
     if constexpr (std::same_as<T, char>) {
         out += "c:";
         append_number(out, static_cast<unsigned>(static_cast<unsigned char>(value)));
@@ -196,7 +200,7 @@ void encode_character(std::string& out, T value) {
 }
 
 template <std::floating_point T>
-void encode_real(std::string& out, T value) {
+void encode_real(auto& out, T value) {
     // The x87 format has 80 bits and padding behind them, which is not part of the value.
     constexpr std::size_t size = std::numeric_limits<T>::digits == 64 ? 10 : sizeof(T);
     static_assert(std::endian::native == std::endian::little || std::endian::native == std::endian::big);
@@ -211,7 +215,7 @@ void encode_real(std::string& out, T value) {
 }
 
 template <class T>
-void encode_arithmetic(std::string& out, T value) {
+void encode_arithmetic(auto& out, T value) {
     if constexpr (std::same_as<T, bool>) {
         out += value ? "b1" : "b0";
     } else if constexpr (std::same_as<T, char> || std::same_as<T, wchar_t> || std::same_as<T, char8_t> ||
@@ -226,12 +230,16 @@ void encode_arithmetic(std::string& out, T value) {
                                   ':'};
         char* const end = std::to_chars(text.data() + 3, text.data() + text.size() - 1, value).ptr;
         *end = ';';
-        out.append(text.data(), static_cast<std::size_t>(end + 1 - text.data()));
+        const auto size = static_cast<std::size_t>(end + 1 - text.data());
+        if constexpr (requires { out.append_start(text, size); })
+            out.append_start(text, size);
+        else
+            out.append(text.data(), size);
     }
 }
 
 template <class T>
-void encode_elements(std::string& out, const T& values) {
+void encode_elements(auto& out, const T& values) {
     // The elements of std::vector<bool> are not bools: what is encoded is always a value_type.
     using Element = std::remove_cv_t<typename T::value_type>;
     out += key_shape<T> == KeyShape::unsorted ? '{' : '[';
@@ -240,43 +248,43 @@ void encode_elements(std::string& out, const T& values) {
     if constexpr (key_shape<T> == KeyShape::unsorted) {
         std::vector<std::string> encoded;
         encoded.reserve(values.size());
-        for (const auto& value : values) encode_key_arg<Element>(encoded.emplace_back(), value);
+        for (const auto& value : values) encode_argument<Element>(encoded.emplace_back(), value);
         std::sort(encoded.begin(), encoded.end());
         for (const std::string& element : encoded) out += element;
     } else {
-        for (auto&& value : values) encode_key_arg<Element>(out, value);
+        for (auto&& value : values) encode_argument<Element>(out, value);
     }
 }
 
 /// The rules that a type's shape chooses.
 template <class T>
-void encode_shape(std::string& out, const T& value) {
+void encode_shape(auto& out, const T& value) {
     constexpr KeyShape shape = key_shape<T>;
     if constexpr (shape == KeyShape::text) {
         out += 't';
         append_framed(out, std::string_view(value.data(), value.size()));
     } else if constexpr (shape == KeyShape::pair) {
         out += 'p';
-        encode_key_arg<std::remove_cvref_t<decltype(value.first)>>(out, value.first);
-        encode_key_arg<std::remove_cvref_t<decltype(value.second)>>(out, value.second);
+        encode_argument<std::remove_cvref_t<decltype(value.first)>>(out, value.first);
+        encode_argument<std::remove_cvref_t<decltype(value.second)>>(out, value.second);
     } else if constexpr (shape == KeyShape::tuple) {
         out += 'T';
         append_number(out, std::tuple_size_v<T>);
         out += ':';
         std::apply(
             [&out](const auto&... parts) {
-                (encode_key_arg<std::remove_cvref_t<decltype(parts)>>(out, parts), ...);
+                (encode_argument<std::remove_cvref_t<decltype(parts)>>(out, parts), ...);
             },
             value);
     } else if constexpr (shape == KeyShape::optional) {
         out += value ? "o+" : "o-";
-        if (value) encode_key_arg<std::remove_cv_t<typename T::value_type>>(out, *value);
+        if (value) encode_argument<std::remove_cv_t<typename T::value_type>>(out, *value);
     } else if constexpr (shape == KeyShape::variant) {
         out += 'v';
         append_number(out, value.index());
         out += ':';
         std::visit(
-            [&out](const auto& held) { encode_key_arg<std::remove_cvref_t<decltype(held)>>(out, held); },
+            [&out](const auto& held) { encode_argument<std::remove_cvref_t<decltype(held)>>(out, held); },
             value);
     } else if constexpr (shape == KeyShape::duration) {
         out += 'd';
@@ -284,7 +292,7 @@ void encode_shape(std::string& out, const T& value) {
         out += '/';
         append_number(out, T::period::den);
         out += ':';
-        encode_key_arg<typename T::rep>(out, value.count());
+        encode_argument<typename T::rep>(out, value.count());
     } else if constexpr (shape == KeyShape::instant) {
         out += '@';
         encode_shape(out, value.time_since_epoch());
@@ -293,57 +301,61 @@ void encode_shape(std::string& out, const T& value) {
     }
 }
 
-}  // namespace detail
-
 template <class T>
-void encode_key_arg(std::string& out, const T& value) {
-    using detail::KeyShape;
+void encode_argument(auto& out, const T& value) {
     if constexpr (std::is_arithmetic_v<T>) {
-        detail::encode_arithmetic(out, value);
+        encode_arithmetic(out, value);
     } else if constexpr (std::same_as<std::decay_t<T>, const char*> || std::same_as<std::decay_t<T>, char*>) {
         const char* const text = value;
         if (text == nullptr) {
             out += 'n';
         } else {
             out += 't';
-            detail::append_framed(out, text);
+            append_framed(out, text);
         }
-    } else if constexpr (detail::KeyByteSequence<T>) {
+    } else if constexpr (KeyByteSequence<T>) {
         out += 'y';
-        detail::append_framed(out, {reinterpret_cast<const char*>(value.data()), value.size()});
+        append_framed(out, {reinterpret_cast<const char*>(value.data()), value.size()});
     } else if constexpr (std::same_as<T, std::filesystem::path>) {
         out += 'P';
-        detail::append_framed(out, value.string());
+        append_framed(out, value.string());
     } else if constexpr (std::same_as<T, std::monostate>) {
         out += 'm';
-    } else if constexpr (detail::key_shape<T> != KeyShape::none) {
-        detail::encode_shape(out, value);
-    } else if constexpr (detail::HasOwnToKey<T>) {
+    } else if constexpr (key_shape<T> != KeyShape::none) {
+        encode_shape(out, value);
+    } else if constexpr (HasOwnToKey<T>) {
         out += 'k';
         auto&& key = to_key(value);
-        encode_key_arg<std::remove_cvref_t<decltype(key)>>(out, key);
+        encode_argument<std::remove_cvref_t<decltype(key)>>(out, key);
     } else if constexpr (std::is_enum_v<T>) {
         out += 'e';
-        detail::encode_arithmetic(out, static_cast<std::underlying_type_t<T>>(value));
-    } else if constexpr (detail::HasToKey<T>) {
+        encode_arithmetic(out, static_cast<std::underlying_type_t<T>>(value));
+    } else if constexpr (HasToKey<T>) {
         static_assert(
-            detail::unencodable<T>,
+            unencodable<T>,
             "smartcache: the only to_key() for this argument's type takes another type (a base class or a "
             "conversion), and would leave out what makes two arguments differ. Write to_key(const T&) for "
             "the type itself");
     } else if constexpr (std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::is_array_v<T> ||
                          std::is_null_pointer_v<T>) {
         static_assert(
-            detail::unencodable<T>,
+            unencodable<T>,
             "smartcache: a pointer cannot be part of a key: its address is not the value it points to, and "
             "another object may have it later. Pass the value, or set ignored_in_key for the pointer type");
     } else {
         static_assert(
-            detail::unencodable<T>,
+            unencodable<T>,
             "smartcache: this argument's type cannot be part of a key. Write a function to_key(const T&) in "
             "the namespace of T whose result identifies the value (a number, text, a tuple of those), or set "
             "ignored_in_key<T> to leave the argument out");
     }
+}
+
+}  // namespace detail
+
+template <class T>
+void encode_key_arg(std::string& out, const T& value) {
+    detail::encode_argument<T>(out, value);
 }
 
 /// The start of every key of a cached function: prefix and name, each framed by its length.
