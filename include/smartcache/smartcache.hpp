@@ -24,9 +24,12 @@
 #include <smartcache/codec/msgpack.hpp>
 #include <smartcache/facade/default_cache.hpp>
 #endif
+// Tiers to be used by themselves; a program with SMARTCACHE_SEPARATE_TIERS includes them where it does.
+#if !(defined(SMARTCACHE_SEPARATE_TIERS) && SMARTCACHE_SEPARATE_TIERS)
 #if SMARTCACHE_HAS_REDIS
 #include <smartcache/redis/redis_tier.hpp>
 #endif
 #if SMARTCACHE_HAS_DISK
 #include <smartcache/disk/disk_tier.hpp>
+#endif
 #endif

@@ -3,7 +3,10 @@
 
 #include <smartcache/smartcache.hpp>
 
+#include <unistd.h>
+
 #include <cstdio>
+#include <filesystem>
 #include <string>
 
 namespace sc = smartcache;
@@ -27,6 +30,21 @@ int main() {
         std::puts("SmartCache<JsonCodec> does not give back what was set");
         return 1;
     }
+#endif
+#if SMARTCACHE_HAS_DISK
+    const auto directory =
+        std::filesystem::temp_directory_path() / ("smartcache-consumer-" + std::to_string(::getpid()));
+    {
+        sc::SmartCache<sc::BytesCodec> disk{
+            {.memory = {.enabled = false}, .disk = {.enabled = true, .path = directory.string()}}};
+        disk.set("greeting", "hello");
+        const auto kept = disk.get<std::string>("greeting");
+        if (!kept || *kept != "hello" || kept.tier() != sc::TierId::disk) {
+            std::puts("the disk does not give back what was set");
+            return 1;
+        }
+    }
+    std::filesystem::remove_all(directory);
 #endif
     std::puts("ok");
 }

@@ -11,6 +11,10 @@
 #include <smartcache/facade/impl/tiers.hpp>
 #include <smartcache/facade/smart_cache.hpp>
 
+#if !(defined(SMARTCACHE_SEPARATE_TIERS) && SMARTCACHE_SEPARATE_TIERS)
+#include <smartcache/facade/impl/make_tiers.hpp>
+#endif
+
 namespace smartcache::inline v0 {
 
 template <class Codec>
