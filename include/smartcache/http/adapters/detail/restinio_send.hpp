@@ -108,8 +108,11 @@ class Sender : public std::enable_shared_from_this<Sender> {
         else
             headers.remove("Connection");
         line_ = "HTTP/1.1 " + std::to_string(made_.head.status) + ' ';
-        const std::string_view reason = ::http_status_str(static_cast<::http_status>(made_.head.status));
-        if (!reason.starts_with('<')) line_ += reason;  // "<unknown>"
+        // The last one of the enumeration, which cannot hold much more.
+        if (made_.head.status <= HTTP_STATUS_NETWORK_AUTHENTICATION_REQUIRED) {
+            const std::string_view reason = ::http_status_str(static_cast<::http_status>(made_.head.status));
+            if (!reason.starts_with('<')) line_ += reason;  // "<unknown>"
+        }
         line_ += "\r\n";
     }
 
