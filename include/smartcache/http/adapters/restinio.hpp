@@ -20,7 +20,7 @@
 #include <smartcache/http/detail/text.hpp>
 #include <smartcache/http/middleware.hpp>
 
-// RESTinio 0.6.13 and newer of 0.6, over Asio or Boost.Asio. Either a whole server,
+// RESTinio 0.6.16, over Asio or Boost.Asio. Either a whole server,
 //
 //     ::restinio::run(::restinio::on_thread_pool(4).port(8080).request_handler(http::restinio::handler(web, pool, app)));
 //
