@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . cmake/bootstrap.sh
 
 # shellcheck disable=SC2086  # a list of words
-need $build_packages catch2 libpoco-dev
+need $build_packages catch2 libpoco-dev librestinio-dev
 need_redis_server
 use_ccache
 

@@ -58,7 +58,8 @@ requires requires(App& app, const Request& request) {
         if (auto stale = transaction.fail()) return to_message(std::move(*stale), client);
         throw;
     }
-    return detail::finish(transaction, std::move(made), client);
+    made = http::detail::finish(transaction, std::move(made), client.head);
+    return to_message(std::move(made.head), client, std::move(made.next));
 }
 
 /// The same for threads that must not block. Completes with `void(std::exception_ptr, Message)`: a failure, or

@@ -1,17 +1,14 @@
 #pragma once
 
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -24,6 +21,7 @@
 #include <Poco/Net/HTTPServerSession.h>
 
 #include <smartcache/http/adapters/detail/poco_body.hpp>
+#include <smartcache/http/adapters/detail/streamed.hpp>
 #include <smartcache/http/adapters/detail/target.hpp>
 #include <smartcache/http/detail/middleware_helpers.hpp>
 #include <smartcache/http/detail/text.hpp>
@@ -39,13 +37,7 @@
 // `app` gives an `http::Response`, or an `http::poco::Streamed` for content that is made as it is sent.
 namespace smartcache::inline v0::http::poco {
 
-/// A response whose content passes the cache by: `head.body`, then what `next` gives, up to an empty piece. Where its
-/// head says no Content-Length it goes out in chunks. What `next` throws, and a length that is not kept, breaks the
-/// connection off, so that the client knows.
-struct Streamed {
-    Response head{};
-    std::function<Body()> next{};
-};
+using http::Streamed;
 
 /// The content of a request may be as long as this, unless `handle` is told otherwise.
 inline constexpr std::size_t default_max_body = std::size_t{8} << 20U;
@@ -69,10 +61,6 @@ using PocoResponse = Poco::Net::HTTPServerResponse;
 inline void break_off(PocoRequest& request, PocoResponse& to) {
     to.setKeepAlive(false);
     if (auto* const own = dynamic_cast<Poco::Net::HTTPServerRequestImpl*>(&request)) own->session().abort();
-}
-
-[[nodiscard]] inline bool never_has_content(int status) {
-    return status < 200 || status == 204 || status == 304;
 }
 
 /// Puts our fields over those that Poco has prepared (Date, Server).
@@ -109,69 +97,23 @@ inline void put_head(const Response& from, PocoResponse& to) {
 inline constexpr std::size_t max_at_once = std::numeric_limits<int>::max();
 
 inline void send(Streamed made, PocoRequest& request, PocoResponse& to) {
-    Headers& headers = made.head.headers;
-    headers.remove("Transfer-Encoding");
-    if (const std::size_t size = made.head.body.size(); !made.next && size > max_at_once) {
-        headers.set("Content-Length", std::to_string(size));
+    auto length = http::detail::settle_length(made, request.getMethod() == "HEAD");
+    if (const std::size_t size = made.head.body.size(); size > max_at_once && !made.next) {
+        length = size;
         made.next = [] { return Body(); };
     }
-    const bool head = request.getMethod() == "HEAD";
-    const auto length = headers.get("Content-Length");
-    if (head || never_has_content(made.head.status)) {
-        // RFC 9110 section 8.6. What a HEAD or a 304 says of the length is about what a GET would get.
-        if (never_has_content(made.head.status) && made.head.status != 304) headers.remove("Content-Length");
-        if (head && !length && !made.next && !made.head.body.empty())
-            headers.add("Content-Length", std::to_string(made.head.body.size()));
-        put_head(made.head, to);
-        to.send();
-        return;
-    }
-    if (!made.next) {
-        put_head(made.head, to);
-        to.sendBuffer(made.head.body.view().data(), made.head.body.size());
-        return;
-    }
-    std::optional<std::uint64_t> expected;
-    std::uint64_t n = 0;
-    if (length && std::from_chars(length->data(), length->data() + length->size(), n).ec == std::errc())
-        expected = n;
     put_head(made.head, to);
-    if (!expected) {
-        to.erase("Content-Length");
-        if (to.getVersion() == Poco::Net::HTTPMessage::HTTP_1_1)
-            to.setChunkedTransferEncoding(true);
-        else
-            to.setKeepAlive(false);
-    }
-    if (!write_pieces(to.send(), made, expected)) break_off(request, to);
-}
-
-[[nodiscard]] inline Streamed made(Streamed from) {
-    return from;
-}
-[[nodiscard]] inline Streamed made(Response from) {
-    return {std::move(from), {}};
-}
-
-/// Gives the cache what the application made.
-[[nodiscard]] inline Streamed finish(Transaction& transaction, Streamed made, bool head_only) {
     if (made.next) {
-        Body begun = std::exchange(made.head.body, {});
-        made.head = transaction.finish_streamed(std::move(made.head));
-        // Something else is served instead: the stream is not wanted any more.
-        if (transaction.replaced() || made.head.status == 304)
-            made.next = nullptr;
-        else
-            made.head.body = std::move(begun);
-        return made;
+        if (!length && to.getVersion() == Poco::Net::HTTPMessage::HTTP_1_1)
+            to.setChunkedTransferEncoding(true);
+        else if (!length)
+            to.setKeepAlive(false);
+        if (!write_pieces(to.send(), made, length)) break_off(request, to);
+    } else if (made.head.body.empty()) {
+        to.send();
+    } else {
+        to.sendBuffer(made.head.body.view().data(), made.head.body.size());
     }
-    // Stored with its length, the head needs no other when it is served.
-    Response& response = made.head;
-    // One that it has is compared with what came (an origin's that was cut off).
-    if (!never_has_content(response.status) && !head_only && !response.headers.has("Transfer-Encoding") &&
-        !response.headers.has("Content-Length"))
-        response.headers.add("Content-Length", std::to_string(response.body.size()));
-    return {transaction.finish(std::move(response)), {}};
 }
 
 }  // namespace detail
@@ -190,7 +132,7 @@ inline void send(Streamed made, PocoRequest& request, PocoResponse& to) {
 /// Throws: what `app` throws, unless a stale response may be served instead; then nothing was sent.
 template <class Cache, class App>
 requires requires(App& app, const Request& request) {
-    detail::made(app(request));
+    http::detail::made(app(request));
 }
 void handle(Middleware<Cache>& web, Poco::Net::HTTPServerRequest& from, Poco::Net::HTTPServerResponse& to,
             App&& app, std::size_t max_body = default_max_body) {
@@ -212,19 +154,19 @@ void handle(Middleware<Cache>& web, Poco::Net::HTTPServerRequest& from, Poco::Ne
     if (transaction.answered()) return detail::send({transaction.take_response(), {}}, from, to);
     Streamed made;
     try {
-        made = detail::made(app(std::as_const(transaction.request())));
+        made = http::detail::made(app(std::as_const(transaction.request())));
     } catch (...) {
         if (auto stale = transaction.fail()) return detail::send({std::move(*stale), {}}, from, to);
         throw;
     }
-    detail::send(detail::finish(transaction, std::move(made), head_only), from, to);
+    detail::send(http::detail::finish(transaction, std::move(made), head_only), from, to);
 }
 
 /// The handlers of a server that has `web` in front of `app`. Where `app` throws the client gets a 500. `web` must outlive
 /// the server; `app` is called from any of its threads.
 template <class Cache, class App>
 requires requires(App& app, const Request& request) {
-    detail::made(app(request));
+    http::detail::made(app(request));
 }
 [[nodiscard]] Poco::Net::HTTPRequestHandlerFactory::Ptr handlers(Middleware<Cache>& web, App app,
                                                                  std::size_t max_body = default_max_body) {

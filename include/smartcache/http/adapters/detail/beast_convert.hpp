@@ -1,13 +1,9 @@
 #pragma once
 
-#include <charconv>
 #include <cstddef>
-#include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -17,19 +13,14 @@
 #include <boost/beast/http/verb.hpp>
 
 #include <smartcache/http/adapters/detail/beast_body.hpp>
+#include <smartcache/http/adapters/detail/streamed.hpp>
 #include <smartcache/http/adapters/detail/target.hpp>
 #include <smartcache/http/message.hpp>
-#include <smartcache/http/transaction.hpp>
 
 // From Beast's messages to the cache's and back.
 namespace smartcache::inline v0::http::beast {
 
-/// A response whose content passes the cache by: `head.body`, then what `next` gives, see `Content::next`.
-/// Where its head says no Content-Length it goes out in chunks.
-struct Streamed {
-    Response head{};
-    std::function<Body()> next{};
-};
+using http::Streamed;
 
 /// What the response to a request depends on besides the cache: how the client wants it sent.
 struct Client {
@@ -72,10 +63,6 @@ template <class Value>
         return std::forward<Value>(value);
     else
         return std::string(reinterpret_cast<const char*>(value.data()), value.size());
-}
-
-[[nodiscard]] inline bool never_has_content(int status) {
-    return status < 200 || status == 204 || status == 304;
 }
 
 template <class AnyBody, class AnyFields>
@@ -146,72 +133,28 @@ template <class AnyBody, class AnyFields>
 /// the client asks for it or nothing else can end it. `next`: see `Streamed`.
 [[nodiscard]] inline Message to_message(Response from, const Client& client,
                                         std::function<Body()> next = {}) {
-    Headers& headers = from.headers;
-    headers.remove("Transfer-Encoding");
-    const auto length = headers.get("Content-Length");
-    const bool silent = client.head || detail::never_has_content(from.status);
-    std::optional<std::uint64_t> expected;
-    bool chunked = false;
-    if (silent) {
-        // RFC 9110 section 8.6. What a HEAD or a 304 says of the length is about what a GET would get.
-        if (detail::never_has_content(from.status) && from.status != 304) headers.remove("Content-Length");
-        if (client.head && !length && !next && !from.body.empty())
-            headers.add("Content-Length", std::to_string(from.body.size()));
-        from.body = {};
-        next = nullptr;
-    } else if (next) {
-        std::uint64_t n = 0;
-        if (length && std::from_chars(length->data(), length->data() + length->size(), n).ec == std::errc())
-            expected = n;
-        else
-            chunked = client.version >= 11;
-    } else if (const std::string size = std::to_string(from.body.size()); length != size) {
-        headers.set("Content-Length", size);
-    }
-    Message message(boost::beast::http::response_header<Fields>(std::move(headers)));
+    Streamed made{std::move(from), std::move(next)};
+    const auto length = http::detail::settle_length(made, client.head);
+    const bool chunked = made.next && !length && client.version >= 11;
+    Message message(boost::beast::http::response_header<Fields>(std::move(made.head.headers)));
     message.version(client.version);
-    message.result(static_cast<unsigned>(from.status));
+    message.result(static_cast<unsigned>(made.head.status));
     if (chunked) message.chunked(true);
     if (client.head) message.end_with_head();
     message.keep_alive(client.keep_alive);
     if (message.need_eof()) message.keep_alive(false);
-    message.body() = Content{std::move(from.body), std::move(next), expected};
+    message.body() = Content{std::move(made.head.body), std::move(made.next), length};
     return message;
 }
 
 namespace detail {
 
-[[nodiscard]] inline Streamed made(Streamed from) {
-    return from;
-}
-[[nodiscard]] inline Streamed made(Response from) {
-    return {std::move(from), {}};
-}
+using http::detail::made;
 template <class AnyBody, class AnyFields>
 [[nodiscard]] Streamed made(boost::beast::http::response<AnyBody, AnyFields> from) {
     std::function<Body()> next;
     if constexpr (std::is_same_v<AnyBody, PinnedBody>) next = std::move(from.body().next);
     return {to_response(std::move(from)), std::move(next)};
-}
-
-/// Gives the cache what the application made.
-[[nodiscard]] inline Message finish(Transaction& transaction, Streamed made, const Client& client) {
-    if (made.next) {
-        Body begun = std::exchange(made.head.body, {});
-        Response head = transaction.finish_streamed(std::move(made.head));
-        // Something else is served instead: the stream is not wanted any more.
-        if (transaction.replaced() || head.status == 304)
-            made.next = nullptr;
-        else
-            head.body = std::move(begun);
-        return to_message(std::move(head), client, std::move(made.next));
-    }
-    // Stored with its length, the head needs no other when it is served.
-    Response& response = made.head;
-    if (!never_has_content(response.status) && !client.head && !response.headers.has("Content-Length") &&
-        !response.headers.has("Transfer-Encoding"))
-        response.headers.add("Content-Length", std::to_string(response.body.size()));
-    return to_message(transaction.finish(std::move(response)), client);
 }
 
 }  // namespace detail
