@@ -31,7 +31,8 @@ using Web = http::Middleware<sc::SmartCache<sc::BytesCodec>>;
 struct Site {
     Web& web;
     Origin& origin;
-    sc::ThreadPool& background;  ///< refreshes what was served stale
+    /// Refreshes what was served stale. As many threads as for other requests: an origin that trickles has one for itself.
+    sc::Executor& workers;
     std::size_t max_stored;
     sc::Duration client_timeout;
 };
@@ -130,7 +131,7 @@ class Client {
     /// stale-while-revalidate: the client has its answer, the origin is asked behind.
     void refresh(http::Transaction transaction) const {
         auto shared = std::make_shared<http::Transaction>(std::move(transaction));
-        (void)site_.background.submit([shared, &origin = site_.origin, most = site_.max_stored] {
+        (void)site_.workers.submit([shared, &origin = site_.origin, most = site_.max_stored] {
             try {
                 Origin::Exchange exchange(origin, shared->request(), {});
                 std::string body;

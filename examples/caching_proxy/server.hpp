@@ -36,7 +36,7 @@ class Server {
     Server(ServerOptions options, const ProxyOptions& proxy, Web& web, Origin& origin, std::size_t max_stored)
         : options_(std::move(options)),
           shutdown_timeout_(proxy.shutdown_timeout),
-          site_{web, origin, background_, max_stored, proxy.client_timeout},
+          site_{web, origin, workers_, max_stored, proxy.client_timeout},
           listener_(listen_at(options_.listen)),
           workers_(options_.max_workers) {
         for (std::size_t i = 0; i < options_.loops; ++i)
@@ -85,7 +85,6 @@ class Server {
     // Each may use those above it until it has ended.
     std::vector<std::unique_ptr<Loop>> loops_;
     Workers workers_;
-    sc::ThreadPool background_{2};
 };
 
 }  // namespace proxy

@@ -446,6 +446,35 @@ TEST_CASE("proxy: stale-while-revalidate answers at once and refreshes behind", 
     CHECK(smartcache_test::eventually([&] { return proxy.get("/a").body == "new"; }));
 }
 
+TEST_CASE("proxy: an origin that is slow to refresh some responses holds no other refresh up", "[proxy]") {
+    // What used to happen: two refreshes that took long kept all others waiting.
+    constexpr int slow = 8;
+    std::promise<void> end;
+    const std::shared_future<void> ended = end.get_future().share();
+    std::atomic<int> waiting{0};
+    std::atomic<bool> refreshing{false};
+    RawOrigin origin;
+    origin.answers([&](const RawMessage& request) {
+        if (!refreshing)
+            return response("Cache-Control: max-age=1, stale-while-revalidate=1000\r\nAge: 2\r\n", "old");
+        if (request.head.starts_with("GET /slow")) {
+            ++waiting;
+            ended.wait();
+        }
+        return response("Cache-Control: max-age=60\r\n", "new");
+    });
+    Proxy proxy(origin.port());
+    const auto slow_path = [](int i) { return "/slow" + std::to_string(i); };
+    CHECK(proxy.get("/a").body == "old");
+    for (int i = 0; i < slow; ++i) CHECK(proxy.get(slow_path(i)).body == "old");
+    refreshing = true;
+    for (int i = 0; i < slow; ++i) CHECK(proxy.get(slow_path(i)).field("X-Cache") == "STALE");
+    CHECK(smartcache_test::eventually([&] { return waiting == slow; }));
+    CHECK(smartcache_test::eventually([&] { return proxy.get("/a").body == "new"; }));
+    end.set_value();
+    CHECK(proxy.stop() == 0);
+}
+
 TEST_CASE("proxy: informational responses are passed on to HTTP/1.1 clients", "[proxy]") {
     RawOrigin origin;
     Proxy proxy(origin.port());

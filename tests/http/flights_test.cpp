@@ -142,6 +142,29 @@ TEST_CASE("an invalidation fences what is on its way and detaches its leader (R1
     CHECK_FALSE(young.unless_invalidated([] {}));
 }
 
+TEST_CASE("what a flight alone has replaced is followed to what is there now", "[http][flights]") {
+    Flights flights;
+    Flights::Ticket a = flights.join("k");
+    Flights::Ticket b = flights.join("k");
+    const auto replace = [](Flights::Ticket& ticket, std::uint64_t version, std::uint64_t by) {
+        return ticket.unless_invalidated([&] { ticket.replace(version, by); });
+    };
+    CHECK(b.follow(1) == 1);
+    CHECK(replace(a, 1, 2));
+    CHECK(replace(b, 2, 3));
+    CHECK(a.follow(1) == 3);
+    CHECK(a.follow(2) == 3);
+    CHECK(a.follow(3) == 3);
+    CHECK(replace(a, 7, 8));  // somebody else has changed it before
+    CHECK(b.follow(1) == 1);
+    CHECK(b.follow(7) == 8);
+    for (std::uint64_t i = 8; i < 100; ++i) CHECK(replace(a, i, i + 1));
+    CHECK(b.follow(7) == 7);  // too long ago
+    CHECK(b.follow(99) == 100);
+    flights.invalidate("k", [] {});
+    CHECK(flights.join("k").follow(99) == 99);
+}
+
 TEST_CASE("what turned out not to be shared is remembered for ten seconds", "[http][flights]") {
     FakeClock clock;
     UncacheableMemory memory;

@@ -138,7 +138,8 @@ TEST_CASE("counters as JSON and for Prometheus", "[http][middleware][stats]") {
     stats.reasons[static_cast<std::size_t>(Reason::no_store)] = 2;
     CHECK(to_json(stats) ==
           "{\"requests\":3,\"hits\":1,\"misses\":0,\"stores\":0,\"skips\":2,\"revalidated\":0,"
-          "\"stale_served\":0,\"collapsed\":0,\"not_modified\":0,\"invalidations\":0,\"purges\":0,"
+          "\"stale_served\":0,\"collapsed\":0,\"not_modified\":0,\"invalidations\":0,\"purges\":0,\"purges_"
+          "untold\":0,"
           "\"reasons\":{\"no_store\":2}}");
     const std::string text = prometheus_text(stats);
     CHECK(text.find("# TYPE smartcache_http_requests_total counter\nsmartcache_http_requests_total 3\n") !=

@@ -48,6 +48,7 @@
 #include <smartcache/facade/entry_options.hpp>
 #include <smartcache/facade/events.hpp>
 #include <smartcache/facade/explanation.hpp>
+#include <smartcache/facade/fill.hpp>
 #include <smartcache/facade/loader.hpp>
 #include <smartcache/facade/lookup.hpp>
 #include <smartcache/facade/stats.hpp>
@@ -209,6 +210,35 @@ class SmartCache {
     Lookup<loaded_t<F>> refresh(std::string_view key, F&& load,
                                 const EntryOptions& options = detail::default_entry_options());
 
+    /// For values that no loader can bring, because they are made asynchronously or elsewhere: begins one, before anything is
+    /// asked that it is made of.
+    ///
+    ///     auto fill = cache.begin_fill("user:7");
+    ///     fetch("/users/7", [&cache, fill = std::move(fill)](User user) mutable {
+    ///         if (cache.commit_fill(std::move(fill), user, {.ttl = 5min}) == sc::FillResult::overtaken) ...
+    ///     });
+    ///
+    /// As a load's result (R1, R7) the value is stored only if nothing was written or erased under the key since then, by
+    /// anybody in any process that shares the Redis tier, nor a tag erased or expired that the value turns out to have.
+    /// Between processes that holds as long as Redis keeps the trace of an erase (a minute), and beyond that while changes are
+    /// heard (`RedisOptions::coherence`). Nobody waits for a fill: two of one key are made twice, and one is stored.
+    /// Blocks: until the lower tiers' deadlines, as `get` does on a miss.
+    [[nodiscard]] Fill begin_fill(std::string_view key);
+    /// The same, and what is there to be replaced, stale or not, from the tier that has the last word: the one that others
+    /// share, where there is one and it answers, else memory. Promotes nothing and changes no statistics. What is committed
+    /// takes the place of just that.
+    template <class T = default_type>
+    [[nodiscard]] Lookup<T> begin_fill(std::string_view key, Fill& fill);
+    /// Begins one that takes the place of whatever is there by then, and is overtaken only by changes of its tags and by what
+    /// this process hears of the key in between: for keys that are valid only together with another one. Without I/O.
+    [[nodiscard]] Fill begin_overwrite(std::string_view key);
+    /// Ends a fill. Throws: as `set`.
+    template <class T = default_type>
+    FillResult commit_fill(Fill fill, T&& value,
+                           const EntryOptions& options = detail::default_entry_options());
+    /// How far tags have got, for `Fill::since`. Without I/O.
+    [[nodiscard]] TagSnapshot tags_now() const;
+
     /// Removes `key` from every tier; not even a load or promotion that is under way brings it back.
     /// @return whether any tier had something under it, be it a remembered absence
     bool erase(std::string_view key);
@@ -220,10 +250,12 @@ class SmartCache {
     /// loaded or stored with it meanwhile. O(1), however many they are: each is dropped when it is next looked at.
     /// Processes that share the Redis tier read none of them from there any more, nor, once they have heard of it
     /// (`RedisOptions::coherence`), from their own memory and disks.
-    void erase_tag(std::string_view tag);
+    /// @return whether every tier has acknowledged it. One that has not is told again before this process reads anything from
+    ///         it (R11), which is when other processes hear of it
+    bool erase_tag(std::string_view tag);
 
     /// The same, but the values are only stale from now on: until the grace that they were stored with ends.
-    void expire_tag(std::string_view tag);
+    bool expire_tag(std::string_view tag);
 
     /// Removes everything of this cache's namespace (`Config::key_prefix`) and resets the statistics.
     void clear();
@@ -521,7 +553,7 @@ class SmartCache {
         return seen;
     }
     [[nodiscard]] bool learnt_tags(const detail::TagsSeen& seen) const;
-    void change_tag(std::string_view tag, detail::TagChange how);
+    bool change_tag(std::string_view tag, detail::TagChange how);
     /// Times in one tier. @return false when the tier is not to keep the value
     [[nodiscard]] bool date_record(const LowerTier& lower, detail::PreparedValue& value, WallTime now,
                                    const EntryOptions& options) const;
@@ -547,9 +579,9 @@ class SmartCache {
     void drop_ended(std::string_view key, std::uint64_t hash) const;
     bool commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                 const EntryOptions& options);
-    void commit_fill(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
-                     const EntryOptions& options, const detail::Ticket& ticket,
-                     const std::vector<WriteCondition>* seen);
+    FillResult commit_fill(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
+                           const EntryOptions& options, const detail::Ticket& ticket,
+                           const std::vector<WriteCondition>* seen);
     bool change_lifetime(std::string_view key, std::optional<Duration> ttl);
 
     // --- what other processes change

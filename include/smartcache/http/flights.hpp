@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -50,6 +51,9 @@ class Flights {
         std::mutex mutex;  // also orders changes of the resource's records in this process
         std::uint64_t generation = 0;
         std::vector<Lead> leads;
+        /// Versions of the primary record that this process alone has replaced, one by the next, and what is there since.
+        std::vector<std::uint64_t> replaced;
+        std::uint64_t present = 0;
         std::size_t users = 0;  // guarded by the shard's mutex
     };
     struct Hash {
@@ -63,6 +67,7 @@ class Flights {
         std::unordered_map<std::string, std::shared_ptr<Flight>, Hash, std::equal_to<>> flights;
     };
     using Shards = std::array<Shard, 16>;
+    static constexpr std::size_t max_replaced = 32;  // who is on its way for longer has been overtaken
 
   public:
     /// A request's part in a flight. Leaving it, and ending its lead, is the destructor's work.
@@ -91,6 +96,22 @@ class Flights {
             if (flight_->generation != generation_) return false;
             change();
             return true;
+        }
+
+        /// Inside `unless_invalidated`. @return the version that the primary record must have now, if nobody but this
+        /// flight has changed it since it had `version`
+        [[nodiscard]] std::uint64_t follow(std::uint64_t version) const {
+            const auto& replaced = flight_->replaced;
+            return std::find(replaced.begin(), replaced.end(), version) == replaced.end() ? version
+                                                                                          : flight_->present;
+        }
+        /// Inside `unless_invalidated`: a version of the primary record, which nobody else has changed, was replaced.
+        void replace(std::uint64_t version, std::uint64_t by) {
+            auto& replaced = flight_->replaced;
+            if (version != flight_->present) replaced.clear();
+            if (replaced.size() == max_replaced) replaced.erase(replaced.begin());
+            replaced.push_back(version);
+            flight_->present = by;
         }
 
         /// As if the ticket were taken now.
@@ -201,22 +222,13 @@ class Flights {
             const bool keep =
                 own != nullptr && own->flight_ == here.flight_ && own->generation_ == flight.generation;
             ++flight.generation;
+            flight.replaced.clear();
             if (keep) own->generation_ = flight.generation;
             leads.swap(flight.leads);  // R2: nobody joins them any more
             erase();
             invalidations_.fetch_add(1, std::memory_order_release);
         }
         for (const Lead& lead : leads) wake_all(lead.waiters, Ending::abandoned);
-    }
-
-    /// Returns when every change of records that was under way at the call has ended.
-    void settle() {
-        std::vector<std::shared_ptr<Flight>> all;
-        for (Shard& shard : *shards_) {
-            const std::lock_guard lock(shard.mutex);
-            for (const auto& [key, flight] : shard.flights) all.push_back(flight);
-        }
-        for (const std::shared_ptr<Flight>& flight : all) const std::lock_guard lock(flight->mutex);
     }
 
     /// The same for every key there is.
@@ -230,6 +242,7 @@ class Flights {
             for (auto& [key, flight] : shard.flights) {
                 const std::lock_guard flight_lock(flight->mutex);
                 ++flight->generation;
+                flight->replaced.clear();
                 for (Lead& lead : flight->leads) leads.push_back(std::move(lead));
                 flight->leads.clear();
             }

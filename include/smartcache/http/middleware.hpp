@@ -20,9 +20,9 @@
 #include <smartcache/core/executor.hpp>
 #include <smartcache/core/hash.hpp>
 #include <smartcache/facade/entry_options.hpp>
+#include <smartcache/facade/fill.hpp>
 #include <smartcache/facade/smart_cache.hpp>
 #include <smartcache/http/detail/middleware_helpers.hpp>
-#include <smartcache/http/detail/middleware_tag_fences.hpp>
 #include <smartcache/http/detail/middleware_waits.hpp>
 #include <smartcache/http/flights.hpp>
 #include <smartcache/http/key_generator.hpp>
@@ -62,6 +62,17 @@ concept ResponseCache = requires(C& cache, std::string_view text, const EntryOpt
 
 namespace detail {
 
+/// A cache that others change too refuses what they have overtaken.
+template <class C>
+concept HasFills = requires(C& cache, std::string_view text, Fill& fill, const EntryOptions& options) {
+    {
+        cache.template begin_fill<std::string_view>(text, fill)
+        } -> std::same_as<decltype(cache.template get<std::string_view>(text))>;
+    { cache.begin_overwrite(text) } -> std::same_as<Fill>;
+    { cache.commit_fill(std::move(fill), text, options) } -> std::same_as<FillResult>;
+    { cache.tags_now() } -> std::same_as<TagSnapshot>;
+};
+
 /// Tags need a cache that knows them; with any other, rules that give some are refused at construction, and those of
 /// responses are not looked at.
 template <class C>
@@ -71,9 +82,8 @@ concept HasTags = requires(C& cache, std::string_view tag) {
 
 /// Soft purges need a cache that can make what it holds stale, and gives it out then; any other erases.
 template <class C>
-concept HasStale = requires(C& cache, std::string_view text, const ReadOptions& options) {
+concept HasStale = HasFills<C> && requires(C& cache, std::string_view text, const ReadOptions& options) {
     { cache.template get<std::string_view>(text, options).stale() } -> std::convertible_to<bool>;
-    { cache.expire(text) } -> std::convertible_to<bool>;
     cache.expire_tag(text);
 };
 
@@ -167,12 +177,15 @@ class Middleware final : private detail::TransactionOwner {
     /// Ends every stored response of a resource. `url`: "https://host/path?query", or "/path?query" where
     /// requests carry no host. @return false when nothing was stored, or `url` is none
     ///
-    /// Of this and the other purges: what this middleware was fetching at the call is not stored. Processes that share
-    /// the Redis tier find the response purged there, and in their own memory and on their disks once they have heard of it
-    /// (`RedisOptions::coherence`).
+    /// Of this and the other purges: what was being fetched at the call is not stored, by this middleware or another one, in
+    /// whatever process (`SmartCache::begin_fill`); but for what another process keeps of a POST for later GETs, which only a
+    /// purge of its tags keeps out. Processes that share the Redis tier find the response purged there, and
+    /// in their own memory and on their disks once they have heard of it (`RedisOptions::coherence`). Where a tier does not
+    /// answer, `MiddlewareStats::purges_untold` counts it; over HTTP the answer is 202 then.
     bool purge(std::string_view url, Purge how = Purge::hard);
     /// Ends every response that was stored with this tag, by the origin (`tag_fields`) or by a rule. O(1).
-    void purge_tag(std::string_view tag, Purge how = Purge::hard) requires detail::HasTags<Cache>;
+    /// @return whether every tier has acknowledged it, as far as the cache tells
+    bool purge_tag(std::string_view tag, Purge how = Purge::hard) requires detail::HasTags<Cache>;
     /// Ends every response at or below a path: "https://host/a/b/" is that of /a/b, whatever the query, of /a/b/c and so
     /// on, not that of /a/bc. A URL without a host as in `purge`. O(1).
     /// @return false when `url` is none, or lies deeper than `purge_depth`: then nothing was purged
@@ -211,6 +224,7 @@ class Middleware final : private detail::TransactionOwner {
         not_modified,
         invalidation,
         purge,
+        purge_untold,
         count_
     };
     /// A request's judgement before anything is looked up.
@@ -226,6 +240,7 @@ class Middleware final : private detail::TransactionOwner {
         std::optional<Found> part;    ///< stored, but not what the request asks for
         bool resource_known = false;  ///< other variants, or ones that this client may not have
         FieldNames names;             ///< of the newest variant
+        detail::Base base;
     };
     /// A `begin` between two looks at the store.
     struct Attempt {
@@ -235,7 +250,6 @@ class Middleware final : private detail::TransactionOwner {
         Flights::Ticket ticket;
         std::optional<Flights::Ending> woken;  ///< how the request that was waited for ended
         bool timed_out = false;
-        std::uint64_t tags_seen = 0;
     };
     using MakeWake = std::function<Flights::Wake()>;
     enum class Tiers : std::uint8_t { all, memory };
@@ -248,8 +262,7 @@ class Middleware final : private detail::TransactionOwner {
     [[nodiscard]] std::optional<Transaction> answer_at_once(const Request& request, Gate& gate);
     [[nodiscard]] std::optional<Transaction> attempt(Attempt& state, bool blocking,
                                                      const MakeWake& make_wake);
-    [[nodiscard]] std::optional<Transaction> serve(Attempt& state, const Match& match, Reuse reuse,
-                                                   WallTime now);
+    [[nodiscard]] std::optional<Transaction> serve(Attempt& state, Match& match, Reuse reuse, WallTime now);
     [[nodiscard]] std::unique_ptr<Pending> forward(Attempt& state, Match match, std::string variant,
                                                    bool background = false);
     [[nodiscard]] std::optional<Transaction> from_memory(Attempt& state);
@@ -264,8 +277,12 @@ class Middleware final : private detail::TransactionOwner {
 
     // impl/middleware_store.hpp
     [[nodiscard]] Match look_up(const Request& request, const std::string& primary, const Rule* rule,
-                                Tiers tiers = Tiers::all);
+                                Tiers tiers = Tiers::all, bool to_fill = false);
     [[nodiscard]] auto ask(std::string_view key, Tiers tiers);
+    [[nodiscard]] auto ask_to_fill(std::string_view key, Fill& fill);
+    [[nodiscard]] Fill overwriting(std::string_view key);
+    [[nodiscard]] TagSnapshot tags_now() const;
+    [[nodiscard]] static std::uint64_t version_of(const ParsedStored& record, const Fill& fill);
     [[nodiscard]] std::optional<Found> read(std::string key, Tiers tiers = Tiers::all);
     [[nodiscard]] FieldNames selecting_names(const Rule* rule) const;
     [[nodiscard]] StorePolicy policy_for(const Pending& pending, int status, const CacheControl& control,
@@ -275,26 +292,34 @@ class Middleware final : private detail::TransactionOwner {
     Reason store(Pending& pending, Response& response, WallTime now, const Found* replaced);
     Reason put(Pending& pending, const Headers& headers, std::string_view body, const StoredMeta& meta,
                const FieldNames& names, const Found* replaced);
-    [[nodiscard]] bool put_new(Pending& pending, StoredResponse stored, const FieldNames& names,
-                               const EntryOptions& entry);
-    [[nodiscard]] bool set_record(const std::string& key, const std::string& record,
-                                  const EntryOptions& entry);
+    [[nodiscard]] bool is_there(const Found& found);
+    [[nodiscard]] FillResult put_update(Pending& pending, const StoredResponse& stored, const Found& replaced,
+                                        const EntryOptions& entry);
+    [[nodiscard]] FillResult put_new(Pending& pending, StoredResponse stored, const FieldNames& names,
+                                     const EntryOptions& entry);
+    [[nodiscard]] FillResult put_over(Pending& pending, StoredResponse& stored, const FieldNames& names,
+                                      const EntryOptions& entry, std::uint64_t version);
+    [[nodiscard]] FillResult commit(Fill fill, const std::string& key, const std::string& record,
+                                    const EntryOptions& entry, const TagSnapshot& tags);
     [[nodiscard]] EntryOptions entry_for(const StoredMeta& meta, WallTime now,
                                          std::vector<std::string> tags) const;
     [[nodiscard]] EntryOptions index_entry(Duration at_least) const;
     [[nodiscard]] std::vector<std::string> tags_of(const Pending& pending, const Headers& headers) const;
     [[nodiscard]] bool may_stand_in(const Pending& pending, WallTime now);
-    [[nodiscard]] bool tags_purged(const Pending& pending, std::vector<std::string> tags);
     template <class Target>  // an address or a request
     [[nodiscard]] std::string primary_of(const Target& target) const noexcept;
 
     // impl/middleware_purge.hpp
     [[nodiscard]] Response answer_purge(const Request& request);
     [[nodiscard]] Response answer_purge_many(const Request& request, Purge how);
-    bool purge_below(const Url& url, Purge how) requires detail::HasTags<Cache>;
+    /// What a purge of all below a URL came to: `none`, nothing can be stored with its tag.
+    enum class Below : std::uint8_t { none, told, untold };
+    Below purge_below(const Url& url, Purge how) requires detail::HasTags<Cache>;
     bool purge_resource(const std::string& primary, Purge how, Flights::Ticket* own = nullptr);
     [[nodiscard]] bool soften(const std::string& primary);
-    [[nodiscard]] bool nowhere_fresh(const std::string& key) const;
+    [[nodiscard]] bool everywhere_told(const std::string& key) const;
+    [[nodiscard]] bool note_purge(const std::string& primary, bool found);
+    [[nodiscard]] static Response purged(bool told);
 
     // impl/middleware_finish.hpp
     Response finish(Pending& pending, Response response) override;
@@ -329,7 +354,6 @@ class Middleware final : private detail::TransactionOwner {
     const KeyGenerator keys_;
     Flights flights_;
     detail::Waits waits_;
-    detail::TagFences tag_fences_;
     detail::UncacheableMemory uncacheable_;
     Counters<Event> events_;
     Counters<Reason> reasons_;

@@ -25,6 +25,9 @@ struct MiddlewareStats {
     std::uint64_t not_modified = 0;   ///< answers to a client's condition with 304
     std::uint64_t invalidations = 0;  ///< resources invalidated by unsafe methods
     std::uint64_t purges = 0;         ///< resources, tags and prefixes purged
+    /// Purges that a tier has not acknowledged at once. It is told again before anything is read from it; until then other
+    /// processes that share it may go on with what was purged.
+    std::uint64_t purges_untold = 0;
 
     /// Why requests were skipped and responses not stored, by `Reason`.
     std::array<std::uint64_t, static_cast<std::size_t>(Reason::count_)> reasons{};

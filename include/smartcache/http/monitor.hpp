@@ -17,7 +17,7 @@ namespace smartcache::inline v0::http {
 namespace detail {
 
 /// The counters by name, in the order of `MiddlewareStats`; without the reasons and the total.
-[[nodiscard]] inline std::array<std::pair<std::string_view, std::uint64_t>, 10> named_counters(
+[[nodiscard]] inline std::array<std::pair<std::string_view, std::uint64_t>, 11> named_counters(
     const MiddlewareStats& stats) {
     return {{{"hits", stats.cache_hits},
              {"misses", stats.cache_misses},
@@ -28,7 +28,8 @@ namespace detail {
              {"collapsed", stats.collapsed},
              {"not_modified", stats.not_modified},
              {"invalidations", stats.invalidations},
-             {"purges", stats.purges}}};
+             {"purges", stats.purges},
+             {"purges_untold", stats.purges_untold}}};
 }
 
 }  // namespace detail

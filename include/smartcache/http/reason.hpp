@@ -35,9 +35,9 @@ enum class Reason : std::uint8_t {
     streamed,      ///< its content went past the cache
     incomplete,    ///< the content is not as long as Content-Length says
     conditional,   ///< a refusal of the request's own condition or range (412, 416)
-    invalidated,   ///< the target was invalidated while the response was on its way (R1)
-    refused,       ///< the cache did not take it: too large, or no tier answered
-    abandoned,     ///< the transaction ended without a response
+    invalidated,  ///< the target was invalidated while the response was on its way (R1), or is stored anew by another process
+    refused,    ///< the cache did not take it: too large, or no tier answered
+    abandoned,  ///< the transaction ended without a response
     count_
 };
 

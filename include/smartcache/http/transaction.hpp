@@ -9,6 +9,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/tier_id.hpp>
+#include <smartcache/facade/fill.hpp>
 #include <smartcache/http/cache_control.hpp>
 #include <smartcache/http/flights.hpp>
 #include <smartcache/http/message.hpp>
@@ -31,6 +32,14 @@ struct Found {
     TierId tier = TierId::none;  ///< of the cache, where it says
 };
 
+/// What the store had of a resource before the origin was asked: what comes takes the place of just that (R7).
+struct Base {
+    bool known = false;         ///< it was looked at
+    std::uint64_t version = 0;  ///< of the primary record: see `Middleware::version_of`
+    Fill fill;  ///< of the primary key, where nothing was there, and where the cache has fills
+    TagSnapshot tags;
+};
+
 /// What is known about a request that goes to the origin.
 struct Pending {
     Request client;   ///< as it came
@@ -41,7 +50,7 @@ struct Pending {
     std::string primary;
     std::string variant;  ///< what its flight is about
     Flights::Ticket ticket;
-    std::uint64_t tags_seen = 0;  ///< of `TagFences`, before the store was asked
+    Base base;
     std::optional<Found> found;
     std::optional<Found> part;  ///< cannot answer the request, but may be combined with what comes
     bool completing = false;    ///< `forward` asks for what `part` lacks

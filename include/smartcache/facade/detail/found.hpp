@@ -62,6 +62,7 @@ struct LowerFound {
     Found found;
     std::size_t index = 0;
     bool promotable = false;
+    bool silent = false;  // a tier that others share did not answer
     bool goes_up = true;  // into the tiers above; else into L1 at most
     CopyOptions copies;
     TagsSeen tags;                     // of each tier, before the next one was asked

@@ -578,7 +578,7 @@ auto SmartCache<Codec>::store_loaded(std::string_view key, std::uint64_t hash,
     const bool wanted =
         !prepared.record.negative || options.negative_ttl.value_or(Duration::zero()) > Duration::zero();
     if (wanted)
-        commit_fill(key, hash, prepared, options, ticket, seen);
+        (void)commit_fill(key, hash, prepared, options, ticket, seen);
     else if (seen != nullptr)
         end_older(key, hash, ticket, *seen);
     return entry;

@@ -142,7 +142,8 @@ auto SmartCache<Codec>::find_lower(std::string_view key, const ReadOptions& opti
             result.seen.back() = WriteCondition::of(record);
             accept<T>(key, record, i, options.allow_stale, idles, result);
         };
-        (void)(counted ? tier.read(physical, found) : tier.peek(physical, found));
+        const TierStatus status = counted ? tier.read(physical, found) : tier.peek(physical, found);
+        if (status == TierStatus::unavailable && !lower_[i].own) result.silent = true;
         if (result.found.entry) break;
     }
     return result;

@@ -422,6 +422,7 @@ void SmartCache<Codec>::reset_stats() {
 #include <smartcache/facade/impl/coherence.hpp>     // IWYU pragma: export
 #include <smartcache/facade/impl/demotion.hpp>      // IWYU pragma: export
 #include <smartcache/facade/impl/explaining.hpp>    // IWYU pragma: export
+#include <smartcache/facade/impl/filling.hpp>       // IWYU pragma: export
 #include <smartcache/facade/impl/load_locking.hpp>  // IWYU pragma: export
 #include <smartcache/facade/impl/loading.hpp>       // IWYU pragma: export
 #include <smartcache/facade/impl/loading_many.hpp>  // IWYU pragma: export

@@ -233,14 +233,16 @@ bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail:
 /// A fill: only while nobody has written the key since the ticket was taken, and only over what was seen then
 /// (R1, R7).
 template <class Codec>
-void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
-                                    const EntryOptions& options, const detail::Ticket& ticket,
-                                    const std::vector<WriteCondition>* seen) {
+FillResult SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash,
+                                          detail::PreparedValue& value, const EntryOptions& options,
+                                          const detail::Ticket& ticket,
+                                          const std::vector<WriteCondition>* seen) {
     const std::string physical = lower_.empty() ? std::string() : physical_key(config_.key_prefix, key);
     value.record.key = physical;
     const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
-    if (fences_.marked(ticket)) return;
+    if (fences_.marked(ticket)) return FillResult::overtaken;
+    bool stored = false;
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
     for (std::size_t i = 0; i < lower_.size(); ++i) {
         if (!date_record(lower_[i], value, now, options)) {
@@ -248,14 +250,18 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
             // It cannot refuse what it is not offered, but may have told that it was cleared since the load began.
             const std::uint64_t began = seen != nullptr && i < seen->size() ? (*seen)[i].seq : 0;
             const std::uint64_t epoch = lower_[i].tier->epoch(physical);
-            if (began != 0 && epoch != 0 && began != epoch) return;
+            if (began != 0 && epoch != 0 && began != epoch) return FillResult::overtaken;
             continue;
         }
         const WriteCondition condition =
             seen != nullptr && i < seen->size() ? (*seen)[i] : WriteCondition::if_absent();
-        if (write_below(lower_[i], value.record, hash, condition, &ticket) == TierStatus::refused) return;
+        const TierStatus status = write_below(lower_[i], value.record, hash, condition, &ticket);
+        if (status == TierStatus::refused) return FillResult::overtaken;
+        stored = status == TierStatus::ok || stored;
     }
-    (void)put_memory(key, hash, value, options, &ticket, true);
+    const Kept kept = put_memory(key, hash, value, options, &ticket, true);
+    if (kept == Kept::refused) return FillResult::overtaken;
+    return kept == Kept::yes || stored ? FillResult::stored : FillResult::rejected;
 }
 
 /// Ends the value that a tier had before a load whose result it does not keep: only the one that was seen (R7).
@@ -439,26 +445,31 @@ void SmartCache<Codec>::clear_memory() {
 /// Begun in L1 before the lower tiers change and ended after them: what is read below meanwhile, and what is in L1, goes
 /// nowhere.
 template <class Codec>
-void SmartCache<Codec>::change_tag(std::string_view tag, detail::TagChange how) {
-    if (tag.empty() || tag.size() > max_tag_size) return;  // nothing has it
+bool SmartCache<Codec>::change_tag(std::string_view tag, detail::TagChange how) {
+    if (tag.empty() || tag.size() > max_tag_size) return true;  // nothing has it
     count(Event::invalidations);
     const Unlocked later;  // events are told when the lock is released
     const std::lock_guard lock(tag_changes_);
     tags_.begin(tag, how);
-    for (LowerTier& lower : lower_)
-        (void)(how == detail::TagChange::erase ? lower.tier->erase_tag(config_.key_prefix, tag)
-                                               : lower.tier->expire_tag(config_.key_prefix, tag));
+    bool told = true;
+    for (LowerTier& lower : lower_) {
+        const TierStatus status = how == detail::TagChange::erase
+                                      ? lower.tier->erase_tag(config_.key_prefix, tag)
+                                      : lower.tier->expire_tag(config_.key_prefix, tag);
+        told = status == TierStatus::ok && told;
+    }
     tags_.end(tag, how);
+    return told;
 }
 
 template <class Codec>
-void SmartCache<Codec>::erase_tag(std::string_view tag) {
-    change_tag(tag, detail::TagChange::erase);
+bool SmartCache<Codec>::erase_tag(std::string_view tag) {
+    return change_tag(tag, detail::TagChange::erase);
 }
 
 template <class Codec>
-void SmartCache<Codec>::expire_tag(std::string_view tag) {
-    change_tag(tag, detail::TagChange::expire);
+bool SmartCache<Codec>::expire_tag(std::string_view tag) {
+    return change_tag(tag, detail::TagChange::expire);
 }
 
 template <class Codec>

@@ -88,8 +88,8 @@ std::optional<Transaction> Middleware<Cache>::answer_at_once(const Request& requ
 }
 
 /// The GET whose answer a POST's response may be; null when it would not be cached either. Its ticket is
-/// taken before the POST goes out, so that whatever is invalidated meanwhile is not filled with what is
-/// older.
+/// taken before the POST goes out, so that whatever is invalidated meanwhile, here or by its tag, is not filled with what
+/// is older. The store is not asked: this may be a thread that must not block.
 template <ResponseCache Cache>
 std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) {
     auto get = std::make_unique<Pending>();
@@ -100,7 +100,7 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::as_get(const Request& post) 
     get->control = std::move(gate.control);
     get->primary = std::move(gate.primary);
     get->ticket = flights_.join(get->primary);
-    get->tags_seen = tag_fences_.now();
+    get->base.tags = tags_now();
     get->request_time = wall();
     return get;
 }
@@ -158,7 +158,8 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Matc
     pending->primary = state.gate.primary;
     pending->variant = std::move(variant);
     pending->ticket = std::move(state.ticket);
-    pending->tags_seen = state.tags_seen;
+    pending->base = std::move(match.base);
+    pending->base.tags = tags_now();
     pending->request_time = wall();
     pending->why = match.resource_known ? CacheStatus::Forward::vary_miss : CacheStatus::Forward::uri_miss;
     if (match.found) {
@@ -201,8 +202,7 @@ void Middleware<Cache>::ask_for_the_rest(Pending& pending, WallTime now) {
 
 // What the store has may be served: now, or now and refreshed afterwards.
 template <ResponseCache Cache>
-std::optional<Transaction> Middleware<Cache>::serve(Attempt& state, const Match& match, Reuse reuse,
-                                                    WallTime now) {
+std::optional<Transaction> Middleware<Cache>::serve(Attempt& state, Match& match, Reuse reuse, WallTime now) {
     const Found& found = *match.found;
     CacheStatus status;
     status.hit = true;
@@ -221,7 +221,8 @@ std::optional<Transaction> Middleware<Cache>::serve(Attempt& state, const Match&
         state.ticket = flights_.join(state.gate.primary);
         if (flights_.take_part(state.ticket, found.key, true, false, false, [] { return Flights::Wake{}; }) ==
             Flights::Role::leader) {
-            refresh = forward(state, match, found.key, true);
+            std::string variant = found.key;
+            refresh = forward(state, std::move(match), std::move(variant), true);
         }
     }
     return transaction(std::move(response), std::move(refresh));
@@ -247,7 +248,6 @@ std::optional<Transaction> Middleware<Cache>::from_store(Attempt& state, Match& 
 /// What can be said without blocking; nullopt leaves nothing behind.
 template <ResponseCache Cache>
 std::optional<Transaction> Middleware<Cache>::from_memory(Attempt& state) {
-    state.tags_seen = tag_fences_.now();
     Match match = look_up(state.request, state.gate.primary, state.gate.rule, Tiers::memory);
     return from_store(state, match, wall());
 }
@@ -257,13 +257,12 @@ std::optional<Transaction> Middleware<Cache>::from_memory(Attempt& state) {
 template <ResponseCache Cache>
 std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool blocking,
                                                       const MakeWake& make_wake) {
-    for (bool led = false;;) {
-        state.tags_seen = tag_fences_.now();
+    for (bool last = false;;) {
         // The fence must be older than the look, or what is invalidated between the two would count as valid. Most looks
         // end in an answer: only those that do not pay for a ticket.
         const std::uint64_t invalidations = flights_.invalidations();
-        if (state.ticket && !led) state.ticket.renew();
-        Match match = look_up(state.request, state.gate.primary, state.gate.rule);
+        if (state.ticket && !last) state.ticket.renew();
+        Match match = look_up(state.request, state.gate.primary, state.gate.rule, Tiers::all, last);
         // Not from before the look, or what a soft purge has ended would still be fresh then.
         const WallTime now = wall();
         if (auto served = from_store(state, match, now)) return served;
@@ -273,7 +272,7 @@ std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool block
         }
 
         std::string variant = KeyGenerator::variant(state.gate.primary, state.request, match.names);
-        if (led) return transaction(std::nullopt, forward(state, std::move(match), std::move(variant)));
+        if (last) return transaction(std::nullopt, forward(state, std::move(match), std::move(variant)));
         if (!state.ticket) {
             state.ticket = flights_.join(state.gate.primary);
             if (flights_.invalidations() != invalidations) continue;
@@ -287,14 +286,18 @@ std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool block
         const bool may_wait = !alone && !state.gate.control.no_cache;
         switch (flights_.take_part(state.ticket, variant, may_lead, may_wait, blocking, make_wake)) {
             case Flights::Role::alone:
-                return transaction(std::nullopt, forward(state, std::move(match), std::move(variant)));
+                // What was there is known by its version, and that nothing was there by a fill.
+                if (match.base.known)
+                    return transaction(std::nullopt, forward(state, std::move(match), std::move(variant)));
+                break;
             case Flights::Role::waiter:
                 return std::nullopt;
             case Flights::Role::leader:
                 // Between the look and the lead the previous leader may have stored what is wanted: look once
                 // more.
-                led = true;
+                break;
         }
+        last = true;
     }
 }
 
@@ -303,7 +306,7 @@ Transaction Middleware<Cache>::begin(const Request& request, Refresh refresh) {
     Gate gate = judge(request);
     if (auto answered = answer_at_once(request, gate)) return std::move(*answered);
     if (gate.skip != Reason::none) return forward_untouched(request, std::move(gate));
-    Attempt state{request, refresh, std::move(gate), {}, {}, false, 0};
+    Attempt state{request, refresh, std::move(gate), {}, {}, false};
     for (;;) {
         std::shared_ptr<detail::Latch> latch;
         auto ready = attempt(state, true, [&latch] {
@@ -332,12 +335,12 @@ void Middleware<Cache>::begin(Request request, Executor& executor, Done done, Re
     if (auto answered = answer_at_once(request, gate)) return done(std::move(*answered));
     if (gate.skip != Reason::none) return done(forward_untouched(request, std::move(gate)));
     if constexpr (detail::HasTryGet<Cache>) {
-        Attempt state{request, refresh, std::move(gate), {}, {}, false, 0};
+        Attempt state{request, refresh, std::move(gate), {}, {}, false};
         if (auto served = from_memory(state)) return done(std::move(*served));
         gate = std::move(state.gate);
     }
     auto kept = std::make_shared<Request>(std::move(request));
-    auto state = std::make_shared<Attempt>(Attempt{*kept, refresh, std::move(gate), {}, {}, false, 0});
+    auto state = std::make_shared<Attempt>(Attempt{*kept, refresh, std::move(gate), {}, {}, false});
     auto callback = std::make_shared<Done>(std::move(done));
     if constexpr (detail::HasTryGet<Cache>)
         detail::run_by(executor,

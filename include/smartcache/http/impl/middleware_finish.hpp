@@ -122,8 +122,11 @@ Response Middleware<Cache>::finish(Pending& pending, Response response) {
 /// Whether what was found may be served in the place of an origin that fails (RFC 5861 section 4): not what was purged since.
 template <ResponseCache Cache>
 bool Middleware<Cache>::may_stand_in(const Pending& pending, WallTime now) {
-    return may_serve_on_error(pending.found->stored.meta, pending.control, now) &&
-           (!pending.ticket || pending.ticket.valid()) && !tags_purged(pending, {});
+    if (!may_serve_on_error(pending.found->stored.meta, pending.control, now) ||
+        (pending.ticket && !pending.ticket.valid()))
+        return false;
+    const auto there = look_up(pending.client, pending.primary, pending.rule).found;
+    return there && there->stored.stamp == pending.found->stored.stamp;
 }
 
 template <ResponseCache Cache>
@@ -395,6 +398,7 @@ MiddlewareStats Middleware<Cache>::counters() const noexcept {
     stats.not_modified = events_.sum(Event::not_modified);
     stats.invalidations = events_.sum(Event::invalidation);
     stats.purges = events_.sum(Event::purge);
+    stats.purges_untold = events_.sum(Event::purge_untold);
     for (std::size_t i = 0; i < stats.reasons.size(); ++i)
         stats.reasons[i] = reasons_.sum(static_cast<Reason>(i));
     return stats;

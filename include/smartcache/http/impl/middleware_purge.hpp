@@ -19,20 +19,29 @@ bool Middleware<Cache>::purge_resource(const std::string& primary, Purge how, Fl
     return found;
 }
 
-/// Makes a resource stale, all its variants included. Inside the flight's lock.
+/// Makes a resource stale, all its variants included. Inside the flight's lock. As another version, so that nobody who asked
+/// the origin before brings back what is fresh.
 template <ResponseCache Cache>
 bool Middleware<Cache>::soften(const std::string& primary) {
     if constexpr (detail::HasStale<Cache>) {
-        if (const auto current = ask(primary, Tiers::all)) {
+        const TagSnapshot tags = tags_now();
+        Fill fill;
+        if (const auto current = ask_to_fill(primary, fill)) {
             ParsedStored record = parse_stored(*current);
+            FillResult result = FillResult::rejected;
             if (record.index) {
                 record.index->soften(random_stamp() | 1U);
                 const EntryOptions entry = index_entry(detail::lifetime_left(current));
-                if (set_record(primary, write_record(*record.index), entry)) return true;
+                result = commit(std::move(fill), primary, write_record(*record.index), entry, tags);
             } else if (record.response) {
-                const bool ended = cache_->expire(primary);
-                if ((ended || detail::stale(current)) && nowhere_fresh(primary)) return true;
+                StoredResponse old = *record.response;
+                old.stamp = random_stamp();
+                detail::end_lifetime(old.meta, wall());
+                const EntryOptions entry = entry_for(old.meta, wall(), fill.tags_there());
+                if (entry.grace > Duration::zero())
+                    result = commit(std::move(fill), primary, write_record(old), entry, tags);
             }
+            if (result == FillResult::stored && everywhere_told(primary)) return true;
         }
     }
     // What cannot be made stale must not stay fresh, least of all in a tier that does not answer now: it is told to
@@ -40,16 +49,13 @@ bool Middleware<Cache>::soften(const std::string& primary) {
     return cache_->erase(primary);
 }
 
-/// Whether no tier has the entry fresh, as far as the cache can tell. One that does not answer may.
+/// Whether every tier could be told what became of the entry, as far as the cache can tell.
 template <ResponseCache Cache>
-bool Middleware<Cache>::nowhere_fresh(const std::string& key) const {
-    if constexpr (requires { cache_->explain(key).tiers; }) {
-        using State = Explanation::State;
-        const auto tiers = cache_->explain(key).tiers;
-        return std::ranges::none_of(tiers, [](const auto& tier) {
-            return tier.state == State::live || tier.state == State::unavailable;
+bool Middleware<Cache>::everywhere_told(const std::string& key) const {
+    if constexpr (requires { cache_->explain(key).tiers; })
+        return std::ranges::none_of(cache_->explain(key).tiers, [](const auto& tier) {
+            return tier.state == Explanation::State::unavailable;
         });
-    }
     return true;
 }
 
@@ -58,38 +64,65 @@ bool Middleware<Cache>::purge(std::string_view url, Purge how) {
     const auto parsed = parse_url(url);
     if (!parsed) return false;
     const std::string primary = primary_of(*parsed);
-    if (primary.empty() || !purge_resource(primary, how)) return false;
-    events_.add(Event::purge);
-    return true;
+    if (primary.empty()) return false;
+    const bool found = purge_resource(primary, how);
+    (void)note_purge(primary, found);
+    return found;
+}
+
+/// Counts a purge of a resource. @return whether every tier was told
+template <ResponseCache Cache>
+bool Middleware<Cache>::note_purge(const std::string& primary, bool found) {
+    if (found) events_.add(Event::purge);
+    const bool told = everywhere_told(primary);
+    if (!told) events_.add(Event::purge_untold);
+    return told;
 }
 
 template <ResponseCache Cache>
-void Middleware<Cache>::purge_tag(std::string_view tag, Purge how) requires detail::HasTags<Cache> {
-    tag_fences_.purge(
-        tag, [this] { flights_.settle(); },
-        [&] {
-            if constexpr (detail::HasStale<Cache>)
-                if (how == Purge::soft) return cache_->expire_tag(tag);
+bool Middleware<Cache>::purge_tag(std::string_view tag, Purge how) requires detail::HasTags<Cache> {
+    const auto change = [&] {
+        if constexpr (detail::HasStale<Cache>)
+            if (how == Purge::soft) return cache_->expire_tag(tag);
+        if constexpr (std::convertible_to<decltype(cache_->erase_tag(tag)), bool>) {
+            return static_cast<bool>(cache_->erase_tag(tag));
+        } else {
             cache_->erase_tag(tag);
-        });
+            return true;
+        }
+    };
+    bool told = true;
+    if constexpr (detail::HasFills<Cache>)
+        told = change();
+    else  // which cannot tell what began before: nothing that is on its way is stored
+        flights_.invalidate_all([&] { told = change(); });
     events_.add(Event::purge);
+    if (!told) events_.add(Event::purge_untold);
+    return told;
 }
 
 template <ResponseCache Cache>
 bool Middleware<Cache>::purge_prefix(std::string_view url, Purge how) requires detail::HasTags<Cache> {
     const auto parsed = parse_url(url);
-    return parsed && purge_below(*parsed, how);
+    return parsed && purge_below(*parsed, how) != Below::none;
 }
 
 template <ResponseCache Cache>
-bool Middleware<Cache>::purge_below(const Url& url, Purge how) requires detail::HasTags<Cache> {
-    if (!options_.purge_depth) return false;
+auto Middleware<Cache>::purge_below(const Url& url, Purge how) -> Below requires detail::HasTags<Cache> {
+    if (!options_.purge_depth) return Below::none;
     const std::string tag = path_tag(url);
     bool known = false;  // deeper paths are nobody's tag
     for_each_path_tag(url, *options_.purge_depth,
                       [&](std::string_view above) { known = known || above == tag; });
-    if (known) purge_tag(tag, how);
-    return known;
+    if (!known) return Below::none;
+    return purge_tag(tag, how) ? Below::told : Below::untold;
+}
+
+/// RFC 9110 section 15.3.3: what others may not know yet is accepted, not done.
+template <ResponseCache Cache>
+Response Middleware<Cache>::purged(bool told) {
+    return told ? detail::short_response(200, "purged")
+                : detail::short_response(202, "purged here; a tier does not answer and will be told");
 }
 
 template <ResponseCache Cache>
@@ -102,25 +135,28 @@ Response Middleware<Cache>::answer_purge(const Request& request) {
     const Purge how = detail::asks_for_soft_purge(request.headers) ? Purge::soft : Purge::hard;
     if (many) return answer_purge_many(request, how);
     const std::string primary = primary_of(url_of(request));
-    const bool found = !primary.empty() && purge_resource(primary, how);
-    if (found) events_.add(Event::purge);
-    return detail::short_response(found ? 200 : 404, found ? "purged" : "not stored");
+    if (primary.empty()) return detail::short_response(404, "not stored");
+    const bool found = purge_resource(primary, how);
+    const bool told = note_purge(primary, found);
+    return found || !told ? purged(told) : detail::short_response(404, "not stored");
 }
 
 template <ResponseCache Cache>
 Response Middleware<Cache>::answer_purge_many(const Request& request, Purge how) {
     if constexpr (detail::HasTags<Cache>) {
         std::size_t tags = 0;
+        bool told = true;
         for_each_tag(request.headers, options_.tag_fields, [&](std::string_view tag) {
-            purge_tag(tag, how);
+            told = purge_tag(tag, how) && told;
             ++tags;
         });
-        if (tags > 0) return detail::short_response(200, "purged");
+        if (tags > 0) return purged(told);
         Url url = url_of(request);
         if (!options_.purge_depth || !url.path.ends_with("/*")) return detail::short_response(400, "no tags");
         url.path.pop_back();
-        const bool purged = purge_below(url, how);
-        return detail::short_response(purged ? 200 : 400, purged ? "purged" : "deeper than purge_depth");
+        const Below below = purge_below(url, how);
+        return below == Below::none ? detail::short_response(400, "deeper than purge_depth")
+                                    : purged(below == Below::told);
     } else {
         return detail::short_response(501, "this cache has no tags");
     }

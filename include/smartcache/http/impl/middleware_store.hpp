@@ -31,6 +31,50 @@ auto Middleware<Cache>::ask(std::string_view key, Tiers tiers) {
         return cache_->template get<std::string_view>(key);
 }
 
+/// The same from where the last word is, and what is stored with `fill` takes the place of just that.
+template <ResponseCache Cache>
+auto Middleware<Cache>::ask_to_fill(std::string_view key, [[maybe_unused]] Fill& fill) {
+    if constexpr (detail::HasFills<Cache>)
+        return cache_->template begin_fill<std::string_view>(key, fill);
+    else
+        return ask(key, Tiers::all);
+}
+
+/// For variants: their index tells whether they are valid.
+template <ResponseCache Cache>
+Fill Middleware<Cache>::overwriting([[maybe_unused]] std::string_view key) {
+    if constexpr (detail::HasFills<Cache>)
+        return cache_->begin_overwrite(key);
+    else
+        return {};
+}
+
+template <ResponseCache Cache>
+TagSnapshot Middleware<Cache>::tags_now() const {
+    if constexpr (detail::HasFills<Cache>)
+        return cache_->tags_now();
+    else
+        return {};
+}
+
+template <ResponseCache Cache>
+FillResult Middleware<Cache>::commit(Fill fill, const std::string& key, const std::string& record,
+                                     const EntryOptions& entry, const TagSnapshot& tags) {
+    if constexpr (detail::HasFills<Cache>)
+        return cache_->commit_fill(std::move(fill.since(tags)), std::string_view(record), entry);
+    else
+        return cache_->set(key, std::string_view(record), entry) ? FillResult::stored : FillResult::rejected;
+}
+
+/// Another number for everything that may be under a primary key: an index keeps its own while it only learns of more
+/// variants, and changes it with each purge. Of nothing: what shows that it is still the same nothing.
+template <ResponseCache Cache>
+std::uint64_t Middleware<Cache>::version_of(const ParsedStored& record, const Fill& fill) {
+    if (record.response) return record.response->stamp;
+    if (record.index) return record.index->token;
+    return fill ? fill.seen() : 0;
+}
+
 template <ResponseCache Cache>
 std::optional<detail::Found> Middleware<Cache>::read(std::string key, Tiers tiers) {
     auto lookup = ask(key, tiers);
@@ -48,10 +92,12 @@ std::optional<detail::Found> Middleware<Cache>::read(std::string key, Tiers tier
 }
 
 /// RFC 9111 section 4.1. With `Tiers::memory` it finds nothing unless memory has all there is to choose from.
+/// @param to_fill  what was found, or that nothing was, is what a response will replace: `Match::base` is known
 template <ResponseCache Cache>
 auto Middleware<Cache>::look_up(const Request& request, const std::string& primary, const Rule* rule,
-                                Tiers tiers) -> Match {
+                                Tiers tiers, bool to_fill) -> Match {
     Match result;
+    detail::Base& base = result.base;
     result.names = selecting_names(rule);
     const FieldNames required = result.names;
     const bool authorized = request.headers.has("Authorization");
@@ -67,11 +113,19 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
         return std::includes(names.begin(), names.end(), required.begin(), required.end());
     };
 
-    auto first = ask(primary, tiers);
-    if (!first) return result;
+    auto first = to_fill ? ask_to_fill(primary, base.fill) : ask(primary, tiers);
+    const ParsedStored record = first ? parse_stored(*first) : ParsedStored{};
+    if (first && !record.response && !record.index && tiers == Tiers::all) {
+        // Not ours, or of another version: dropped (S106).
+        cache_->erase(primary);
+        if (to_fill) first = ask_to_fill(primary, base.fill);
+    }
+    const bool nothing = !record.response && !record.index;
+    base.known = to_fill || !nothing;
+    base.version = version_of(record, base.fill);
+    if (nothing) return result;
+    base.fill = {};  // its version says it all
     result.resource_known = true;
-    const std::string_view bytes = *first;
-    const ParsedStored record = parse_stored(bytes);
     if (record.response) {
         const TierId tier = detail::tier_of(first);
         const bool stale = detail::stale(first);
@@ -83,11 +137,6 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
             if (stale) detail::end_lifetime(response->meta, wall());
             result.found = Found{primary, *response, std::move(pin), tier};
         }
-        return result;
-    }
-    if (!record.index) {  // not ours, or of another version: dropped (S106)
-        result.resource_known = false;
-        if (tiers == Tiers::all) cache_->erase(primary);
         return result;
     }
     if (!record.index->entries.empty()) result.names = record.index->entries.front();
@@ -261,16 +310,6 @@ std::vector<std::string> Middleware<Cache>::tags_of(const Pending& pending, cons
     return tags;
 }
 
-/// Whether one of the tags of a response that arrived, or of what it was asked about, was purged on its way.
-template <ResponseCache Cache>
-bool Middleware<Cache>::tags_purged(const Pending& pending, std::vector<std::string> tags) {
-    for (const std::optional<Found>* old : {&pending.found, &pending.part})
-        if (*old)
-            std::ranges::move(tags_of(pending, Headers::from_wire((*old)->stored.head)),
-                              std::back_inserter(tags));
-    return tag_fences_.purged(tags, pending.tags_seen);
-}
-
 template <ResponseCache Cache>
 Reason Middleware<Cache>::put(Pending& pending, const Headers& headers, std::string_view body,
                               const StoredMeta& meta, const FieldNames& names, const Found* replaced) {
@@ -278,88 +317,145 @@ Reason Middleware<Cache>::put(Pending& pending, const Headers& headers, std::str
                                 headers.wire(), body};
     const EntryOptions entry = entry_for(meta, meta.response_time, tags_of(pending, headers));
     if (!detail::can_store(entry.tags)) return Reason::tags;
-    Reason refused = Reason::none;
-    const bool valid = pending.ticket.unless_invalidated([&] {
-        if (tags_purged(pending, entry.tags)) {
-            refused = Reason::invalidated;
-            return;
-        }
-        // An update keeps its place as long as it still varies by the same fields.
-        const bool in_place =
-            replaced != nullptr &&
-            (replaced->stored.token == 0
-                 ? names.empty()
-                 : replaced->key == KeyGenerator::variant(pending.primary, pending.client, names));
-        if (in_place) {
-            // R24: compare-and-set on the version that was validated.
-            const auto current = read(replaced->key);
-            if (!current || current->stored.stamp != replaced->stored.stamp) {
-                refused = Reason::invalidated;
-            } else if (!set_record(replaced->key, write_record(stored), entry)) {
-                refused = Reason::refused;
-            }
-        } else if (!put_new(pending, stored, names, entry)) {
-            refused = Reason::refused;
-        }
+    // An update keeps its place as long as it still varies by the same fields.
+    const bool in_place =
+        replaced != nullptr &&
+        (replaced->stored.token == 0
+             ? names.empty()
+             : replaced->key == KeyGenerator::variant(pending.primary, pending.client, names));
+    const Found* const made_of = replaced == nullptr && pending.part ? &*pending.part : replaced;
+    FillResult result = FillResult::overtaken;
+    (void)pending.ticket.unless_invalidated([&] {
+        if (in_place)
+            result = put_update(pending, stored, *replaced, entry);
+        else if (made_of == nullptr || is_there(*made_of))
+            result = put_new(pending, stored, names, entry);
     });
-    if (!valid) return Reason::invalidated;
-    if (refused == Reason::none) {
-        pending.stored_meta = meta;
-        events_.add(Event::set);
+    if (result == FillResult::overtaken) return Reason::invalidated;
+    if (result == FillResult::rejected) return Reason::refused;
+    pending.stored_meta = meta;
+    events_.add(Event::set);
+    return Reason::none;
+}
+
+// Inside the flight's lock, as what follows: nobody else in this process changes the records of this resource.
+
+/// Whether the very same version is still stored.
+template <ResponseCache Cache>
+bool Middleware<Cache>::is_there(const Found& found) {
+    Fill fill;
+    const auto current = ask_to_fill(found.key, fill);
+    if (!current) return false;
+    const auto version = parse_stored(*current).response;
+    return version && version->stamp == found.stored.stamp;
+}
+
+/// R24: compare-and-set on the version that was validated.
+template <ResponseCache Cache>
+FillResult Middleware<Cache>::put_update(Pending& pending, const StoredResponse& stored,
+                                         const Found& replaced, const EntryOptions& entry) {
+    Fill fill;
+    const auto current = ask_to_fill(replaced.key, fill);
+    if (!current) {  // purged; or memory alone still has it, which nobody could update then
+        cache_->erase(replaced.key);
+        return FillResult::overtaken;
     }
-    return refused;
+    const auto version = parse_stored(*current).response;
+    if (!version || version->stamp != replaced.stored.stamp) return FillResult::overtaken;
+    const FillResult result =
+        commit(std::move(fill), replaced.key, write_record(stored), entry, pending.base.tags);
+    if (result == FillResult::stored && replaced.stored.token == 0)
+        pending.ticket.replace(replaced.stored.stamp, stored.stamp);
+    return result;
 }
 
+/// Over what was there before the origin was asked, and what this process has made of it since.
 template <ResponseCache Cache>
-bool Middleware<Cache>::set_record(const std::string& key, const std::string& record,
-                                   const EntryOptions& entry) {
-    return cache_->set(key, std::string_view(record), entry);
+FillResult Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const FieldNames& names,
+                                      const EntryOptions& entry) {
+    for (int attempt = 0; attempt < 4; ++attempt) {  // others may be adding variants as well
+        const detail::Base& base = pending.base;
+        const bool first = static_cast<bool>(base.fill);
+        const std::uint64_t version = first ? base.version : pending.ticket.follow(base.version);
+        const FillResult result = put_over(pending, stored, names, entry, version);
+        if (result != FillResult::overtaken) return result;
+        // Of nothing there is no other proof that it was still there than the fill.
+        if (first && pending.ticket.follow(base.version) == base.version) return result;
+    }
+    return FillResult::overtaken;
 }
 
-// Inside the flight's lock: nobody else in this process changes the records of this resource.
+/// @param version  of what must be there, if it is known
 template <ResponseCache Cache>
-bool Middleware<Cache>::put_new(Pending& pending, StoredResponse stored, const FieldNames& names,
-                                const EntryOptions& entry) {
-    const std::uint64_t tags_seen = tag_fences_.now();
-    auto current = ask(pending.primary, Tiers::all);
+FillResult Middleware<Cache>::put_over(Pending& pending, StoredResponse& stored, const FieldNames& names,
+                                       const EntryOptions& entry, std::uint64_t version) {
+    detail::Base& base = pending.base;
+    const TagSnapshot tags = tags_now();
+    Fill fill;
+    decltype(ask_to_fill(pending.primary, fill)) current;
+    if (base.fill)
+        fill = std::move(base.fill);
+    else
+        current = ask_to_fill(pending.primary, fill);
     ParsedStored record;
     if (current) record = parse_stored(*current);
-    if (!record.index && names.empty()) return set_record(pending.primary, write_record(stored), entry);
-
-    Duration listed = detail::sum(*entry.ttl, entry.grace);
-    VariantIndex index;
-    if (record.index) {
-        index = std::move(*record.index);
-        listed = std::max(listed, detail::lifetime_left(current));
+    const std::uint64_t there = version_of(record, fill);
+    if (base.known && there != version) {
+        if (!current) cache_->erase(pending.primary);  // memory may still have what was lost elsewhere
+        return FillResult::overtaken;
     }
-    if (index.token == 0) {
-        index.token = random_stamp() | 1U;
-        // The resource did not vary so far: what was under its own key becomes the variant without Vary.
-        if (record.response && selecting_names(pending.rule).empty()) {
-            StoredResponse old = *record.response;
-            old.token = index.token;
-            if (detail::stale(current)) detail::end_lifetime(old.meta, wall());
-            const EntryOptions old_entry =
-                entry_for(old.meta, wall(), tags_of(pending, Headers::from_wire(old.head)));
-            if (detail::can_store(old_entry.tags) && !tag_fences_.purged(old_entry.tags, tags_seen) &&
-                set_record(KeyGenerator::variant(pending.primary, pending.client, {}), write_record(old),
-                           old_entry)) {
-                index.entries.emplace_back();
-                listed = std::max(listed, detail::sum(*old_entry.ttl, old_entry.grace));
+
+    std::string text;
+    EntryOptions text_entry;
+    std::uint64_t now = stored.stamp;
+    if (!record.index && names.empty()) {
+        text = write_record(stored);
+        text_entry = entry;
+    } else {
+        Duration listed = detail::sum(*entry.ttl, entry.grace);
+        VariantIndex index;
+        bool changed = true;
+        if (record.index) {
+            index = std::move(*record.index);
+            const auto place = std::find(index.entries.begin(), index.entries.end(), names);
+            const Duration left = detail::lifetime_left(current);
+            changed = place != index.entries.begin() || place == index.entries.end() || left < listed;
+            listed = std::max(listed, left);
+            if (place != index.entries.end())
+                std::rotate(index.entries.begin(), place, place + 1);
+            else
+                index.entries.insert(index.entries.begin(), names);
+        } else {
+            index.token = random_stamp() | 1U;
+            index.entries.push_back(names);
+            // The resource did not vary so far: what was under its own key becomes the variant without Vary.
+            if (record.response && selecting_names(pending.rule).empty()) {
+                StoredResponse old = *record.response;
+                old.token = index.token;
+                if (detail::stale(current)) detail::end_lifetime(old.meta, wall());
+                const EntryOptions old_entry =
+                    entry_for(old.meta, wall(), tags_of(pending, Headers::from_wire(old.head)));
+                const std::string old_key = KeyGenerator::variant(pending.primary, pending.client, {});
+                if (detail::can_store(old_entry.tags) &&
+                    commit(overwriting(old_key), old_key, write_record(old), old_entry, tags) ==
+                        FillResult::stored) {
+                    index.entries.emplace_back();
+                    listed = std::max(listed, detail::sum(*old_entry.ttl, old_entry.grace));
+                }
             }
         }
-    }
-    const auto place = std::find(index.entries.begin(), index.entries.end(), names);
-    if (place != index.entries.end()) {
-        std::rotate(index.entries.begin(), place, place + 1);
-    } else {
-        index.entries.insert(index.entries.begin(), names);
         if (index.entries.size() > detail::max_index_entries) index.entries.pop_back();
+        stored.token = now = index.token;
+        const std::string key = KeyGenerator::variant(pending.primary, pending.client, names);
+        const FillResult result = commit(overwriting(key), key, write_record(stored), entry, base.tags);
+        if (result != FillResult::stored || !changed) return result;
+        text = write_record(index);
+        // Longer than needed now, so that it is seldom written: that is what others who store variants have to wait for.
+        text_entry = index_entry(detail::sum(listed, listed));
     }
-    stored.token = index.token;
-    return set_record(KeyGenerator::variant(pending.primary, pending.client, names), write_record(stored),
-                      entry) &&
-           set_record(pending.primary, write_record(index), index_entry(listed));
+    const FillResult result = commit(std::move(fill), pending.primary, text, text_entry, base.tags);
+    if (result == FillResult::stored && there != now) pending.ticket.replace(there, now);
+    return result;
 }
 
 template <ResponseCache Cache>
