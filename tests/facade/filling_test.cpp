@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -145,6 +146,7 @@ TEST_CASE("what no tier keeps is rejected, and options are looked at", "[facade]
     CHECK(cache.commit_fill(cache.begin_fill("k"), std::string(65, 'x')) == FillResult::rejected);
     CHECK(cache.commit_fill(cache.begin_fill("k"), 1, {.ttl = 0s}) == FillResult::rejected);
     CHECK_THROWS_AS(cache.commit_fill(cache.begin_fill("k"), 1, {.grace = -1s}), sc::ConfigError);
+    CHECK_THROWS_AS(cache.commit_fill(sc::Fill(), 1), std::logic_error);
 }
 
 TEST_CASE("a fill is overtaken by what another process does", "[facade][fill][coherence][R7]") {

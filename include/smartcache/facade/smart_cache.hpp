@@ -232,7 +232,7 @@ class SmartCache {
     /// Begins one that takes the place of whatever is there by then, and is overtaken only by changes of its tags and by what
     /// this process hears of the key in between: for keys that are valid only together with another one. Without I/O.
     [[nodiscard]] Fill begin_overwrite(std::string_view key);
-    /// Ends a fill. Throws: as `set`.
+    /// Ends a fill. Throws: as `set`; `std::logic_error` for a `Fill` that was never begun.
     template <class T = default_type>
     FillResult commit_fill(Fill fill, T&& value,
                            const EntryOptions& options = detail::default_entry_options());

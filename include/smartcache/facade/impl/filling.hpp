@@ -3,6 +3,7 @@
 // SmartCache: values that are made outside of it, by whoever cannot do so in a loader.
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include <smartcache/facade/smart_cache.hpp>
@@ -59,6 +60,7 @@ template <class Codec>
 template <class T>
 FillResult SmartCache<Codec>::commit_fill(Fill fill, T&& value, const EntryOptions& options) {
     check(options);
+    if (!fill) throw std::logic_error("smartcache: commit_fill() of a Fill that nobody has begun");
     Fill::State& state = *fill.state_;
     detail::TagsSeen tags = state.tags.seen_;
     tags.below.resize(lower_.size());
