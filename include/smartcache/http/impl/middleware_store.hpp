@@ -52,8 +52,9 @@ template <ResponseCache Cache>
 auto Middleware<Cache>::look_up(const Request& request, const std::string& primary, const Rule* rule,
                                 Tiers tiers) -> Match {
     Match result;
-    result.names = selecting_names(rule);
-    const FieldNames required = result.names;
+    const bool rule_selects = rule != nullptr && !rule->vary_headers.empty();
+    const FieldNames by_rule = rule_selects ? selecting_names(rule) : FieldNames{};
+    const FieldNames& required = rule_selects ? by_rule : keys_.selecting();
     const bool authorized = request.headers.has("Authorization");
     // The safe side of section 3.5, in both directions: who sends credentials gets what is for everybody, or
     // for them.
@@ -70,18 +71,16 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
     auto first = ask(primary, tiers);
     if (!first) return result;
     result.resource_known = true;
-    const std::string_view bytes = *first;
-    const ParsedStored record = parse_stored(bytes);
+    const TierId tier = detail::tier_of(first);
+    const bool stale = detail::stale(first);
+    using Pin = decltype(first);
+    // Read behind the move: a lookup that owns its bytes may have moved them.
+    auto pin = std::make_shared<const Pin>(std::move(first));
+    ParsedStored record = parse_stored(**pin);
     if (record.response) {
-        const TierId tier = detail::tier_of(first);
-        const bool stale = detail::stale(first);
-        using Pin = decltype(first);
-        auto pin = std::make_shared<const Pin>(std::move(first));
-        const std::string_view pinned = **pin;
-        if (auto response = parse_stored(pinned).response;
-            response && response->token == 0 && usable(response->meta, {})) {
-            if (stale) detail::end_lifetime(response->meta, wall());
-            result.found = Found{primary, *response, std::move(pin), tier};
+        if (record.response->token == 0 && usable(record.response->meta, {})) {
+            if (stale) detail::end_lifetime(record.response->meta, wall());
+            result.found.emplace(Found{{}, *record.response, std::move(pin), tier});
         }
         return result;
     }
@@ -90,7 +89,6 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
         if (tiers == Tiers::all) cache_->erase(primary);
         return result;
     }
-    if (!record.index->entries.empty()) result.names = record.index->entries.front();
     bool found_without_vary = false;
     for (const FieldNames& names : record.index->entries) {
         auto candidate = read(KeyGenerator::variant(primary, request, names), tiers);
@@ -109,6 +107,7 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
         found_without_vary = names.empty();
         result.found = std::move(candidate);
     }
+    if (!record.index->entries.empty()) result.newest = std::move(record.index->entries.front());
     return result;
 }
 
