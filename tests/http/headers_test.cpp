@@ -117,7 +117,7 @@ TEST_CASE("a block in wire form replaces what was there, any other leaves nothin
 
 TEST_CASE("CR, LF and NUL are found wherever they are, and no other byte is taken for one",
           "[http][headers]") {
-    for (const std::size_t size : {1, 7, 8, 9, 17}) {
+    for (const std::size_t size : {1U, 7U, 8U, 9U, 17U}) {
         for (int byte = 0; byte < 256; ++byte) {
             const char c = static_cast<char>(byte);
             const bool breaks = c == '\r' || c == '\n' || c == '\0';
