@@ -69,6 +69,7 @@ class Census {
 struct Asked {
     http::Request request;
     Framing framing;
+    Head head;  ///< what it was made of; both are read into the room that the last one has left
 };
 
 /// A client's connection. Belongs to one thread at a time: to an event loop, which calls what does not wait, or to
@@ -91,14 +92,13 @@ class Client {
     [[nodiscard]] Stream& stream() { return client_; }
     /// Whether the connection is to go on after this response.
     [[nodiscard]] bool keep_alive() const { return keep_alive_; }
-    /// The next request, if its head is whole. @throws ConnectionError
-    std::optional<Asked> next_request() {
+    /// The next request. @return false where its head is not whole yet. @throws ConnectionError
+    [[nodiscard]] bool next_request(Asked& asked) {
         answering_ = false;
-        std::optional<Head> head = take_head(client_, searched_);
-        if (!head) return std::nullopt;
-        Asked asked = read_request(std::move(*head));
+        if (!take_head(client_, searched_, asked.head)) return false;
+        read_request(asked);
         answering_ = asked.framing.empty();
-        return asked;
+        return true;
     }
     /// Makes this what `flush` sends.
     void prepare(http::Response response) {
@@ -191,28 +191,33 @@ class Client {
         if (transaction.wants_refresh()) refresh(std::move(transaction));
     }
 
-    Asked read_request(Head head) {
-        if (!http::detail::is_token(head.first) || (head.third != "HTTP/1.1" && head.third != "HTTP/1.0") ||
+    void read_request(Asked& asked) {
+        auto& [request, framing, head] = asked;
+        const std::string_view version = head.third;
+        if (!http::detail::is_token(head.first) || (version != "HTTP/1.1" && version != "HTTP/1.0") ||
             head.second.empty())
             throw ConnectionError(ConnectionError::broken, "request line");
-        http11_ = head.third == "HTTP/1.1";
+        http11_ = version == "HTTP/1.1";
         keep_alive_ = http11_;
         head.headers.for_each_member("Connection", [this](std::string_view option) {
             if (http::detail::equal_ignoring_case(option, "close")) keep_alive_ = false;
             if (http::detail::equal_ignoring_case(option, "keep-alive") && !http11_) keep_alive_ = true;
         });
         // RFC 9112 section 3.2: exactly one Host in HTTP/1.1.
-        if (head.headers.count("Host") > 1 || (http11_ && !head.headers.has("Host")))
+        if (const std::size_t hosts = head.headers.count("Host"); hosts > 1 || (http11_ && hosts == 0))
             throw ConnectionError(ConnectionError::broken, "Host");
 
-        http::Request request;
-        request.method = std::move(head.first);
+        request.method = head.first;
+        request.scheme = "http";
         request.host = head.headers.value("Host");
-        request.headers = std::move(head.headers);
+        request.query.clear();
+        request.body = {};
+        std::swap(request.headers, head.headers);
         if (head.second.front() == '/') {
-            const std::size_t question = head.second.find('?');
-            request.path = head.second.substr(0, question);
-            if (question != std::string::npos) request.query = head.second.substr(question + 1);
+            const std::string_view target = head.second;
+            const std::size_t question = target.find('?');
+            request.path = target.substr(0, question);
+            if (question != std::string_view::npos) request.query = target.substr(question + 1);
         } else if (const auto url =
                        http::parse_url(head.second)) {  // absolute-form: its host counts (section 3.2.2)
             request.host = url->host;
@@ -225,14 +230,14 @@ class Client {
         }
 
         method_ = request.method;
-        const Framing framing = framing_of(request.headers, false);
+        framing = framing_of(request.headers, false);
         if (framing.size > max_request_body)
             throw ConnectionError(ConnectionError::broken, "content too large");
-        return {std::move(request), framing};
     }
 
     void read_content(Asked& asked) {
-        auto& [request, framing] = asked;
+        http::Request& request = asked.request;
+        const Framing framing = asked.framing;
         if (framing.empty()) return;
         if (http11_ && http::detail::equal_ignoring_case(request.headers.value("Expect"), "100-continue"))
             client_.send("HTTP/1.1 100 Continue\r\n\r\n");
@@ -321,18 +326,19 @@ class Client {
 
     /// Puts it in the place of the last one, which has been sent.
     void write_head(const http::Response& response) {
-        head_.assign("HTTP/1.1 ")
+        using namespace std::string_view_literals;
+        head_.assign("HTTP/1.1 "sv)
             .append(std::to_string(response.status))
-            .append(" ")
+            .append(" "sv)
             .append(reason_phrase(response.status))
-            .append("\r\n")
+            .append("\r\n"sv)
             .append(response.headers.wire());
         if (!keep_alive_) {
-            head_ += "Connection: close\r\n";
+            head_ += "Connection: close\r\n"sv;
         } else if (!http11_) {
-            head_ += "Connection: keep-alive\r\n";
+            head_ += "Connection: keep-alive\r\n"sv;
         }
-        head_ += "\r\n";
+        head_ += "\r\n"sv;
     }
 
     Stream client_;

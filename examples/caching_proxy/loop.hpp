@@ -122,7 +122,7 @@ class Loop {
     struct Answer {
         Loop& loop;
         std::shared_ptr<Client> client;
-        void operator()(http::Transaction transaction) {
+        void operator()(http::Transaction&& transaction) {
             if (loop.asking() == client.get()) {
                 loop.answer_.emplace(std::move(transaction));
             } else if (client->serve(std::move(transaction))) {
@@ -259,26 +259,24 @@ class Loop {
     /// Answers the next request. @return false when there is none, or a worker has it, client and all
     bool answer_next(Seat& seat) {
         Client& client = *seat.client;
-        std::optional<Asked> asked;
         try {
-            asked = client.next_request();
+            if (!client.next_request(asked_)) {
+                watch(seat, EPOLLIN);
+                return false;
+            }
         } catch (const ConnectionError& error) {
             client.refuse(error);
             renew(seat);
             return true;
         }
-        if (!asked) {
-            watch(seat, EPOLLIN);
-            return false;
-        }
-        if (!asked->framing.empty()) {
-            let_work(seat, std::move(*asked));
+        if (!asked_.framing.empty()) {
+            let_work(seat, std::exchange(asked_, {}));
             return false;
         }
         answer_.reset();
         asking_ = &client;
         try {
-            site_.web.begin(std::move(asked->request), tasks_, Answer{*this, seat.client},
+            site_.web.begin(std::move(asked_.request), tasks_, Answer{*this, seat.client},
                             http::Refresh::after_answer);
         } catch (...) {
             asking_ = nullptr;
@@ -291,14 +289,13 @@ class Loop {
         if (!tasks_.kept.empty())
             for (sc::Executor::Task& task : std::exchange(tasks_.kept, {})) submit(std::move(task));
         if (!answered) return false;
-        http::Transaction transaction = std::move(*answer_);
-        answer_.reset();
-        if (!transaction.answered()) {
-            let_work(seat, std::move(transaction));
+        if (!answer_->answered()) {
+            let_work(seat, std::move(*answer_));
             return false;
         }
-        client.prepare(transaction.take_response());
-        if (transaction.wants_refresh()) client.refresh(std::move(transaction));
+        client.prepare(answer_->take_response());
+        if (answer_->wants_refresh()) client.refresh(std::move(*answer_));
+        answer_.reset();
         renew(seat);
         return true;
     }
@@ -369,6 +366,7 @@ class Loop {
     std::thread::id id_;
     Tasks tasks_{*this};
     const Client* asking_ = nullptr;
+    Asked asked_;  // one for all clients, so that the next request finds room
     std::optional<http::Transaction> answer_;
     SteadyTime now_ = std::chrono::steady_clock::now();
     Phase seen_phase_ = Phase::serving;

@@ -26,8 +26,9 @@ struct Head {
 };
 
 /// Takes a head off what was read. @param searched  how much of that holds no end of a head, as this found before
-/// @return nullopt where the head is not whole yet
-inline std::optional<Head> take_head(Stream& in, std::size_t& searched) {
+/// @param head  what it is put into, in the room that this has
+/// @return false where the head is not whole yet
+inline bool take_head(Stream& in, std::size_t& searched, Head& head) {
     // Section 2.2: empty lines before a message are skipped.
     while (in.buffered().starts_with("\r\n")) in.consume(2);
     const std::string_view text = in.buffered();
@@ -35,9 +36,8 @@ inline std::optional<Head> take_head(Stream& in, std::size_t& searched) {
     if (end == std::string_view::npos) {
         searched = text.size();
         if (searched > max_head) throw ConnectionError(ConnectionError::broken, "head too large");
-        return std::nullopt;
+        return false;
     }
-    Head head;
     std::string_view block = text.substr(0, end + 2);
     const std::size_t line_end = block.find("\r\n");
     const std::string_view line = block.substr(0, line_end);
@@ -46,10 +46,11 @@ inline std::optional<Head> take_head(Stream& in, std::size_t& searched) {
     if (a == std::string_view::npos) throw ConnectionError(ConnectionError::broken, "start line");
     head.first = line.substr(0, a);
     head.second = line.substr(a + 1, b == std::string_view::npos ? b : b - a - 1);
-    if (b != std::string_view::npos) head.third = line.substr(b + 1);
+    head.third = b == std::string_view::npos ? std::string_view{} : line.substr(b + 1);
     block.remove_prefix(line_end + 2);
+    if (head.headers.assign_wire(block)) block = {};
     head.headers.reserve(block.size());
-    while (!block.empty()) {
+    while (!block.empty()) {  // not as most write it
         const std::size_t eol = block.find("\r\n");
         const std::string_view field = block.substr(0, eol);
         const std::size_t colon = field.find(':');
@@ -62,13 +63,14 @@ inline std::optional<Head> take_head(Stream& in, std::size_t& searched) {
     }
     in.consume(end + 4);
     searched = 0;
-    return head;
+    return true;
 }
 
 /// The same, waiting for it. @return nullopt at the end of the stream before its first byte
 inline std::optional<Head> read_head(Stream& in) {
+    Head head;
     for (std::size_t searched = 0;;) {
-        if (auto head = take_head(in, searched)) return head;
+        if (take_head(in, searched, head)) return head;
         if (in.fill()) continue;
         if (in.buffered().empty()) return std::nullopt;
         throw ConnectionError(ConnectionError::closed, "hung up inside a head");

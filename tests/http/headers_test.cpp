@@ -93,6 +93,52 @@ TEST_CASE("the wire form reads back, and so does anything else, without what is 
     }
 }
 
+TEST_CASE("a block in wire form replaces what was there, any other leaves nothing", "[http][headers]") {
+    const std::string_view wire =
+        "A: 1\r\nEmpty: \r\nLong-Name: a value of more than eight bytes\tand a tab\r\n";
+    Headers h{{"Before", "this"}};
+    CHECK(h.assign_wire(wire));
+    CHECK(h.wire() == wire);
+    CHECK(h.size() == 3);
+    CHECK(h.get("Empty") == "");
+    CHECK(h.get("long-name") == "a value of more than eight bytes\tand a tab");
+    CHECK(h.assign_wire(""));
+    CHECK(h.empty());
+    for (const std::string_view other :
+         {"A:1\r\n", "A:  1\r\n", "A: 1 \r\n", "A:  \r\n", "A: 1\n", "A: 1\r", "A: 1", "A: ", "A:", "A",
+          ": 1\r\n", "A : 1\r\n", "A: 1\r\n\r\n", "A: 1\r\nB\r\n", " A: 1\r\n", "A: 1\nB: 2\r\n",
+          "A: 1\rB: 2\r\n", "\r\n"}) {
+        h.add("Before", "this");
+        CHECK_FALSE(h.assign_wire(other));
+        CHECK(h.empty());
+        CHECK(h.wire().empty());
+    }
+}
+
+TEST_CASE("CR, LF and NUL are found wherever they are, and no other byte is taken for one",
+          "[http][headers]") {
+    for (const std::size_t size : {1U, 7U, 8U, 9U, 17U}) {
+        for (int byte = 0; byte < 256; ++byte) {
+            const char c = static_cast<char>(byte);
+            const bool breaks = c == '\r' || c == '\n' || c == '\0';
+            for (std::size_t at = 0; at < size; ++at) {
+                // Its neighbours are the bytes that a sum could carry from or to.
+                for (const char around : {'x', '\x01', '\x0e', '\x7f', '\x80', '\xff'}) {
+                    std::string text(size, around);
+                    text[at] = c;
+                    REQUIRE(detail::find_break(text, 0) == (breaks ? at : size));
+                    Headers h;
+                    REQUIRE(h.add("A", "<" + text + ">"));
+                    if (breaks) text[at] = ' ';
+                    REQUIRE(h.wire() == "A: <" + text + ">\r\n");
+                }
+            }
+        }
+    }
+    CHECK(detail::find_break("a\rb\rc", 2) == 3);
+    CHECK(detail::find_break("abc", 5) == 3);
+}
+
 TEST_CASE("a body owns its bytes or shares those of an owner", "[http][body]") {
     Body body = "hello";
     CHECK(body == "hello");

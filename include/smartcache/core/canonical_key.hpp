@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cstddef>
 #include <initializer_list>
 #include <string>
@@ -23,18 +25,16 @@ class KeyText {
     explicit KeyText(std::string prefix) : text_(std::move(prefix)) {}
 
     KeyText& part(std::string_view value) {
-        if (!text_.empty()) text_ += ' ';
-        frame(value);
+        frame(value, text_.empty() ? std::string_view{} : std::string_view(" "));
         return *this;
     }
     /// A named part; `-` instead of a frame says that it is absent, which is not the same as empty.
     KeyText& named(std::string_view name, const std::string_view* value) {
         part(name);
-        text_ += '=';
         if (value != nullptr) {
-            frame(*value);
+            frame(*value, "=");
         } else {
-            text_ += '-';
+            text_ += "=-";
         }
         return *this;
     }
@@ -46,8 +46,12 @@ class KeyText {
     [[nodiscard]] std::string text() && noexcept { return std::move(text_); }
 
   private:
-    void frame(std::string_view value) {
-        text_.append(std::to_string(value.size())).append(1, ':').append(value);
+    void frame(std::string_view value, std::string_view before) {
+        std::array<char, 24> head;
+        char* at = std::copy(before.begin(), before.end(), head.data());
+        at = std::to_chars(at, head.data() + head.size(), value.size()).ptr;
+        *at++ = ':';
+        text_.append(head.data(), static_cast<std::size_t>(at - head.data())).append(value);
     }
 
     std::string text_;

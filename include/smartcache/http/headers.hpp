@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -65,7 +66,11 @@ class Headers {
 
     /// Reads "Name: value" lines, each ended by CRLF, as `wire()` writes them. Lines without a name are
     /// skipped.
-    [[nodiscard]] static Headers from_wire(std::string_view block);
+    /// @param room  bytes that are going to be added, so that it is one allocation
+    [[nodiscard]] static Headers from_wire(std::string_view block, std::size_t room = 0);
+    /// Replaces these by the fields of a block that is exactly as `wire()` writes it, in the room that they have.
+    /// @return false for any other block; then there are none
+    bool assign_wire(std::string_view block);
 
     /// The fields as they go over the wire, each line ended by CRLF, without the empty line.
     [[nodiscard]] std::string_view wire() const noexcept { return text_; }
@@ -151,21 +156,25 @@ class Headers {
         return from;
     }
     bool append(std::string_view name, std::string_view value);
-    bool adopt(std::string_view block);
 
     std::string text_;
     std::vector<Place> fields_;
 };
 
 inline bool Headers::append(std::string_view name, std::string_view value) {
-    if (text_.size() + name.size() + value.size() + 4 > max_bytes) return false;
-    const auto at = [this] { return static_cast<std::uint32_t>(text_.size()); };
-    Place place{at(), static_cast<std::uint32_t>(name.size()), 0, static_cast<std::uint32_t>(value.size())};
-    text_.append(name).append(": ");
-    place.value = at();
-    for (const char c : value) text_ += c == '\r' || c == '\n' || c == '\0' ? ' ' : c;
-    text_.append("\r\n");
-    fields_.push_back(place);
+    const std::size_t at = text_.size();
+    const std::size_t value_at = at + name.size() + 2;
+    const std::size_t end = value_at + value.size();
+    if (end + 2 > max_bytes) return false;
+    text_.resize(end + 2);
+    char* const text = text_.data();
+    std::copy(name.begin(), name.end(), text + at);
+    std::copy_n(": ", 2, text + value_at - 2);
+    std::copy(value.begin(), value.end(), text + value_at);
+    for (std::size_t i = 0; (i = detail::find_break(value, i)) < value.size(); ++i) text[value_at + i] = ' ';
+    std::copy_n("\r\n", 2, text + end);
+    fields_.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(name.size()),
+                       static_cast<std::uint32_t>(value_at), static_cast<std::uint32_t>(value.size())});
     return true;
 }
 
@@ -212,10 +221,10 @@ inline std::string Headers::combined(std::string_view name) const {
     return list;
 }
 
-inline Headers Headers::from_wire(std::string_view block) {
+inline Headers Headers::from_wire(std::string_view block, std::size_t room) {
     Headers headers;
-    if (block.size() <= max_bytes && headers.adopt(block)) return headers;
-    headers.clear();
+    headers.reserve(block.size() + room);
+    if (headers.assign_wire(block)) return headers;
     while (!block.empty()) {  // not as wire() writes it: line by line, dropping what is no field
         const std::size_t end = block.find("\r\n");
         const std::string_view line = block.substr(0, end);
@@ -226,25 +235,26 @@ inline Headers Headers::from_wire(std::string_view block) {
     return headers;
 }
 
-// The usual case, one copy of the whole block; false when a line is not exactly as wire() writes it.
-inline bool Headers::adopt(std::string_view block) {
-    text_ = block;
+inline bool Headers::assign_wire(std::string_view block) {
+    clear();
+    if (block.size() > max_bytes) return false;
     fields_.reserve(16);
     for (std::size_t start = 0; start < block.size();) {
-        const std::size_t end = block.find('\r', start);
-        const std::size_t colon = block.find(':', start);
-        if (end == std::string_view::npos || colon >= end || block.substr(end, 2) != "\r\n") return false;
-        const std::string_view name = block.substr(start, colon - start);
-        const std::string_view rest = block.substr(colon + 1, end - colon - 1);
-        if (!detail::is_token(name) || rest.empty() || rest.front() != ' ') return false;
-        const std::string_view value = rest.substr(1);
-        if (value != detail::trim(value) || value.find('\n') != std::string_view::npos ||
-            value.find('\0') != std::string_view::npos)
+        std::size_t colon = start;
+        while (colon < block.size() && detail::token_chars[static_cast<unsigned char>(block[colon])]) ++colon;
+        const std::size_t at = colon + 2;
+        const std::size_t end = detail::find_break(block, at);
+        const bool ends = end + 1 < block.size() && block[end] == '\r' && block[end + 1] == '\n';
+        if (!ends || colon == start || block[colon] != ':' || block[colon + 1] != ' ' ||
+            (at < end && (detail::is_space(block[at]) || detail::is_space(block[end - 1])))) {
+            fields_.clear();
             return false;
-        fields_.push_back({static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(name.size()),
-                           static_cast<std::uint32_t>(colon + 2), static_cast<std::uint32_t>(value.size())});
+        }
+        fields_.push_back({static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(colon - start),
+                           static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(end - at)});
         start = end + 2;
     }
+    text_ = block;
     return true;
 }
 

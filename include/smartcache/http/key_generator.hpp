@@ -72,7 +72,10 @@ class KeyGenerator {
     /// `primary` and the values that `request` has for `names`.
     [[nodiscard]] static std::string variant(std::string_view primary, const Request& request,
                                              const FieldNames& names) {
-        KeyText key{std::string(primary)};
+        std::string prefix;
+        prefix.reserve(primary.size() + 16 + 32 * names.size());  // most need no more
+        prefix = primary;
+        KeyText key{std::move(prefix)};
         key.part("vary");
         for (const std::string& name : names) append(key, request.headers, name);
         return std::move(key).text();

@@ -170,9 +170,17 @@ class Middleware final : private detail::TransactionOwner {
     /// ends one, `done` is destroyed uncalled. `done` must not throw: it may be called by the thread that ended the other
     /// request, which drops what it throws. The executor must outlive the middleware's transactions; one
     /// without `submit_after` waits for as long as the other request takes, whatever `collapse_timeout` says.
+    ///
+    /// @param request  only moved from where it is not answered at once
     template <class Done>
     requires std::is_invocable_v<Done&, Transaction>
-    void begin(Request request, Executor& executor, Done done, Refresh refresh = Refresh::before_answer);
+    void begin(Request&& request, Executor& executor, Done done, Refresh refresh = Refresh::before_answer);
+    template <class Done>
+    requires std::is_invocable_v<Done&, Transaction>
+    void begin(const Request& request, Executor& executor, Done done,
+               Refresh refresh = Refresh::before_answer) {
+        begin(Request(request), executor, std::move(done), refresh);
+    }
 
     /// Ends every stored response of a resource. `url`: "https://host/path?query", or "/path?query" where
     /// requests carry no host. @return false when nothing was stored, or `url` is none
@@ -239,8 +247,9 @@ class Middleware final : private detail::TransactionOwner {
         std::optional<Found> found;
         std::optional<Found> part;    ///< stored, but not what the request asks for
         bool resource_known = false;  ///< other variants, or ones that this client may not have
-        FieldNames names;             ///< of the newest variant
-        detail::Base base;
+        std::optional<FieldNames>
+            newest{};  ///< what the newest variant was selected by, where there are several
+        detail::Base base{};
     };
     /// A `begin` between two looks at the store.
     struct Attempt {

@@ -93,18 +93,21 @@ class RecordReader {
     explicit RecordReader(std::string_view bytes) noexcept : rest_(bytes) {}
 
     template <class Integer>
-    Integer integer() noexcept {
-        std::uint64_t value = 0;
+    [[gnu::always_inline]] Integer integer() noexcept {
         const std::string_view bytes = take(sizeof(Integer));
+        if (bytes.empty()) return 0;
         if constexpr (std::endian::native == std::endian::little) {
-            std::memcpy(&value, bytes.data(), bytes.size());
+            Integer value = 0;
+            std::memcpy(&value, bytes.data(), sizeof value);
+            return value;
         } else {
+            std::uint64_t value = 0;
             for (std::size_t i = bytes.size(); i-- > 0;)
                 value = value << 8 | static_cast<unsigned char>(bytes[i]);
+            return static_cast<Integer>(value);
         }
-        return static_cast<Integer>(value);
     }
-    std::string_view take(std::uint64_t size) noexcept {
+    [[gnu::always_inline]] std::string_view take(std::uint64_t size) noexcept {
         if (size > rest_.size()) {
             ok_ = false;
             rest_ = {};

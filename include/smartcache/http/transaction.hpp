@@ -26,7 +26,7 @@ namespace detail {
 
 /// A stored response that matches a request, pinned.
 struct Found {
-    std::string key;
+    std::string key;  ///< empty in a match without variants, which does not need it until it is forwarded
     StoredResponse stored;
     std::shared_ptr<const void> pin;
     TierId tier = TierId::none;  ///< of the cache, where it says
@@ -75,7 +75,7 @@ class TransactionOwner {
 
   protected:
     ~TransactionOwner() = default;
-    [[nodiscard]] Transaction transaction(std::optional<Response> answer, std::unique_ptr<Pending> pending);
+    [[nodiscard]] Transaction transaction(std::optional<Response>&& answer, std::unique_ptr<Pending> pending);
     [[nodiscard]] static const Pending& pending_of(const Transaction& transaction);
 };
 
@@ -171,7 +171,7 @@ class Transaction {
   private:
     friend class detail::TransactionOwner;
 
-    Transaction(detail::TransactionOwner& owner, std::optional<Response> answer,
+    Transaction(detail::TransactionOwner& owner, std::optional<Response>&& answer,
                 std::unique_ptr<detail::Pending> pending)
         : owner_(&owner), answer_(std::move(answer)), pending_(std::move(pending)) {}
 
@@ -186,7 +186,7 @@ class Transaction {
     std::unique_ptr<detail::Pending> pending_;
 };
 
-inline Transaction detail::TransactionOwner::transaction(std::optional<Response> answer,
+inline Transaction detail::TransactionOwner::transaction(std::optional<Response>&& answer,
                                                          std::unique_ptr<Pending> pending) {
     return Transaction(*this, std::move(answer), std::move(pending));
 }

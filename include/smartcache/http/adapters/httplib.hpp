@@ -60,18 +60,21 @@ inline void set_server_ranges(const httplib::Request& request, httplib::Ranges r
     if (from.ssl != nullptr) request.scheme = "https";
 #endif
     // `path` is decoded; the key needs what was sent.
-    if (const auto url = parse_url(from.target)) {
-        request.path = url->path;
-        request.query = url->query;
+    if (auto url = parse_url(from.target)) {
+        request.path = std::move(url->path);
+        request.query = std::move(url->query);
     } else {
         const std::size_t question = from.target.find('?');
         request.path = from.target.substr(0, question);
         if (question != std::string::npos) request.query = from.target.substr(question + 1);
     }
-    request.host = from.get_header_value("Host");
+    std::size_t bytes = 0;
+    for (const auto& [name, value] : from.headers) bytes += name.size() + value.size() + 4;
+    request.headers.reserve(bytes);
     for (const auto& [name, value] : from.headers)
         if (!is_server_field(name) && !(whole && about_range(name))) request.headers.add(name, value);
-    request.body = from.body;
+    request.host = request.headers.value("Host");
+    if (!from.body.empty()) request.body = from.body;
     return request;
 }
 
@@ -131,20 +134,21 @@ inline void replace_headers(const Headers& from, httplib::Response& to, bool kee
     if (keep_connection)
         for (const auto& field : to.headers)
             if (is_connection_field(field.first)) headers.insert(field);
-    for (const auto [name, value] : from) headers.emplace(std::string(name), std::string(value));
+    for (const auto [name, value] : from) headers.emplace(name, value);
     to.headers = std::move(headers);
 }
 
 /// Before routing has ended: the server still writes lengths.
 inline void send_unrouted(Response response, httplib::Response& to) {
     to.status = response.status;
-    const std::string type(response.headers.value("Content-Type", "application/octet-stream"));
-    if (!response.body.empty()) response.headers.remove("Content-Length");  // the server writes its own
-    replace_headers(response.headers, to, false);
     to.body.clear();
-    if (response.body.empty()) return;
+    if (response.body.empty()) return replace_headers(response.headers, to, false);
     const std::size_t size = response.body.size();
-    to.headers.erase("Content-Type");  // set again by the provider
+    const std::string type(response.headers.value("Content-Type", "application/octet-stream"));
+    to.headers.clear();
+    for (const auto [name, value] : response.headers)  // the server writes these two
+        if (!equal_ignoring_case(name, "Content-Length") && !equal_ignoring_case(name, "Content-Type"))
+            to.headers.emplace(name, value);
     to.set_content_provider(
         size, type,
         [body = std::move(response.body)](std::size_t offset, std::size_t length, httplib::DataSink& sink) {

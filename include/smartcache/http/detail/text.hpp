@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,6 +42,29 @@ inline constexpr std::array<bool, 256> token_chars = [] {
     for (const char c : text)
         if (!token_chars[static_cast<unsigned char>(c)]) return false;
     return true;
+}
+
+/// The first CR, LF or NUL at or behind `from`, or the size: what no value may hold (RFC 9110 section 5.5).
+[[nodiscard]] inline std::size_t find_break(std::string_view text, std::size_t from) noexcept {
+    while (from < text.size()) {
+        if (text.size() - from >= sizeof(std::uint64_t)) {
+            // Eight bytes at a time, as long as each is greater than CR.
+            constexpr std::uint64_t each = 0x0101010101010101;
+            std::uint64_t bytes = 0;
+            std::memcpy(&bytes, text.data() + from, sizeof bytes);
+            const std::uint64_t small = (bytes - each * ('\r' + 1)) & ~bytes & each * 0x80;
+            if (small == 0) {
+                from += sizeof bytes;
+                continue;
+            }
+            // The lowest bit belongs to the first of them: what is borrowed goes to those behind it.
+            if constexpr (std::endian::native == std::endian::little)
+                from += static_cast<std::size_t>(std::countr_zero(small)) / 8;
+        }
+        for (const std::size_t end = std::min(from + sizeof(std::uint64_t), text.size()); from < end; ++from)
+            if (text[from] == '\r' || text[from] == '\n' || text[from] == '\0') return from;
+    }
+    return text.size();
 }
 
 [[nodiscard]] constexpr bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {

@@ -162,6 +162,8 @@ std::unique_ptr<detail::Pending> Middleware<Cache>::forward(Attempt& state, Matc
     pending->base.tags = tags_now();
     pending->request_time = wall();
     pending->why = match.resource_known ? CacheStatus::Forward::vary_miss : CacheStatus::Forward::uri_miss;
+    for (std::optional<Found>* held : {&match.found, &match.part})
+        if (*held && (*held)->key.empty()) (*held)->key = pending->primary;
     if (match.found) {
         const StoredMeta& meta = match.found->stored.meta;
         pending->why = meta.fresh(pending->request_time) && !meta.is(StoredMeta::always_validate)
@@ -218,10 +220,11 @@ std::optional<Transaction> Middleware<Cache>::serve(Attempt& state, Match& match
     std::unique_ptr<Pending> refresh;
     if (reuse == Reuse::background) {
         // One refresh at a time: who finds a leader leaves it to that one.
+        const std::string& key = found.key.empty() ? state.gate.primary : found.key;
         state.ticket = flights_.join(state.gate.primary);
-        if (flights_.take_part(state.ticket, found.key, true, false, false, [] { return Flights::Wake{}; }) ==
+        if (flights_.take_part(state.ticket, key, true, false, false, [] { return Flights::Wake{}; }) ==
             Flights::Role::leader) {
-            std::string variant = found.key;
+            std::string variant = key;
             refresh = forward(state, std::move(match), std::move(variant), true);
         }
     }
@@ -271,7 +274,9 @@ std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool block
             return not_cached("MISS");
         }
 
-        std::string variant = KeyGenerator::variant(state.gate.primary, state.request, match.names);
+        std::string variant =
+            KeyGenerator::variant(state.gate.primary, state.request,
+                                  match.newest ? *match.newest : selecting_names(state.gate.rule));
         if (last) return transaction(std::nullopt, forward(state, std::move(match), std::move(variant)));
         if (!state.ticket) {
             state.ticket = flights_.join(state.gate.primary);
@@ -303,10 +308,9 @@ std::optional<Transaction> Middleware<Cache>::attempt(Attempt& state, bool block
 
 template <ResponseCache Cache>
 Transaction Middleware<Cache>::begin(const Request& request, Refresh refresh) {
-    Gate gate = judge(request);
-    if (auto answered = answer_at_once(request, gate)) return std::move(*answered);
-    if (gate.skip != Reason::none) return forward_untouched(request, std::move(gate));
-    Attempt state{request, refresh, std::move(gate), {}, {}, false};
+    Attempt state{request, refresh, judge(request), {}, {}, false};
+    if (auto answered = answer_at_once(request, state.gate)) return std::move(*answered);
+    if (state.gate.skip != Reason::none) return forward_untouched(request, std::move(state.gate));
     for (;;) {
         std::shared_ptr<detail::Latch> latch;
         auto ready = attempt(state, true, [&latch] {
@@ -322,25 +326,23 @@ Transaction Middleware<Cache>::begin(const Request& request, Refresh refresh) {
 template <ResponseCache Cache>
 template <class Done>
 requires std::is_invocable_v<Done&, Transaction>
-void Middleware<Cache>::begin(Request request, Executor& executor, Done done, Refresh refresh) {
+void Middleware<Cache>::begin(Request&& request, Executor& executor, Done done, Refresh refresh) {
     if constexpr (detail::HasTryGet<Cache>) {
         if (options_.purge && request.method == "PURGE") {  // erases, below memory too
-            const auto purge = [this, request, callback = std::make_shared<Done>(std::move(done))] {
+            const auto purge = [this, request = std::move(request),
+                                callback = std::make_shared<Done>(std::move(done))] {
                 (*callback)(begin(request));
             };
             return detail::run_by(executor, purge);
         }
     }
-    Gate gate = judge(request);
-    if (auto answered = answer_at_once(request, gate)) return done(std::move(*answered));
-    if (gate.skip != Reason::none) return done(forward_untouched(request, std::move(gate)));
-    if constexpr (detail::HasTryGet<Cache>) {
-        Attempt state{request, refresh, std::move(gate), {}, {}, false};
-        if (auto served = from_memory(state)) return done(std::move(*served));
-        gate = std::move(state.gate);
-    }
+    Attempt first{request, refresh, judge(request), {}, {}, false};
+    if (auto answered = answer_at_once(request, first.gate)) return done(std::move(*answered));
+    if (first.gate.skip != Reason::none) return done(forward_untouched(request, std::move(first.gate)));
+    if constexpr (detail::HasTryGet<Cache>)
+        if (auto served = from_memory(first)) return done(std::move(*served));
     auto kept = std::make_shared<Request>(std::move(request));
-    auto state = std::make_shared<Attempt>(Attempt{*kept, refresh, std::move(gate), {}, {}, false});
+    auto state = std::make_shared<Attempt>(Attempt{*kept, refresh, std::move(first.gate), {}, {}, false});
     auto callback = std::make_shared<Done>(std::move(done));
     if constexpr (detail::HasTryGet<Cache>)
         detail::run_by(executor,

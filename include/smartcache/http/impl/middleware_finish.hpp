@@ -10,15 +10,12 @@ template <ResponseCache Cache>
 Response Middleware<Cache>::answer(const Request& request, const Found& found, WallTime now,
                                    std::string_view x_cache, const CacheStatus& status) {
     const StoredMeta& meta = found.stored.meta;
-    Headers headers = Headers::from_wire(found.stored.head);
-    headers.reserve(160);
-    Response response;
-    if (http::not_modified(request.headers, headers, meta.status, meta.response_time, now)) {
-        response = make_not_modified(std::move(headers));
+    // With room for what comes on top: Age, Cache-Status, X-Cache and X-Cache-Time.
+    Response response{meta.status, Headers::from_wire(found.stored.head, 192), {}};
+    if (http::not_modified(request.headers, response.headers, meta.status, meta.response_time, now)) {
+        response = make_not_modified(std::move(response.headers));
         events_.add(Event::not_modified);
     } else {
-        response.status = meta.status;
-        response.headers = std::move(headers);
         if (request.method == "HEAD") {
             // RFC 9110 section 9.3.2: the fields of a GET. Without a body the length cannot be found out
             // later.
@@ -26,11 +23,13 @@ Response Middleware<Cache>::answer(const Request& request, const Found& found, W
                 response.headers.add("Content-Length", std::to_string(found.stored.body.size()));
         } else {
             response.body = Body::pinned(found.pin, found.stored.body);
-            const auto wanted = meta.status == 206
-                                    ? wanted_of(request, response.headers, response.body.size(), now)
-                                    : std::nullopt;
-            response = wanted ? cut_part(std::move(response), *wanted)
-                              : apply_range(request, std::move(response), now);
+            if (request.headers.has("Range")) {
+                const auto wanted = meta.status == 206
+                                        ? wanted_of(request, response.headers, response.body.size(), now)
+                                        : std::nullopt;
+                response = wanted ? cut_part(std::move(response), *wanted)
+                                  : apply_range(request, std::move(response), now);
+            }
         }
     }
     const std::string age = detail::whole_seconds(meta.age(now));

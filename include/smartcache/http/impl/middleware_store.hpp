@@ -98,8 +98,9 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
                                 Tiers tiers, bool to_fill) -> Match {
     Match result;
     detail::Base& base = result.base;
-    result.names = selecting_names(rule);
-    const FieldNames required = result.names;
+    const bool rule_selects = rule != nullptr && !rule->vary_headers.empty();
+    const FieldNames by_rule = rule_selects ? selecting_names(rule) : FieldNames{};
+    const FieldNames& required = rule_selects ? by_rule : keys_.selecting();
     const bool authorized = request.headers.has("Authorization");
     // The safe side of section 3.5, in both directions: who sends credentials gets what is for everybody, or
     // for them.
@@ -114,11 +115,20 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
     };
 
     auto first = to_fill ? ask_to_fill(primary, base.fill) : ask(primary, tiers);
-    const ParsedStored record = first ? parse_stored(*first) : ParsedStored{};
-    if (first && !record.response && !record.index && tiers == Tiers::all) {
-        // Not ours, or of another version: dropped (S106).
-        cache_->erase(primary);
-        if (to_fill) first = ask_to_fill(primary, base.fill);
+    using Pin = decltype(first);
+    const TierId tier = detail::tier_of(first);
+    const bool stale = detail::stale(first);
+    std::shared_ptr<const Pin> pin;
+    ParsedStored record;
+    if (first) {
+        // Read behind the move: a lookup that owns its bytes may have moved them.
+        pin = std::make_shared<const Pin>(std::move(first));
+        record = parse_stored(**pin);
+        if (!record.response && !record.index && tiers == Tiers::all) {
+            // Not ours, or of another version: dropped (S106).
+            cache_->erase(primary);
+            if (to_fill) (void)ask_to_fill(primary, base.fill);
+        }
     }
     const bool nothing = !record.response && !record.index;
     base.known = to_fill || !nothing;
@@ -127,19 +137,12 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
     base.fill = {};  // its version says it all
     result.resource_known = true;
     if (record.response) {
-        const TierId tier = detail::tier_of(first);
-        const bool stale = detail::stale(first);
-        using Pin = decltype(first);
-        auto pin = std::make_shared<const Pin>(std::move(first));
-        const std::string_view pinned = **pin;
-        if (auto response = parse_stored(pinned).response;
-            response && response->token == 0 && usable(response->meta, {})) {
-            if (stale) detail::end_lifetime(response->meta, wall());
-            result.found = Found{primary, *response, std::move(pin), tier};
+        if (record.response->token == 0 && usable(record.response->meta, {})) {
+            if (stale) detail::end_lifetime(record.response->meta, wall());
+            result.found.emplace(Found{{}, *record.response, std::move(pin), tier});
         }
         return result;
     }
-    if (!record.index->entries.empty()) result.names = record.index->entries.front();
     bool found_without_vary = false;
     for (const FieldNames& names : record.index->entries) {
         auto candidate = read(KeyGenerator::variant(primary, request, names), tiers);
@@ -158,6 +161,7 @@ auto Middleware<Cache>::look_up(const Request& request, const std::string& prima
         found_without_vary = names.empty();
         result.found = std::move(candidate);
     }
+    if (!record.index->entries.empty()) result.newest = std::move(record.index->entries.front());
     return result;
 }
 

@@ -51,8 +51,9 @@ struct CacheStatus {
 
 /// Writes the member: `SmartCache; fwd=uri-miss; stored`. A name that is no token is written as a string.
 [[nodiscard]] inline std::string format_cache_status(std::string_view cache_name, const CacheStatus& status) {
+    using namespace std::string_view_literals;
     std::string text;
-    text.reserve(cache_name.size() + 48);
+    text.reserve(cache_name.size() + 64);
     // RFC 8941 section 3.3.4: a token starts with a letter or "*".
     if (detail::is_token(cache_name) && !detail::is_digit(cache_name.front())) {
         text = cache_name;
@@ -65,15 +66,15 @@ struct CacheStatus {
         }
         text += '"';
     }
-    if (status.hit) text += "; hit";
-    if (status.fwd != CacheStatus::Forward::none) text.append("; fwd=").append(to_string(status.fwd));
-    if (status.fwd_status != 0) text.append("; fwd-status=").append(std::to_string(status.fwd_status));
+    if (status.hit) text += "; hit"sv;
+    if (status.fwd != CacheStatus::Forward::none) text.append("; fwd="sv).append(to_string(status.fwd));
+    if (status.fwd_status != 0) text.append("; fwd-status="sv).append(std::to_string(status.fwd_status));
     if (status.ttl)
-        text.append("; ttl=").append(
-            std::to_string(std::chrono::floor<std::chrono::seconds>(*status.ttl).count()));
-    if (status.stored) text += "; stored";
-    if (status.collapsed) text += "; collapsed";
-    if (!status.detail.empty()) text.append("; detail=").append(status.detail);
+        text.append("; ttl="sv)
+            .append(std::to_string(std::chrono::floor<std::chrono::seconds>(*status.ttl).count()));
+    if (status.stored) text += "; stored"sv;
+    if (status.collapsed) text += "; collapsed"sv;
+    if (!status.detail.empty()) text.append("; detail="sv).append(status.detail);
     return text;
 }
 
