@@ -131,9 +131,10 @@ inline void RedisClient::keep_intents(Intents& intents, std::string_view name_sp
         else
             partition(intent->name).unacknowledged.add(intent->name, intent->zombie);
     }
+    std::set<std::string_view> spaces;
     if (kept.incomplete) {
         // What is missing may be of any namespace for which the directory was used.
-        std::set<std::string_view> spaces{name_space};
+        spaces.insert(name_space);
         for (const std::string& text : kept.all)
             if (const auto intent = UntoldIntent::parse(text))
                 spaces.insert(intent->is_namespace ? intent->name : namespace_of(intent->name));
@@ -145,6 +146,9 @@ inline void RedisClient::keep_intents(Intents& intents, std::string_view name_sp
     // They are kept already, so the place for others is told only now.
     common_.untold.begin(intents,
                          [this] { report("an erase that Redis was not told of is not kept on the disk"); });
+    // Who finds what is missing here after this process must know of them, too.
+    for (const std::string_view space : spaces)
+        (void)common_.untold.add({.is_namespace = true, .name = space});
 }
 
 /// Sees whether partitions are still at the servers that have acknowledged what was changed lately. Where one is not, the trip
