@@ -766,6 +766,82 @@ TEST_CASE("a user who may not publish or subscribe is told what is lost", "[cohe
     CHECK(detail.find("PUBLISH is not permitted") != std::string::npos);
 }
 
+TEST_CASE("a user who may run no scripts is told so, and what it clears and erases ends for all",
+          "[coherence][r17]") {
+    RedisServer server;
+    (void)server.command({"ACL", "SETUSER", "plain", "on", ">pw", "~*", "&*", "+@all", "-@scripting"});
+    const std::string plain = "redis://plain:pw@127.0.0.1:" + std::to_string(server.port());
+    const std::string epochs = sc::detail::epoch_key("");
+    sc::SmartCache<> one(config_for(plain));
+    const bool both = GENERATE(false, true);
+    sc::SmartCache<> two(config_for(both ? plain : server.url()));
+    const auto says_so = [](sc::SmartCache<>& cache) {
+        return cache.health_check().detail(sc::TierId::redis).find("scripts (EVALSHA, EVAL)") !=
+               std::string::npos;
+    };
+    CHECK(says_so(one));
+    CHECK(says_so(two) == both);
+    CHECK(one.health_check().redis);
+    const auto known_to_two = [&](int value) {
+        REQUIRE(one.set("k", value, {.grace = 1h, .tags = {"t"}}));
+        REQUIRE(eventually([&] {
+            const auto found = two.get<int>("k");
+            return found && *found == value && in_memory(two, "k");
+        }));
+    };
+    const auto ended = [&] {
+        CHECK(eventually([&] { return !in_memory(two, "k"); }));
+        CHECK_FALSE(two.get<int>("k"));
+        CHECK_FALSE(one.get<int>("k"));
+        sc::SmartCache<> three(config_for(server.url()));
+        CHECK_FALSE(three.get<int>("k"));
+    };
+    known_to_two(1);
+    one.clear();
+    ended();
+    known_to_two(2);
+    one.erase_tag("t");
+    ended();
+    known_to_two(3);
+    one.expire_tag("t");
+    ended();
+    known_to_two(4);
+    (void)one.expire("k");
+    ended();
+    CHECK_FALSE(one.increment("k"));
+
+    SECTION("when the epochs are lost") {
+        known_to_two(5);
+        REQUIRE(server.command({"DEL", epochs}).integer == 1);
+        one.clear();
+        ended();
+    }
+    SECTION("when they are no epochs") {
+        known_to_two(6);
+        (void)server.command({"HSET", epochs, "clear", "much"});
+        one.clear();
+        ended();
+        known_to_two(7);
+        (void)server.command({"SET", epochs, "no hash"});
+        one.clear();
+        ended();
+    }
+    SECTION("when old ones are restored") {
+        known_to_two(8);
+        const std::string dump = server.command({"DUMP", epochs}).text;
+        one.clear();
+        ended();
+        REQUIRE(server.command({"RESTORE", epochs, "0", dump, "REPLACE"}).text == "OK");
+        one.clear();
+        ended();
+    }
+    known_to_two(9);
+    CHECK(one.health_check().detail(sc::TierId::redis).find("to be acknowledged") == std::string::npos);
+    (void)server.command({"ACL", "SETUSER", "plain", "+@scripting"});
+    CHECK_FALSE(says_so(one));
+    CHECK(one.increment("count") == 1);
+}
+
 TEST_CASE("without background threads a cache listens when it is maintained", "[coherence]") {
     RedisServer server;
     sc::Config config = config_for(server.url());
