@@ -655,6 +655,108 @@ TEST_CASE("an erase gets through to a server that is full", "[coherence][r3]") {
     CHECK(eventually([&] { return !two.get<int>("k"); }));
 }
 
+TEST_CASE("a server that is full takes clears and changes of tags, and tells others", "[coherence][r17]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(one.set("k", 1, {.tags = {"t"}}));
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    const bool lost = GENERATE(false, true);
+    if (lost) REQUIRE(server.command({"DEL", sc::detail::epoch_key("")}).integer == 1);
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+    SECTION("a clear") {
+        one.clear();
+    }
+    SECTION("the end of a tag") {
+        one.erase_tag("t");
+    }
+    SECTION("what a tag makes stale") {
+        one.expire_tag("t");
+    }
+    CHECK(one.health_check().detail(sc::TierId::redis).find("to be acknowledged") == std::string::npos);
+    CHECK(eventually([&] { return !in_memory(two, "k"); }));
+    CHECK_FALSE(two.get<int>("k"));
+    CHECK_FALSE(one.get<int>("k"));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "0"}).text == "OK");
+    CHECK_FALSE(two.get<int>("k"));
+    REQUIRE(one.set("k", 2, {.tags = {"t"}}));
+    CHECK(eventually([&] { return two.get<int>("k").value_or(-1) == 2; }));
+}
+
+TEST_CASE("what a full server does not take leaves nobody an older value", "[coherence][r3]") {
+    RedisServer server;
+    sc::Config config = config_for(server.url());
+    config.background_threads = 0;  // nobody makes up for it later
+    sc::SmartCache<> one(config);
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(one.set_many({std::pair<std::string_view, int>{"k", 1}, {"other", 1}}, {.grace = 1h}) == 2);
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+    SECTION("of a set") {
+        (void)one.set("k", 2);
+        CHECK(one.get<int>("k").value_or(-1) == 2);
+    }
+    SECTION("of several") {
+        (void)one.set_many({std::pair<std::string_view, int>{"k", 2}, {"other", 2}});
+        CHECK(server.command({"EXISTS", "sc:0::other"}).integer == 0);
+    }
+    SECTION("of what is stale from now on") {
+        (void)one.expire("k");
+    }
+    CHECK(server.command({"EXISTS", "sc:0::k"}).integer == 0);
+    CHECK(eventually([&] { return !in_memory(two, "k"); }));
+    CHECK_FALSE(two.get<int>("k"));
+}
+
+TEST_CASE("a change that a full server refuses has not happened, for anybody", "[coherence][atomics][r10]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(one.set("k", 1));
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+    CHECK_FALSE(one.increment("k"));
+    CHECK_FALSE(one.update<int>("k", [](std::optional<int> old) { return old.value_or(0) + 1; }));
+    CHECK_FALSE(one.set_if_absent("new", 1));
+    for (sc::SmartCache<>* const each : {&one, &two}) {
+        CHECK(each->get<int>("k").value_or(-1) == 1);
+        CHECK_FALSE(each->get<int>("new"));
+    }
+    int loads = 0;
+    CHECK(*one.get_or_compute("loaded", [&] { return ++loads; }, {.distributed_lock = true}) == 1);
+    CHECK(loads == 1);
+    SECTION("but one that ends the value has") {
+        CHECK(two.take<int>("k").value_or(-1) == 1);
+    }
+    SECTION("nor is an update that erases refused") {
+        CHECK(two.update<int>("k", [](std::optional<int>) { return std::optional<int>(); }));
+    }
+    CHECK(eventually([&] { return !in_memory(one, "k"); }));
+    CHECK_FALSE(one.get<int>("k"));
+    CHECK_FALSE(two.get<int>("k"));
+}
+
+TEST_CASE("of a key that the server has lost others do not take for fresh what one has made stale",
+          "[coherence][r4]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url(), dir));
+    REQUIRE(one.set("k", 1, {.grace = 1h}));
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    REQUIRE(server.command({"DEL", "sc:0::k"}).integer ==
+            1);  // as Redis does when it needs room: nobody is told
+    SECTION("where it has a copy itself") {
+        CHECK(one.expire("k"));
+    }
+    SECTION("where it has none") {
+        one.clear_memory();
+        CHECK_FALSE(one.expire("k"));
+    }
+    CHECK(eventually([&] { return !in_memory(two, "k"); }));
+    CHECK_FALSE(two.get<int>("k"));
+}
+
 TEST_CASE("a server that has no MULTI is used without", "[coherence][r9]") {
     RedisServer server({.arguments = {"--rename-command", "MULTI", ""}});
     sc::SmartCache<> one(config_for(server.url()));

@@ -498,15 +498,20 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
             std::uint64_t stamp = 0;
             Duration grace{0};
             bool there = false;
-            const TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
+            WriteCondition::Kind seen = WriteCondition::Kind::if_absent;
+            TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
+                seen = WriteCondition::of(record).kind;
                 there = usable(record, time_.wall(), false) && !record.negative;
                 stamp = record.stamp;
                 if (record.stale_until > record.expires)
                     grace = remaining(record.stale_until, record.expires);
             });
-            // Who makes a value stale means that it must not be served fresh any more, whatever a tier that does not answer
-            // missed.
-            if (status == TierStatus::unavailable && !ttl) (void)lower.tier->remove(physical);
+            // Who makes a value stale means that it must not be served fresh any more: not by others which still have what a tier
+            // has lost, nor whatever one that does not answer missed.
+            if (status == TierStatus::miss && seen == WriteCondition::Kind::if_absent && !ttl)
+                status = lower.tier->end_lost(physical);
+            const bool missed = status == TierStatus::unavailable || status == TierStatus::untouched;
+            if (missed && !ttl) (void)lower.tier->remove(physical);
             if (!there) continue;
             const WallTime expires = saturating_add(time_.wall(), ttl.value_or(Duration::zero()));
             const WallTime stale_until = saturating_add(expires, grace);
