@@ -474,6 +474,33 @@ void SmartCache<Codec>::clear() {
     reset_stats();
 }
 
+/// @return refused: somebody else has changed it since it was looked at
+template <class Codec>
+TierStatus SmartCache<Codec>::change_lifetime_below(const LowerTier& lower, std::string_view physical,
+                                                    std::optional<Duration> ttl, bool& changed) {
+    std::uint64_t stamp = 0;
+    Duration grace{0};
+    bool there = false;
+    WriteCondition::Kind seen = WriteCondition::Kind::if_absent;
+    TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
+        seen = WriteCondition::of(record).kind;
+        there = usable(record, time_.wall(), false) && !record.negative;
+        stamp = record.stamp;
+        if (record.stale_until > record.expires) grace = remaining(record.stale_until, record.expires);
+    });
+    // Who makes a value stale means that it must not be served fresh any more: not by others which still have what a tier has
+    // lost, nor whatever one that does not answer missed.
+    if (status == TierStatus::miss && seen == WriteCondition::Kind::if_absent && !ttl)
+        status = lower.tier->end_lost(physical);
+    const bool missed = status == TierStatus::unavailable || status == TierStatus::untouched;
+    if (missed && !ttl) (void)lower.tier->remove(physical);
+    if (!there) return status;
+    const WallTime expires = saturating_add(time_.wall(), ttl.value_or(Duration::zero()));
+    status = lower.tier->change_lifetime(physical, stamp, expires, saturating_add(expires, grace));
+    changed = changed || status == TierStatus::ok;
+    return status;
+}
+
 /// @param ttl  nullopt: expired now, kept for its grace
 template <class Codec>
 bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Duration> ttl) {
@@ -495,28 +522,10 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
     if (!lower_.empty()) {
         const std::string physical = physical_key(config_.key_prefix, key);
         for (LowerTier& lower : lower_) {
-            std::uint64_t stamp = 0;
-            Duration grace{0};
-            bool there = false;
-            WriteCondition::Kind seen = WriteCondition::Kind::if_absent;
-            TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
-                seen = WriteCondition::of(record).kind;
-                there = usable(record, time_.wall(), false) && !record.negative;
-                stamp = record.stamp;
-                if (record.stale_until > record.expires)
-                    grace = remaining(record.stale_until, record.expires);
-            });
-            // Who makes a value stale means that it must not be served fresh any more: not by others which still have what a tier
-            // has lost, nor whatever one that does not answer missed.
-            if (status == TierStatus::miss && seen == WriteCondition::Kind::if_absent && !ttl)
-                status = lower.tier->end_lost(physical);
-            const bool missed = status == TierStatus::unavailable || status == TierStatus::untouched;
-            if (missed && !ttl) (void)lower.tier->remove(physical);
-            if (!there) continue;
-            const WallTime expires = saturating_add(time_.wall(), ttl.value_or(Duration::zero()));
-            const WallTime stale_until = saturating_add(expires, grace);
-            changed = lower.tier->change_lifetime(physical, stamp, expires, stale_until) == TierStatus::ok ||
-                      changed;
+            TierStatus status = TierStatus::refused;
+            // Who makes a value stale means also the one that somebody has written meanwhile.
+            for (int attempt = ttl ? 2 : 0; attempt < 3 && status == TierStatus::refused; ++attempt)
+                status = change_lifetime_below(lower, physical, ttl, changed);
         }
     }
     fences_.mark(key, hash, false);  // a promotion under way has copied the old lifetime
