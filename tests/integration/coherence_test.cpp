@@ -757,6 +757,23 @@ TEST_CASE("of a key that the server has lost others do not take for fresh what o
     CHECK_FALSE(two.get<int>("k"));
 }
 
+TEST_CASE("what a load was to replace is nowhere when its tag has ended meanwhile", "[coherence][tags][r2]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::Config config = config_for(server.url(), dir);
+    config.disk.write = sc::WriteMode::through;
+    sc::SmartCache<> cache(config);
+    REQUIRE(cache.set("k", 1));
+    const auto load = [&]() -> std::optional<int> {
+        cache.erase_tag("t");
+        return std::nullopt;
+    };
+    CHECK_FALSE(cache.refresh("k", load, {.negative_ttl = 1h, .tags = {"t"}}));
+    CHECK_FALSE(cache.get<int>("k", {.tiers = sc::TierSet::redis}));
+    CHECK_FALSE(in_memory(cache, "k"));
+    CHECK_FALSE(cache.get<int>("k"));
+}
+
 TEST_CASE("a server that has no MULTI is used without", "[coherence][r9]") {
     RedisServer server({.arguments = {"--rename-command", "MULTI", ""}});
     sc::SmartCache<> one(config_for(server.url()));

@@ -242,6 +242,7 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return;
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
+    bool replaced = false;
     for (std::size_t i = 0; i < lower_.size(); ++i) {
         if (!date_record(lower_[i], value, now, options)) {
             end_older_below(i, physical, now, seen);
@@ -253,7 +254,14 @@ void SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t hash, de
         }
         const WriteCondition condition =
             seen != nullptr && i < seen->size() ? (*seen)[i] : WriteCondition::if_absent();
-        if (write_below(lower_[i], value.record, hash, condition, &ticket) == TierStatus::refused) return;
+        const TierStatus status = write_below(lower_[i], value.record, hash, condition, &ticket);
+        if (status == TierStatus::refused) {
+            // Of what has ended meanwhile, by its tag, that which it has replaced above must not stay here.
+            if (replaced && lower_[i].own) (void)lower_[i].tier->remove(physical);
+            if (replaced) (void)forget_memory(key, hash);
+            return;
+        }
+        replaced = replaced || status == TierStatus::ok;
     }
     (void)put_memory(key, hash, value, options, &ticket, true);
 }
