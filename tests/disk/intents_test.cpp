@@ -63,7 +63,7 @@ struct World {
     void add(const Texts& texts) {
         DiskIntents intents(Io::system(), directory, false);
         (void)intents.take();
-        for (const std::string& text : texts) REQUIRE(intents.add(text));
+        for (const std::string& text : texts) REQUIRE(intents.add(text, {}));
     }
     [[nodiscard]] std::string bytes() const {
         std::ifstream in(file, std::ios::binary);
@@ -88,7 +88,7 @@ TEST_CASE("intents are there for who opens the directory next, until they are fo
         CHECK(kept.all == Texts{"one", std::string(16, 'x'), std::string(5000, 'y'), std::string("z\0z", 3)});
         CHECK_FALSE(kept.incomplete);
         intents.forget();
-        CHECK(intents.add("new"));
+        CHECK(intents.add("new", {}));
     }
     const Intents::Kept kept = world.take();
     CHECK(kept.all == Texts{"new"});
@@ -102,14 +102,14 @@ TEST_CASE("more intents than there is room for are noted as that", "[disk][inten
     {
         DiskIntents intents(Io::system(), world.directory, false);
         (void)intents.take();
-        for (std::size_t i = 0; i < 3000; ++i) REQUIRE(intents.add(text));
+        for (std::size_t i = 0; i < 3000; ++i) REQUIRE(intents.add(text, {}));
     }
     CHECK(std::filesystem::file_size(world.file) == DiskIntents::file_size);
     CHECK(world.take().incomplete);
     DiskIntents intents(Io::system(), world.directory, false);
     CHECK(intents.take().incomplete);  // still
     intents.forget();
-    CHECK(intents.add("new"));
+    CHECK(intents.add("new", {}));
     const Intents::Kept kept = world.take();
     CHECK(kept.all == Texts{"new"});
     CHECK_FALSE(kept.incomplete);
@@ -133,7 +133,7 @@ TEST_CASE("a process that is killed at any moment loses no intent, and makes non
                 if (had_some) intents.forget();
                 emptied = io.pages != 0;
                 for (const std::string& text : texts) {
-                    REQUIRE(intents.add(text));
+                    REQUIRE(intents.add(text, {}));
                     if (io.pages != 0) ++returned;
                 }
             }
@@ -169,8 +169,81 @@ TEST_CASE("no intent is lost to a cut or a flipped bit without a word", "[disk][
         CHECK(kept.incomplete);
         CHECK(std::equal(kept.all.begin(), kept.all.end(), texts.begin()));
     }
-    world.replace(std::string(1000, '\0'));  // of a process that was killed when it made the file
+}
+
+TEST_CASE("where the file of intents has become zeros it is not taken for one that was emptied",
+          "[disk][intents][r11]") {
+    World world;
+    const Texts texts{"one", std::string(5000, 'x'), std::string(5000, 'y'), "four"};
+    world.add(texts);
+    std::string bytes = world.bytes();
+    const auto zeros = [&](std::size_t from, std::size_t size) {
+        std::string bad = bytes;
+        bad.replace(from, size, size, '\0');
+        world.replace(bad);
+        return world.take();
+    };
+    for (const std::size_t size : {std::size_t{16}, std::size_t{4096}, std::size_t{8192}, bytes.size()}) {
+        INFO(size);
+        CHECK(zeros(0, size).incomplete);
+        CHECK(world.take().incomplete);  // still
+    }
+    for (const std::size_t size : {std::size_t{16}, std::size_t{4096}}) {
+        const Intents::Kept kept = zeros(32, size);  // the second one's head, and what else
+        INFO(size);
+        CHECK(kept.incomplete);
+        CHECK(kept.all == Texts{"one"});
+    }
+
+    DiskIntents intents(Io::system(), world.directory, false);
+    (void)intents.take();
+    intents.forget();
+    bytes = world.bytes();
     CHECK_FALSE(world.take().incomplete);
+    world.replace(bytes.substr(0, 4096));  // of a process that was killed when it made the file
+    CHECK_FALSE(world.take().incomplete);
+    world.replace({});
+    CHECK_FALSE(world.take().incomplete);
+}
+
+TEST_CASE("intents that do not fit leave behind what they are about", "[disk][intents][r11]") {
+    World world;
+    const std::string text(1000, 't');
+    const auto fill = [&](const std::string& prefix, std::size_t others) {
+        DiskIntents intents(Io::system(), world.directory, false);
+        (void)intents.take();
+        for (int i = 0; i < 100; ++i) REQUIRE(intents.add(text, prefix));
+        for (std::size_t i = 0; i < others; ++i) REQUIRE(intents.add(text, prefix + std::to_string(i)));
+    };
+    const auto has = [](const Intents::Kept& kept, const std::string& what) {
+        return std::count(kept.all.begin(), kept.all.end(), what);
+    };
+    fill("a", 0);
+    fill("b", 50);
+    fill("b", 50);
+    const Intents::Kept kept = world.take();
+    CHECK_FALSE(kept.incomplete);
+    CHECK(has(kept, "a") == 1);
+    CHECK(has(kept, "b") == 1);
+    CHECK(has(kept, "b49") == 1);
+    fill("c", 500);
+    const Intents::Kept more = world.take();
+    CHECK(more.incomplete);
+    CHECK(has(more, "a") + has(more, "b") + has(more, "c") == 3);
+    CHECK(world.take().all == more.all);
+    CHECK(std::filesystem::file_size(world.file) == DiskIntents::file_size);
+}
+
+TEST_CASE("what is added to damaged intents is kept, too", "[disk][intents][r11]") {
+    World world;
+    world.add({"one", "two"});
+    std::string bytes = world.bytes();
+    bytes[40] = static_cast<char>(~bytes[40]);  // in the second one's head
+    world.replace(bytes);
+    world.add({"three"});
+    const Intents::Kept kept = world.take();
+    CHECK(kept.incomplete);
+    CHECK(kept.all == Texts{"one", "three"});
 }
 
 // As root nothing is forbidden, so it is a link, which is not followed.
@@ -183,7 +256,7 @@ TEST_CASE("a file of intents that cannot be opened may hold any", "[disk][intent
     const Intents::Kept kept = intents.take();
     CHECK(kept.incomplete);
     CHECK(kept.all.empty());
-    CHECK_FALSE(intents.add("new"));
+    CHECK_FALSE(intents.add("new", {}));
 }
 
 TEST_CASE("intents follow a store into the directory that it makes for one that was removed",
@@ -191,11 +264,11 @@ TEST_CASE("intents follow a store into the directory that it makes for one that 
     World world;
     DiskIntents intents(Io::system(), world.directory, false);
     (void)intents.take();
-    REQUIRE(intents.add("before"));
+    REQUIRE(intents.add("before", {}));
     std::filesystem::remove_all(world.dir / "store");
-    CHECK_FALSE(intents.add("between"));  // nobody would find it
+    CHECK_FALSE(intents.add("between", {}));  // nobody would find it
     REQUIRE(world.directory.reopen());
-    CHECK(intents.add("after"));
+    CHECK(intents.add("after", {}));
     CHECK(std::filesystem::file_size(world.file) == DiskIntents::file_size);
     const Intents::Kept kept = world.take();
     CHECK(kept.all == Texts{"before", "between", "after"});
@@ -211,7 +284,7 @@ TEST_CASE("what must outlive a power failure is synced before add returns", "[di
         DiskIntents intents(io, world.directory, sync);
         (void)intents.take();
         const int before = io.syncs;
-        CHECK(intents.add("one"));
+        CHECK(intents.add("one", {}));
         CHECK(io.syncs == before + (sync ? 1 : 0));
     }
 }

@@ -485,6 +485,28 @@ TEST_CASE("an erase gets through to a master that is full", "[coherence][cluster
     for (const std::string& key : keys) CHECK(eventually([&] { return !two.get<int>(key); }));
 }
 
+TEST_CASE("a clear and the end of a tag get through to a master that is full", "[coherence][cluster][r17]") {
+    RedisCluster& cluster = three();
+    sc::SmartCache<> one(config_for(cluster.url()));
+    sc::SmartCache<> two(config_for(cluster.url()));
+    const std::vector<std::string> keys = keys_at_all(cluster);
+    for (const bool clear : {true, false}) {
+        for (const std::string& key : keys) {
+            REQUIRE(one.set(key, 1, {.tags = {"t"}}));
+            REQUIRE(eventually([&] { return two.get<int>(key) && in_memory(two, key); }));
+        }
+        REQUIRE(cluster.command(1, {"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+        if (clear)
+            one.clear();
+        else
+            one.erase_tag("t");
+        CHECK(eventually([&] { return !in_memory(two, keys[1]); }));
+        for (const std::string& key : keys) CHECK_FALSE(two.get<int>(key));
+        CHECK(cluster.command(1, {"CONFIG", "SET", "maxmemory", "0"}).text == "OK");
+        for (const std::string& key : keys) CHECK_FALSE(two.get<int>(key));
+    }
+}
+
 TEST_CASE("of many caches over a cluster one loads, and the others take its value",
           "[coherence][cluster][lock]") {
     RedisCluster& cluster = three();

@@ -655,6 +655,125 @@ TEST_CASE("an erase gets through to a server that is full", "[coherence][r3]") {
     CHECK(eventually([&] { return !two.get<int>("k"); }));
 }
 
+TEST_CASE("a server that is full takes clears and changes of tags, and tells others", "[coherence][r17]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(one.set("k", 1, {.tags = {"t"}}));
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    const bool lost = GENERATE(false, true);
+    if (lost) REQUIRE(server.command({"DEL", sc::detail::epoch_key("")}).integer == 1);
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+    SECTION("a clear") {
+        one.clear();
+    }
+    SECTION("the end of a tag") {
+        one.erase_tag("t");
+    }
+    SECTION("what a tag makes stale") {
+        one.expire_tag("t");
+    }
+    CHECK(one.health_check().detail(sc::TierId::redis).find("to be acknowledged") == std::string::npos);
+    CHECK(eventually([&] { return !in_memory(two, "k"); }));
+    CHECK_FALSE(two.get<int>("k"));
+    CHECK_FALSE(one.get<int>("k"));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "0"}).text == "OK");
+    CHECK_FALSE(two.get<int>("k"));
+    REQUIRE(one.set("k", 2, {.tags = {"t"}}));
+    CHECK(eventually([&] { return two.get<int>("k").value_or(-1) == 2; }));
+}
+
+TEST_CASE("what a full server does not take leaves nobody an older value", "[coherence][r3]") {
+    RedisServer server;
+    sc::Config config = config_for(server.url());
+    config.background_threads = 0;  // nobody makes up for it later
+    sc::SmartCache<> one(config);
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(one.set_many({std::pair<std::string_view, int>{"k", 1}, {"other", 1}}, {.grace = 1h}) == 2);
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+    SECTION("of a set") {
+        (void)one.set("k", 2);
+        CHECK(one.get<int>("k").value_or(-1) == 2);
+    }
+    SECTION("of several") {
+        (void)one.set_many({std::pair<std::string_view, int>{"k", 2}, {"other", 2}});
+        CHECK(server.command({"EXISTS", "sc:0::other"}).integer == 0);
+    }
+    SECTION("of what is stale from now on") {
+        (void)one.expire("k");
+    }
+    CHECK(server.command({"EXISTS", "sc:0::k"}).integer == 0);
+    CHECK(eventually([&] { return !in_memory(two, "k"); }));
+    CHECK_FALSE(two.get<int>("k"));
+}
+
+TEST_CASE("a change that a full server refuses has not happened, for anybody", "[coherence][atomics][r10]") {
+    RedisServer server;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url()));
+    REQUIRE(one.set("k", 1));
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    REQUIRE(server.command({"CONFIG", "SET", "maxmemory", "1"}).text == "OK");
+    CHECK_FALSE(one.increment("k"));
+    CHECK_FALSE(one.update<int>("k", [](std::optional<int> old) { return old.value_or(0) + 1; }));
+    CHECK_FALSE(one.set_if_absent("new", 1));
+    for (sc::SmartCache<>* const each : {&one, &two}) {
+        CHECK(each->get<int>("k").value_or(-1) == 1);
+        CHECK_FALSE(each->get<int>("new"));
+    }
+    int loads = 0;
+    CHECK(*one.get_or_compute("loaded", [&] { return ++loads; }, {.distributed_lock = true}) == 1);
+    CHECK(loads == 1);
+    SECTION("but one that ends the value has") {
+        CHECK(two.take<int>("k").value_or(-1) == 1);
+    }
+    SECTION("nor is an update that erases refused") {
+        CHECK(two.update<int>("k", [](std::optional<int>) { return std::optional<int>(); }));
+    }
+    CHECK(eventually([&] { return !in_memory(one, "k"); }));
+    CHECK_FALSE(one.get<int>("k"));
+    CHECK_FALSE(two.get<int>("k"));
+}
+
+TEST_CASE("of a key that the server has lost others do not take for fresh what one has made stale",
+          "[coherence][r4]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::SmartCache<> one(config_for(server.url()));
+    sc::SmartCache<> two(config_for(server.url(), dir));
+    REQUIRE(one.set("k", 1, {.grace = 1h}));
+    REQUIRE(eventually([&] { return two.get<int>("k") && in_memory(two, "k"); }));
+    REQUIRE(server.command({"DEL", "sc:0::k"}).integer ==
+            1);  // as Redis does when it needs room: nobody is told
+    SECTION("where it has a copy itself") {
+        CHECK(one.expire("k"));
+    }
+    SECTION("where it has none") {
+        one.clear_memory();
+        CHECK_FALSE(one.expire("k"));
+    }
+    CHECK(eventually([&] { return !in_memory(two, "k"); }));
+    CHECK_FALSE(two.get<int>("k"));
+}
+
+TEST_CASE("what a load was to replace is nowhere when its tag has ended meanwhile", "[coherence][tags][r2]") {
+    RedisServer server;
+    const TempDir dir;
+    sc::Config config = config_for(server.url(), dir);
+    config.disk.write = sc::WriteMode::through;
+    sc::SmartCache<> cache(config);
+    REQUIRE(cache.set("k", 1));
+    const auto load = [&]() -> std::optional<int> {
+        cache.erase_tag("t");
+        return std::nullopt;
+    };
+    CHECK_FALSE(cache.refresh("k", load, {.negative_ttl = 1h, .tags = {"t"}}));
+    CHECK_FALSE(cache.get<int>("k", {.tiers = sc::TierSet::redis}));
+    CHECK_FALSE(in_memory(cache, "k"));
+    CHECK_FALSE(cache.get<int>("k"));
+}
+
 TEST_CASE("a server that has no MULTI is used without", "[coherence][r9]") {
     RedisServer server({.arguments = {"--rename-command", "MULTI", ""}});
     sc::SmartCache<> one(config_for(server.url()));
@@ -764,6 +883,82 @@ TEST_CASE("a user who may not publish or subscribe is told what is lost", "[cohe
     const std::string detail = health.detail(sc::TierId::redis);
     CHECK(detail.find("changes by other processes are not heard") != std::string::npos);
     CHECK(detail.find("PUBLISH is not permitted") != std::string::npos);
+}
+
+TEST_CASE("a user who may run no scripts is told so, and what it clears and erases ends for all",
+          "[coherence][r17]") {
+    RedisServer server;
+    (void)server.command({"ACL", "SETUSER", "plain", "on", ">pw", "~*", "&*", "+@all", "-@scripting"});
+    const std::string plain = "redis://plain:pw@127.0.0.1:" + std::to_string(server.port());
+    const std::string epochs = sc::detail::epoch_key("");
+    sc::SmartCache<> one(config_for(plain));
+    const bool both = GENERATE(false, true);
+    sc::SmartCache<> two(config_for(both ? plain : server.url()));
+    const auto says_so = [](sc::SmartCache<>& cache) {
+        return cache.health_check().detail(sc::TierId::redis).find("scripts (EVALSHA, EVAL)") !=
+               std::string::npos;
+    };
+    CHECK(says_so(one));
+    CHECK(says_so(two) == both);
+    CHECK(one.health_check().redis);
+    const auto known_to_two = [&](int value) {
+        REQUIRE(one.set("k", value, {.grace = 1h, .tags = {"t"}}));
+        REQUIRE(eventually([&] {
+            const auto found = two.get<int>("k");
+            return found && *found == value && in_memory(two, "k");
+        }));
+    };
+    const auto ended = [&] {
+        CHECK(eventually([&] { return !in_memory(two, "k"); }));
+        CHECK_FALSE(two.get<int>("k"));
+        CHECK_FALSE(one.get<int>("k"));
+        sc::SmartCache<> three(config_for(server.url()));
+        CHECK_FALSE(three.get<int>("k"));
+    };
+    known_to_two(1);
+    one.clear();
+    ended();
+    known_to_two(2);
+    one.erase_tag("t");
+    ended();
+    known_to_two(3);
+    one.expire_tag("t");
+    ended();
+    known_to_two(4);
+    (void)one.expire("k");
+    ended();
+    CHECK_FALSE(one.increment("k"));
+
+    SECTION("when the epochs are lost") {
+        known_to_two(5);
+        REQUIRE(server.command({"DEL", epochs}).integer == 1);
+        one.clear();
+        ended();
+    }
+    SECTION("when they are no epochs") {
+        known_to_two(6);
+        (void)server.command({"HSET", epochs, "clear", "much"});
+        one.clear();
+        ended();
+        known_to_two(7);
+        (void)server.command({"SET", epochs, "no hash"});
+        one.clear();
+        ended();
+    }
+    SECTION("when old ones are restored") {
+        known_to_two(8);
+        const std::string dump = server.command({"DUMP", epochs}).text;
+        one.clear();
+        ended();
+        REQUIRE(server.command({"RESTORE", epochs, "0", dump, "REPLACE"}).text == "OK");
+        one.clear();
+        ended();
+    }
+    known_to_two(9);
+    CHECK(one.health_check().detail(sc::TierId::redis).find("to be acknowledged") == std::string::npos);
+    (void)server.command({"ACL", "SETUSER", "plain", "+@scripting"});
+    CHECK_FALSE(says_so(one));
+    CHECK(one.increment("count") == 1);
 }
 
 TEST_CASE("without background threads a cache listens when it is maintained", "[coherence]") {

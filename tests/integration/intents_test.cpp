@@ -50,9 +50,10 @@ sc::Config config_for(const RedisServer& server, const TempDir& dir) {
 }
 /// Reads go on, but nothing is changed any more.
 void refuse_changes(RedisServer& server) {
-    REQUIRE(
-        server.command({"ACL", "SETUSER", "default", "-set", "-unlink", "-del", "-eval", "-evalsha"}).text ==
-        "OK");
+    REQUIRE(server
+                .command(
+                    {"ACL", "SETUSER", "default", "-set", "-unlink", "-del", "-eval", "-evalsha", "-hincrby"})
+                .text == "OK");
 }
 void allow_changes(RedisServer& server) {
     REQUIRE(server.command({"ACL", "SETUSER", "default", "+@all"}).text == "OK");
@@ -222,6 +223,42 @@ TEST_CASE("intents that had no room are of every prefix for which the directory 
     sc::SmartCache<> next(config);
     CHECK(eventually([&] { return next.flush(ample); }));
     CHECK(eventually([&] { return !other.get<int>("k"); }));
+}
+
+TEST_CASE("where there is no room the prefix of a process with another one outlives it, too",
+          "[coherence][disk][r11]") {
+    RedisServer server;
+    const TempDir dir;
+    const auto with_prefix = [](sc::Config config, const char* prefix) {
+        config.key_prefix = prefix;
+        return config;
+    };
+    AnotherProcess first(true, [&](const auto& die) {
+        sc::SmartCache<> one(config_for(server, dir));
+        (void)one.erase_many({"first", std::string(40'000, 'x'), std::string(40'000, 'y'), "k"});
+        die();
+    });
+    AnotherProcess second(true, [&](const auto& die) {
+        sc::SmartCache<> one(with_prefix(config_for(server, dir), "another"));
+        std::vector<std::string> keys{"k"};
+        for (int i = 0; i < 100; ++i) keys.push_back(std::string(1000, 'x') + std::to_string(i));
+        (void)one.erase_many(keys);
+        (void)one.erase("last");
+        die();
+    });
+    sc::SmartCache<> app(config_for(server));
+    sc::SmartCache<> another(with_prefix(config_for(server), "another"));
+    REQUIRE(app.set("k", 1));
+    REQUIRE(another.set("k", 1));
+    REQUIRE(another.set("last", 1));
+    refuse_changes(server);
+    first.run();
+    second.run();
+    allow_changes(server);
+    sc::SmartCache<> next(with_prefix(config_for(server, dir), "third"));
+    CHECK(eventually([&] { return next.flush(ample); }));
+    CHECK(eventually([&] { return !app.get<int>("k"); }));
+    CHECK(eventually([&] { return !another.get<int>("k") && !another.get<int>("last"); }));
 }
 
 // The write lies in the server's socket when its process is killed.

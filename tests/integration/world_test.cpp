@@ -79,9 +79,10 @@ enum class Op {
     evict,
     flush_scripts,
     outage,
+    full,
 };
 
-constexpr std::array<const char*, 29> op_names{"get",
+constexpr std::array<const char*, 30> op_names{"get",
                                                "get stale",
                                                "get_many",
                                                "load",
@@ -109,7 +110,8 @@ constexpr std::array<const char*, 29> op_names{"get",
                                                "FLUSHALL",
                                                "evict",
                                                "SCRIPT FLUSH",
-                                               "outage"};
+                                               "outage",
+                                               "full"};
 
 /// Moments in the middle of a call.
 enum class Moment {
@@ -205,7 +207,7 @@ class Dice {
             made.before = some(depth + 1, 2, made);
             made.after = some(depth + 1, 3, made);
         }
-        if (made.op == Op::restart || made.op == Op::outage) {
+        if (made.op == Op::restart || made.op == Op::outage || made.op == Op::full) {
             made.before = some(depth + 1, 5, made);
         } else if (chance(6)) {
             made.inside = some(depth + 1, 3, made);
@@ -230,7 +232,8 @@ class Dice {
             if (chance(4)) return Op::kill_listeners;
             if (chance(3)) return Op::flush_all;
             if (depth == 0 && chance(16)) return Op::outage;
-            return chance(4) ? Op::flush_scripts : Op::evict;
+            if (chance(4)) return Op::flush_scripts;
+            return depth == 0 && chance(8) ? Op::full : Op::evict;
         }
         static constexpr std::array<std::pair<Op, std::uint32_t>, 23> weights{{
             {Op::get, 18},          {Op::get_stale, 3},  {Op::get_many, 3},   {Op::load, 16},
@@ -649,6 +652,11 @@ class World {
         return contains(options.write, sc::TierId::redis);
     }
 
+    /// Whether the server takes it, too.
+    [[nodiscard]] bool kept_there(const sc::EntryOptions& options) const {
+        return everywhere(options) && !full_;
+    }
+
     void written(int by, int key, std::size_t version, const sc::EntryOptions& options, Event began) {
         Made& made = made_[version];
         made.being_written = false;
@@ -658,8 +666,9 @@ class World {
         // Unless somebody else has written it meanwhile.
         const bool alone = changed_[at(key)] <= began;
         touched(key);
-        lost_[at(key)] = (!alone && lost_[at(key)]) || !everywhere(options);
-        if (alone && untold_[at(by)].empty() && everywhere(options) && options.tags.empty())
+        lost_[at(key)] = (!alone && lost_[at(key)]) || !kept_there(options);
+        elsewhere_[at(key)] = (!alone && elsewhere_[at(key)]) || !kept_there(options);
+        if (alone && untold_[at(by)].empty() && kept_there(options) && options.tags.empty())
             must_[at(key)] = Must{version, event_};
     }
     /// What the key has is changed in a way that may be seen.
@@ -783,11 +792,11 @@ class World {
                 break;
             }
             case Op::expire: {
-                // What is being loaded may come in after that. And where the server has nothing, there is nothing to tell.
-                const bool lost = lost_[at(key)];
+                // What is being loaded may come in after that. And of what was never meant for the server nobody is told.
+                const bool elsewhere = elsewhere_[at(key)];
                 (void)cache(i).expire(name(key));
                 std::vector<std::size_t> versions = older_of(key, began);
-                std::erase_if(versions, [&](std::size_t version) { return lost || in_flight(version); });
+                std::erase_if(versions, [&](std::size_t version) { return elsewhere || in_flight(version); });
                 end(i, versions, true);
                 touched(key);
                 break;
@@ -859,7 +868,7 @@ class World {
             if ((step.how >> 24U) % 6 == 0) return std::nullopt;
             return Value{number_of(version)};
         };
-        if (!everywhere(options)) lost_[at(key)] = true;
+        if (!kept_there(options)) lost_[at(key)] = elsewhere_[at(key)] = true;
         const bool replaces = step.op == Op::refresh || (step.how >> 24U) % 6 == 0;
         if (replaces) touched(key);
         std::optional<std::int64_t> number;
@@ -883,7 +892,7 @@ class World {
         for (const std::size_t version : loaded) {
             date(version, options);
             // Where the server is not asked, the cache learns only from a message that the value had ended meanwhile.
-            if (!everywhere(options)) made_[version].ended.seen.fill(never);
+            if (!kept_there(options)) made_[version].ended.seen.fill(never);
         }
         std::erase_if(landing_,
                       [&](std::size_t each) { return std::count(loaded.begin(), loaded.end(), each) != 0; });
@@ -920,7 +929,7 @@ class World {
         };
         for (const int key : all) {
             if (absent) touched(key);
-            if (!everywhere(options)) lost_[at(key)] = true;
+            if (!kept_there(options)) lost_[at(key)] = elsewhere_[at(key)] = true;
         }
         const auto found = cache(i).get_or_compute_many(names(all), loader, options);
         land(mine, options);
@@ -1081,9 +1090,23 @@ class World {
             case Op::outage:
                 outage(step);
                 break;
+            case Op::full:
+                full(step);
+                break;
             default:
                 break;
         }
+    }
+
+    /// Nothing that takes memory is done there, until there is room again. What cannot be kept is nowhere but with who has made it.
+    void full(const Step& step) {
+        if (!frames_.empty() || full_) return;
+        full_ = true;
+        (void)server_.command({"CONFIG", "SET", "maxmemory", "1"});
+        perform_all(step.before);
+        (void)server_.command({"CONFIG", "SET", "maxmemory", "0"});
+        full_ = false;
+        touched_all();
     }
 
     void outage(const Step& step) {
@@ -1172,7 +1195,9 @@ class World {
     std::vector<std::size_t> landing_;  // loaded, and being stored
     std::array<Event, caches> heard_{};
     std::array<std::vector<Untold>, caches> untold_;
-    std::array<bool, keys> lost_{};  // the server may lack what a cache has
+    std::array<bool, keys> lost_{};       // the server may lack what a cache has
+    std::array<bool, keys> elsewhere_{};  // since it was not meant for it, or refused
+    bool full_ = false;                   // the server is
     std::array<Event, keys> changed_{};
     std::array<std::optional<Must>, keys> must_;
     bool outages_ = false;

@@ -281,7 +281,7 @@ TEST_CASE("a clear that the server did not acknowledge holds on this side until 
         CHECK(read(tier, k).status != TierStatus::ok);
     }
     SECTION("because it refuses") {
-        (void)server.command({"ACL", "SETUSER", "default", "-eval", "-evalsha"});
+        (void)server.command({"ACL", "SETUSER", "default", "-eval", "-evalsha", "-hincrby"});
         CHECK(tier.clear("app") == TierStatus::unavailable);
         for (int i = 0; i < 3; ++i) {
             CHECK(read(tier, k).status == TierStatus::miss);
@@ -291,7 +291,7 @@ TEST_CASE("a clear that the server did not acknowledge holds on this side until 
         }
         CHECK_FALSE(tier.flush(ample));
         CHECK(server.command({"EXISTS", redis_name(k)}).integer == 1);
-        (void)server.command({"ACL", "SETUSER", "default", "+eval", "+evalsha"});
+        (void)server.command({"ACL", "SETUSER", "default", "+eval", "+evalsha", "+hincrby"});
     }
     REQUIRE(settles(tier));
     CHECK(read(tier, k).status == TierStatus::miss);
@@ -308,9 +308,9 @@ TEST_CASE("clears that are made up for take one round trip, however many they ar
     sc::RedisTier tier(patient(server.unix_url()));
     REQUIRE(put(tier, k, "v") == TierStatus::ok);
     REQUIRE(tier.clear("app") == TierStatus::ok);  // the server knows the script
-    (void)server.command({"ACL", "SETUSER", "default", "-eval", "-evalsha"});
+    (void)server.command({"ACL", "SETUSER", "default", "-eval", "-evalsha", "-hincrby"});
     for (int i = 0; i < 50; ++i) CHECK(tier.clear("app" + std::to_string(i)) == TierStatus::unavailable);
-    (void)server.command({"ACL", "SETUSER", "default", "+eval", "+evalsha"});
+    (void)server.command({"ACL", "SETUSER", "default", "+eval", "+evalsha", "+hincrby"});
     const long long before = server.info_number("total_reads_processed");
     const long long asking = server.info_number("total_reads_processed") - before;
     CHECK(eventually([&] { return tier.flush(ample); }));

@@ -158,7 +158,7 @@ TEST_CASE("a tag that could not be erased makes the namespace answer nothing", "
     World world;
     Tagged a(world.tier, "a", {"t"});
     REQUIRE(world.tier.write(a.record) == TierStatus::ok);
-    (void)world.server.command({"ACL", "SETUSER", "default", "-@scripting"});
+    (void)world.server.command({"ACL", "SETUSER", "default", "-@scripting", "-hincrby"});
     CHECK(world.tier.erase_tag("app", "t") == TierStatus::unavailable);
     CHECK(read(world.tier, a.key).status == TierStatus::miss);
     CHECK_FALSE(world.tier.flush(1s));

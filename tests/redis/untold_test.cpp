@@ -31,7 +31,7 @@ class Kept final : public Intents {
     bool broken = false;
 
     [[nodiscard]] Intents::Kept take() noexcept override { return {texts, false}; }
-    bool add(std::string_view intent) noexcept override {
+    bool add(std::string_view intent, std::string_view /*instead*/) noexcept override {
         if (!broken) texts.emplace_back(intent);
         return !broken;
     }
@@ -120,7 +120,7 @@ TEST_CASE("a child of fork does not wait for an intent that its parent was keepi
     class Slow final : public Intents {
       public:
         [[nodiscard]] Intents::Kept take() noexcept override { return {}; }
-        bool add(std::string_view) noexcept override {
+        bool add(std::string_view, std::string_view) noexcept override {
             entered.release();
             leave.acquire();
             return true;

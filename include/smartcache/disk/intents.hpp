@@ -8,23 +8,26 @@
 // erase that is repeated once too often costs a miss.
 //
 // The file has one size, 64 KiB of real blocks from the beginning, so that it costs nothing of what `max_size` leaves to records, and a full
-// file system or quota is no reason to lose an erase. What does not fit is noted as that, for good: who takes it then has to
-// take everything for changed.
+// file system or quota is no reason to lose an erase. Where an intent does not fit what it is about is noted in its stead, its
+// namespace, for which some of the file is left free. Where that does not fit either, an overflow is noted: who takes it then has
+// to take everything for changed.
 //
-//     INTENTS = *intent (overflow or zeros) zeros
+//     INTENTS = (nothing | 1*(intent | overflow)) zeros
 //     intent  = length[8] check[8] text padding         length: of the text, at least 1; padding: up to a multiple of 16
 //     overflow = ff ff ff ff ff ff ff ff check[8]
+//     nothing = fe ff ff ff ff ff ff ff check[8]        whatever lies behind it
 //     check   = XXH3 of the text, seeded by the length  (little endian, as everything in the directory)
 //
 // A process that is killed: the text is written first, the head behind it. A head is 16 bytes at a multiple of 16, so it never
 // lies in two pages, and a write within one page is not cut by a kill. Without its head a text does not count, and its call had not
-// returned. The file is emptied from its beginning on, so what a kill leaves of that begins with zeros, too. After a power failure,
+// returned. The file is emptied by its first head; what lies behind that becomes zeros afterwards. After a power failure,
 // with `Durability::power_loss`, everything that has returned was synced; an emptying may have come to the disk in part,
 // and leaves intents that were told already.
 //
-// Damage: a head that is neither zeros nor right, a text that does not fit its check, a file that has been cut, or one that is
-// there and cannot be opened makes all of it incomplete. That costs what is in the cache, never an erase. (But zeros are the end:
-// a file that was cut to nothing, or whose beginning has become zeros, looks like one that was emptied.)
+// Damage: a head that is neither zeros nor right, zeros where the file begins or with right heads behind them, a text that
+// does not fit its check, a file that has been cut, or one that is there and cannot be opened makes all of it incomplete; an
+// overflow is noted in its place. That costs what is in the cache, never an erase. (But a file that was cut to nothing looks like
+// a new one, and one whose last intents have become zeros as if they had never been there.)
 //
 // A directory that is removed while it is in use takes its intents with it, until one is added after the store has begun again in
 // a new one: then they go there, too. They are of the server that the process used: one that takes the directory to another
@@ -36,8 +39,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -78,15 +83,19 @@ class DiskIntents final : public Intents {
             std::vector<std::byte> bytes(file_size);
             std::size_t got = 0;
             if (read_fully(io_, file_.get(), bytes, 0, got) != 0) kept.incomplete = true;
-            parse(bytes, kept);
-            if (got < file_size && !kept.all.empty()) kept.incomplete = true;
-            full_ = kept.incomplete;
-            if (full_) {
-                put_head(bytes.data(), overflow, {});
-                used_ = head_size;
+            if (got != 0) parse(bytes, kept);
+            if (got < file_size && used_ != 0) kept.incomplete = true;
+            noted_.insert(kept.all.begin(), kept.all.end());
+            if (kept.incomplete && !overflowed_) {
+                used_ = std::min(used_, file_size - head_size);
+                put_head(bytes.data() + used_, overflow, {});
+                used_ += head_size;
+                overflowed_ = true;
             }
+            if (used_ == 0) put_head(bytes.data(), nothing, {});
             // What lies behind, of texts without a head, must not be taken for damage once it stands behind another one.
-            std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(used_), bytes.end(), std::byte{0});
+            std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(std::max(used_, head_size)), bytes.end(),
+                      std::byte{0});
             if (write_fully(io_, file_.get(), bytes, 0) != 0 || !synced()) file_.close();
         } catch (...) {  // no memory
             kept.incomplete = true;
@@ -94,26 +103,28 @@ class DiskIntents final : public Intents {
         return kept;
     }
 
-    bool add(std::string_view intent) noexcept override {
+    bool add(std::string_view intent, std::string_view instead) noexcept override {
         if (process_.forked() || intent.empty()) return false;
         try {
             const std::lock_guard lock(mutex_);
             if (!file_) return false;
             const bool lasts = follow();
-            if (full_) return lasts;
+            if (noted_.contains(instead)) return lasts;
+            const bool fits = has_room_for(intent, left_free);
+            std::string_view text = fits ? intent : instead;
+            if (!fits && !has_room_for(instead, 0)) text = {};
+            if (text.empty() && overflowed_) return lasts;
+            if (write_fully(io_, file_.get(), as_byte_view(text), used_ + head_size) != 0) return false;
             std::array<std::byte, head_size> head{};
-            const std::size_t size = head_size + round_up(intent.size(), head_size);
-            full_ = intent.size() > file_size || used_ + size > file_size - head_size;
-            if (!full_ && write_fully(io_, file_.get(), as_byte_view(intent), used_ + head_size) != 0)
-                return false;
-            put_head(head.data(), full_ ? overflow : intent.size(), full_ ? std::string_view() : intent);
-            if (write_fully(io_, file_.get(), head, used_) != 0) {
-                full_ = false;
-                return false;
-            }
-            used_ += full_ ? head_size : size;
+            put_head(head.data(), text.empty() ? overflow : text.size(), text);
+            if (write_fully(io_, file_.get(), head, used_) != 0) return false;
+            used_ += head_size + round_up(text.size(), head_size);
+            if (text.empty())
+                overflowed_ = true;
+            else if (!fits)
+                noted_.emplace(text);
             return synced() && lasts;
-        } catch (...) {  // a mutex that cannot be locked
+        } catch (...) {  // a mutex that cannot be locked, or no memory
             return false;
         }
     }
@@ -123,17 +134,24 @@ class DiskIntents final : public Intents {
         try {
             const std::lock_guard lock(mutex_);
             if (!file_ || used_ == 0) return;
-            const std::vector<std::byte> zeros(used_);
-            if (write_fully(io_, file_.get(), zeros, 0) != 0) return;
+            std::array<std::byte, head_size> head{};
+            put_head(head.data(), nothing, {});
+            const std::vector<std::byte> zeros(used_ - head_size);
+            if (write_fully(io_, file_.get(), head, 0) != 0) return;
             used_ = 0;
-            full_ = false;
+            overflowed_ = false;
+            noted_.clear();
+            // Those that this leaves come to count again behind another one: they are told once more.
+            (void)write_fully(io_, file_.get(), zeros, head_size);
         } catch (...) {  // no memory: they are forgotten later
         }
     }
 
   private:
     static constexpr std::size_t head_size = 16;
+    static constexpr std::size_t left_free = std::size_t{4} << 10U;  // for what is noted instead
     static constexpr std::uint64_t overflow = std::numeric_limits<std::uint64_t>::max();
+    static constexpr std::uint64_t nothing = overflow - 1;
 
     static std::uint64_t check(std::uint64_t length, std::string_view text) noexcept {
         return stable_hash(as_byte_view(text), length);
@@ -143,23 +161,51 @@ class DiskIntents final : public Intents {
         store_le<std::uint64_t>(to + 8, check(length, text));
     }
 
-    /// Up to the first zeros.
+    /// Whether there is, for an overflow behind it, too, and for so much more.
+    [[nodiscard]] bool has_room_for(std::string_view text, std::size_t more) const noexcept {
+        return text.size() < file_size &&
+               used_ + head_size + round_up(text.size(), head_size) + head_size + more <= file_size;
+    }
+
+    struct Head {
+        std::uint64_t length = 0;
+        std::uint64_t check = 0;
+        std::string_view text{};
+
+        [[nodiscard]] bool zeros() const noexcept { return length == 0 && check == 0; }
+        [[nodiscard]] bool right() const noexcept {
+            const bool has_text = length != overflow && length != nothing;
+            return has_text != text.empty() && DiskIntents::check(length, text) == check;
+        }
+    };
+    /// @param at  where a head may be, and behind it what it is about
+    static Head head_at(ByteView bytes, std::size_t at) noexcept {
+        Head head{load_le<std::uint64_t>(bytes.data() + at), load_le<std::uint64_t>(bytes.data() + at + 8)};
+        const ByteView behind = bytes.subspan(at + head_size);
+        if (head.length <= behind.size())
+            head.text = as_text_view(behind.first(static_cast<std::size_t>(head.length)));
+        return head;
+    }
+
+    /// Up to the end, or to where it is damaged.
     void parse(ByteView bytes, Kept& kept) {
-        for (used_ = 0; used_ + head_size <= file_size;) {
-            const auto length = load_le<std::uint64_t>(bytes.data() + used_);
-            const auto expected = load_le<std::uint64_t>(bytes.data() + used_ + 8);
-            if (length == 0 && expected == 0) return;
-            const std::size_t room = file_size - used_ - head_size;
-            const std::string_view text =
-                length <= room
-                    ? as_text_view(bytes.subspan(used_ + head_size, static_cast<std::size_t>(length)))
-                    : std::string_view();
-            if (length == 0 || length > room || check(length, text) != expected) {
+        while (used_ + head_size <= file_size) {
+            const Head head = head_at(bytes, used_);
+            if (head.right() && head.length == nothing && used_ == 0) return;
+            if (head.zeros() && used_ != 0) {
+                for (std::size_t at = used_; at + head_size <= file_size; at += head_size)
+                    if (head_at(bytes, at).right()) kept.incomplete = true;
+                return;
+            }
+            if (!head.right() || head.length == nothing) {
                 kept.incomplete = true;
                 return;
             }
-            kept.all.emplace_back(text);
-            used_ += head_size + round_up(length, head_size);
+            if (head.length == overflow)
+                kept.incomplete = overflowed_ = true;
+            else
+                kept.all.emplace_back(head.text);
+            used_ += head_size + round_up(head.text.size(), head_size);
         }
     }
     /// To the directory that has come in the place of one that was removed, with all that is kept.
@@ -184,7 +230,9 @@ class DiskIntents final : public Intents {
     std::mutex mutex_;
     File file_;
     std::size_t used_ = 0;
-    bool full_ = false;
+    bool overflowed_ = false;  // which is noted
+    // What counts instead of intents; and all that was there before.
+    std::set<std::string, std::less<>> noted_;
 };
 
 }  // namespace smartcache::inline v0::detail

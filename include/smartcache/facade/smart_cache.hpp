@@ -583,6 +583,8 @@ class SmartCache {
                            const EntryOptions& options, const detail::Ticket& ticket,
                            const std::vector<WriteCondition>* seen);
     bool change_lifetime(std::string_view key, std::optional<Duration> ttl);
+    TierStatus change_lifetime_below(const LowerTier& lower, std::string_view physical,
+                                     std::optional<Duration> ttl, bool& changed);
 
     // --- what other processes change
     void take_invalidation(const Invalidation& what);

@@ -27,8 +27,9 @@ class Intents {
 
     /// What earlier processes have left, which stays until `forget`. Called once, before anything else.
     [[nodiscard]] virtual Kept take() noexcept = 0;
+    /// @param instead  is kept where there is no room for the intent, and then stands for all those with the same one
     /// @return false: it cannot be kept
-    virtual bool add(std::string_view intent) noexcept = 0;
+    virtual bool add(std::string_view intent, std::string_view instead) noexcept = 0;
     /// All has been told.
     virtual void forget() noexcept = 0;
 };

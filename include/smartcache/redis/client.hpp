@@ -177,6 +177,7 @@ class RedisClient {
                                           RedisUrl url, std::size_t max_reply);
     void settle(std::span<Partition* const> partitions, Deadline deadline);
     void visit_changed(Deadline deadline);
+    [[nodiscard]] bool cleared_without_scripts(std::string_view name_space, Deadline deadline);
     /// For what others wait for: a node that is silent must not take all the time from those that are not.
     [[nodiscard]] Deadline leaving_time(Deadline deadline) const noexcept {
         const auto now = Deadline::Clock::now();

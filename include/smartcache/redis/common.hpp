@@ -168,6 +168,19 @@ struct RedisCommon {
                    answer);
     }
 
+    /// Understands the server's answer to a script. @return whether it lets us run none
+    bool learn_no_scripts(const Reply& reply) noexcept {
+        if (reply.is_error("NOSCRIPT")) return false;
+        const bool refused =
+            (reply.is_error("NOPERM") || reply.is_error("ERR unknown command")) &&
+            (reply.text.find("eval") != std::string::npos || reply.text.find("EVAL") != std::string::npos);
+        if (no_scripts_.exchange(refused, std::memory_order_relaxed) != refused && refused)
+            report("scripts are of no use here: " + reply.text);
+        return refused;
+    }
+    /// What the last script was answered.
+    [[nodiscard]] bool lacks_scripts() const noexcept { return no_scripts_.load(std::memory_order_relaxed); }
+
     /// @return whether what was to be announced has to be tried again without that
     bool learn_silence(const Reply& reply) noexcept {
         if (!announcer.learn(reply)) return false;
@@ -187,6 +200,7 @@ struct RedisCommon {
     std::atomic<std::uint64_t> moves_{0};
     std::atomic<bool> no_transactions_{false};
     std::atomic<bool> no_history_{false};
+    std::atomic<bool> no_scripts_{false};
 };
 
 }  // namespace smartcache::inline v0::detail

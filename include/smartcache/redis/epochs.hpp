@@ -31,6 +31,9 @@
 // the epoch; the fields of a record's tags are asked for only if something has changed since the record was written, and
 // what this process has learnt of them stays good until the count moves on. They are lost with the epoch only.
 //
+// Where nobody may run scripts a clear is a HINCRBY, with what is missing made before (Partition::clear_without_script), and so is
+// whatever else the script would do: a lost hash that is made anew, and a change of a tag, which clears the namespace then.
+//
 // A writer that lags behind writes the old epoch and notices from the answer to the very same round trip (see
 // RedisTier::write): a caller's write is repeated with the new epoch, a fill is not valid then, as it should
 // be.

@@ -138,6 +138,9 @@ class Partition {
     [[nodiscard]] Failure settle_batch(const Connection& connection, std::uint64_t server,
                                        const Unacknowledged::Batch& batch, Execute execute, bool& stuck);
     [[nodiscard]] Failure clear_batch(const Unacknowledged::Batch& batch, Execute execute, bool& stuck);
+    [[nodiscard]] Failure clear_without_script(std::string_view key,
+                                               const std::vector<std::string>& arguments,
+                                               std::uint64_t too_low, Execute execute, Reply& answer);
 
     RedisCommon& common_;
     const std::size_t number_ = 0;

@@ -107,6 +107,7 @@ return redis.call('DEL', KEYS[1]))",
 
 inline constexpr std::string_view epoch_body{
     R"(if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
+redis.pcall('HDEL', KEYS[1], '')
 local had = redis.call('HMGET', KEYS[1], 'clear', 'token', 'tags', 'floor')
 local function forget()
   if redis.call('HLEN', KEYS[1]) <= 4 then return end
@@ -163,7 +164,10 @@ return {clear, token, tags, floor})"};
 /// the epoch was seen with, the tags' sequence that was seen with it, the tag's field, channel, stream, a message that the tag
 /// has changed, and one that the namespace was cleared. (A hash that was lost and is made anew ends nothing that others have
 /// copies of: no message.) @return clear, token, tags, floor
+///
+/// A server that is full (maxmemory, noeviction) refuses a script its first write, if that may take memory, and none behind
+/// it: HDEL takes none, and there is no field without a name.
 inline constexpr RedisScript epoch_script{TellingScript<epoch_body>::text,
-                                          "87bf019b7a54c6b6c948a2a3ababab51b6048ea5"};
+                                          "2549b5031b50452d1f27e890beb33e296ec55209"};
 
 }  // namespace smartcache::inline v0::detail

@@ -11,6 +11,7 @@
 #include <smartcache/core/bytes.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/record/intents.hpp>
+#include <smartcache/record/key.hpp>
 #include <smartcache/record/varint.hpp>
 #include <smartcache/redis/identity.hpp>
 
@@ -82,7 +83,8 @@ class UntoldKeeper {
         try {
             const std::lock_guard lock(mutex_);
             kept_ = true;
-            added = intents_->add(intent.text());
+            const std::string_view space = intent.is_namespace ? intent.name : namespace_of(intent.name);
+            added = intents_->add(intent.text(), UntoldIntent{true, space, {}}.text());
         } catch (...) {  // no memory
         }
         if (!added) failed_();

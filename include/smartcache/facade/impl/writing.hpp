@@ -256,7 +256,12 @@ FillResult SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t ha
         const WriteCondition condition =
             seen != nullptr && i < seen->size() ? (*seen)[i] : WriteCondition::if_absent();
         const TierStatus status = write_below(lower_[i], value.record, hash, condition, &ticket);
-        if (status == TierStatus::refused) return FillResult::overtaken;
+        if (status == TierStatus::refused) {
+            // Of what has ended meanwhile, by its tag, that which it has replaced above must not stay here.
+            if (stored && lower_[i].own) (void)lower_[i].tier->remove(physical);
+            if (stored) (void)forget_memory(key, hash);
+            return FillResult::overtaken;
+        }
         stored = status == TierStatus::ok || stored;
     }
     const Kept kept = put_memory(key, hash, value, options, &ticket, true);
@@ -485,6 +490,33 @@ void SmartCache<Codec>::clear() {
     reset_stats();
 }
 
+/// @return refused: somebody else has changed it since it was looked at
+template <class Codec>
+TierStatus SmartCache<Codec>::change_lifetime_below(const LowerTier& lower, std::string_view physical,
+                                                    std::optional<Duration> ttl, bool& changed) {
+    std::uint64_t stamp = 0;
+    Duration grace{0};
+    bool there = false;
+    WriteCondition::Kind seen = WriteCondition::Kind::if_absent;
+    TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
+        seen = WriteCondition::of(record).kind;
+        there = usable(record, time_.wall(), false) && !record.negative;
+        stamp = record.stamp;
+        if (record.stale_until > record.expires) grace = remaining(record.stale_until, record.expires);
+    });
+    // Who makes a value stale means that it must not be served fresh any more: not by others which still have what a tier has
+    // lost, nor whatever one that does not answer missed.
+    if (status == TierStatus::miss && seen == WriteCondition::Kind::if_absent && !ttl)
+        status = lower.tier->end_lost(physical);
+    const bool missed = status == TierStatus::unavailable || status == TierStatus::untouched;
+    if (missed && !ttl) (void)lower.tier->remove(physical);
+    if (!there) return status;
+    const WallTime expires = saturating_add(time_.wall(), ttl.value_or(Duration::zero()));
+    status = lower.tier->change_lifetime(physical, stamp, expires, saturating_add(expires, grace));
+    changed = changed || status == TierStatus::ok;
+    return status;
+}
+
 /// @param ttl  nullopt: expired now, kept for its grace
 template <class Codec>
 bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Duration> ttl) {
@@ -506,23 +538,10 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
     if (!lower_.empty()) {
         const std::string physical = physical_key(config_.key_prefix, key);
         for (LowerTier& lower : lower_) {
-            std::uint64_t stamp = 0;
-            Duration grace{0};
-            bool there = false;
-            const TierStatus status = lower.tier->peek(physical, [&](const RecordView& record) {
-                there = usable(record, time_.wall(), false) && !record.negative;
-                stamp = record.stamp;
-                if (record.stale_until > record.expires)
-                    grace = remaining(record.stale_until, record.expires);
-            });
-            // Who makes a value stale means that it must not be served fresh any more, whatever a tier that does not answer
-            // missed.
-            if (status == TierStatus::unavailable && !ttl) (void)lower.tier->remove(physical);
-            if (!there) continue;
-            const WallTime expires = saturating_add(time_.wall(), ttl.value_or(Duration::zero()));
-            const WallTime stale_until = saturating_add(expires, grace);
-            changed = lower.tier->change_lifetime(physical, stamp, expires, stale_until) == TierStatus::ok ||
-                      changed;
+            TierStatus status = TierStatus::refused;
+            // Who makes a value stale means also the one that somebody has written meanwhile.
+            for (int attempt = ttl ? 2 : 0; attempt < 3 && status == TierStatus::refused; ++attempt)
+                status = change_lifetime_below(lower, physical, ttl, changed);
         }
     }
     fences_.mark(key, hash, false);  // a promotion under way has copied the old lifetime

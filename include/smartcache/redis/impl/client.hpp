@@ -67,7 +67,9 @@ inline void RedisClient::eval(const RedisScript& script, std::span<Call> calls, 
         std::vector<Call*> unknown;
         for (std::size_t i = 0; i < open.size(); ++i) {
             open[i]->trip = std::move(legs[i].trip);
-            if (!open[i]->trip.failure && open[i]->answer.is_error("NOSCRIPT")) unknown.push_back(open[i]);
+            if (open[i]->trip.failure) continue;
+            (void)common_.learn_no_scripts(open[i]->answer);
+            if (open[i]->answer.is_error("NOSCRIPT")) unknown.push_back(open[i]);
         }
         open = std::move(unknown);
         if (open.empty()) return;
@@ -83,7 +85,9 @@ inline Trip RedisClient::eval(const RedisScript& script, Partition& partition, s
         add_script(commands, script, by_name, key, arguments);
         trip =
             ask(partition, commands, deadline, [&](std::size_t, Reply& reply) { answer = std::move(reply); });
-        if (trip.failure || !answer.is_error("NOSCRIPT")) break;
+        if (trip.failure) break;
+        (void)common_.learn_no_scripts(answer);
+        if (!answer.is_error("NOSCRIPT")) break;
     }
     return trip;
 }
@@ -131,9 +135,10 @@ inline void RedisClient::keep_intents(Intents& intents, std::string_view name_sp
         else
             partition(intent->name).unacknowledged.add(intent->name, intent->zombie);
     }
+    std::set<std::string_view> spaces;
     if (kept.incomplete) {
         // What is missing may be of any namespace for which the directory was used.
-        std::set<std::string_view> spaces{name_space};
+        spaces.insert(name_space);
         for (const std::string& text : kept.all)
             if (const auto intent = UntoldIntent::parse(text))
                 spaces.insert(intent->is_namespace ? intent->name : namespace_of(intent->name));
@@ -145,6 +150,9 @@ inline void RedisClient::keep_intents(Intents& intents, std::string_view name_sp
     // They are kept already, so the place for others is told only now.
     common_.untold.begin(intents,
                          [this] { report("an erase that Redis was not told of is not kept on the disk"); });
+    // Who finds what is missing here after this process must know of them, too.
+    for (const std::string_view space : spaces)
+        (void)common_.untold.add({.is_namespace = true, .name = space});
 }
 
 /// Sees whether partitions are still at the servers that have acknowledged what was changed lately. Where one is not, the trip
@@ -189,9 +197,20 @@ inline void RedisClient::understand(std::span<Space* const> spaces, Deadline dea
     }
     if (calls.empty()) return;
     eval(epoch_script, calls, deadline);
+    bool cleared = false;
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+        if (calls[i].trip.failure || !common_.learn_no_scripts(calls[i].answer)) continue;
+        lost[i]->partition->unacknowledged.add_namespace(lost[i]->name);
+        cleared = true;
+    }
+    if (cleared) settle_now(deadline);
     for (std::size_t i = 0; i < calls.size(); ++i) {
         lost[i]->failure = calls[i].trip.failure;
         if (calls[i].trip.failure) continue;
+        if (common_.learn_no_scripts(calls[i].answer)) {
+            lost[i]->epoch = lost[i]->partition->epochs.known(lost[i]->name);
+            continue;
+        }
         if (calls[i].answer.is_error())
             report("the namespace's epoch could not be made: " + calls[i].answer.text);
         lost[i]->epoch = lost[i]->partition->take_new_epoch(lost[i]->name, calls[i].answer);
@@ -243,7 +262,16 @@ inline bool RedisClient::clear(std::string_view name_space, Deadline deadline) {
         call.partition->unacknowledged.add_namespace(name_space);
         all = false;
     }
-    return all;
+    return all || cleared_without_scripts(name_space, deadline);
+}
+
+/// Where the server lets us run no script, what is unacknowledged is settled without.
+inline bool RedisClient::cleared_without_scripts(std::string_view name_space, Deadline deadline) {
+    if (!common_.lacks_scripts()) return false;
+    settle_now(deadline);
+    const std::string any = physical_key(name_space, {});
+    return std::none_of(partitions_.begin(), partitions_.end(),
+                        [&](const auto& each) { return each->unacknowledged.distrusts(any); });
 }
 
 // --- Tags
@@ -307,12 +335,22 @@ inline bool RedisClient::change_tag(std::string_view name_space, const std::stri
         call.partition->unacknowledged.add_namespace(name_space);
         all = false;
     }
-    return all;
+    return all || cleared_without_scripts(name_space, deadline);
 }
 
 inline TierHealth RedisClient::probe(Deadline deadline) {
     TierHealth health = servers_->probe(deadline);
-    if (health.ok && !settled()) health.detail += "; erases are still to be acknowledged";
+    if (!health.ok) return health;
+    // A script that finds nothing to do tells whether there are any.
+    Partition& partition = *partitions_.front();
+    Reply answer;
+    (void)eval(unlock_script, partition, partition.lock_name({}), {std::string_view()}, deadline, answer);
+    if (!settled()) health.detail += "; erases are still to be acknowledged";
+    if (common_.lacks_scripts())
+        health.detail +=
+            "; scripts (EVALSHA, EVAL) are not permitted: there is no update, increment, set_if_absent, take "
+            "or touch, nothing is loaded over what was erased less than a minute ago, locks last their time, "
+            "and a change of a tag ends the whole namespace";
     return health;
 }
 

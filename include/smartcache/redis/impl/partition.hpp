@@ -126,12 +126,80 @@ inline Failure Partition::clear_batch(const Unacknowledged::Batch& batch, Execut
             return failure;
     }
     for (std::size_t i = 0; i < count; ++i) {
+        if (!common_.learn_no_scripts(answers[i])) continue;
+        if (Failure failure = clear_without_script(keys[i], arguments[i], epochs.highest(batch.namespaces[i]),
+                                                   execute, answers[i]))
+            return failure;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
         if (answers[i].is_error("MOVED ")) return {Failure::Kind::redirected, 0, std::move(answers[i].text)};
         if (take_new_epoch(batch.namespaces[i], answers[i])) {
             unacknowledged.cleared(batch.namespaces[i], batch.ticket);
         } else {
             stuck = true;
             common_.report("a new epoch was refused: " + answers[i].text);
+        }
+    }
+    return {};
+}
+
+/// As `epoch_script` does it, by commands that are right whatever is there: what is missing is made of the server's time, and HINCRBY
+/// gives an epoch that nobody has had (R17). Where that turns out to be of no use it is made anew. Tags keep their fields, which
+/// say nothing of later records; none is raised, as that takes two commands, between which somebody else may raise it.
+/// @param arguments  the script's  @param answer  as the script's, or why it was refused
+inline Failure Partition::clear_without_script(std::string_view key,
+                                               const std::vector<std::string>& arguments,
+                                               std::uint64_t too_low, Execute execute, Reply& answer) {
+    std::uint64_t now = 0;
+    Pipeline question;
+    question.command({"TIME"});
+    if (Failure failure = execute(question, [&](std::size_t, Reply& reply) {
+            if (const std::optional<std::int64_t> time = milliseconds_of(reply))
+                now = (static_cast<std::uint64_t>(*time) + 1) * 1000;
+            else
+                answer = std::move(reply);
+        }))
+        return failure;
+    if (now == 0) return {};
+    const std::string made = std::to_string(std::max(now, too_low));
+    std::uint64_t more = 1;
+    bool anew = false;
+    for (int attempt = 0; attempt < 3; ++attempt) {
+        Pipeline commands;
+        if (anew) commands.command({"DEL", key});
+        for (const std::string_view field : {"clear", "tags", "floor"})
+            commands.command({"HSETNX", key, field, made});
+        commands.command({"HSETNX", key, "token", arguments[1]});
+        const std::size_t raised = commands.commands();
+        const std::string by = std::to_string(more);
+        commands.command({"HINCRBY", key, "clear", by});
+        commands.command({"HMGET", key, "clear", "token", "tags", "floor"});
+        const bool tells = arguments.size() > 9;
+        if (tells) commands.command({"PUBLISH", arguments[6], arguments[9]});
+        if (tells && !arguments[7].empty()) commands.command({"DEL", arguments[7]});
+        Reply epoch;
+        if (Failure failure = execute(commands, [&](std::size_t i, Reply& reply) {
+                if (i == raised) epoch = std::move(reply);
+                if (i == raised + 1) answer = std::move(reply);
+                if (i > raised + 1) (void)common_.learn_silence(reply);
+            }))
+            return failure;
+        if (epoch.kind == Reply::Kind::integer) {
+            Reply copy = answer;
+            const auto reached = static_cast<std::uint64_t>(epoch.integer);
+            if (!take_epoch(copy)) {
+                anew = true;
+            } else if (reached > too_low) {
+                return {};
+            } else {
+                more = too_low + 1 - reached;
+            }
+        } else if (epoch.is_error("WRONGTYPE") ||
+                   (epoch.is_error("ERR ") && !epoch.is_error("ERR unknown command"))) {
+            anew = true;  // that is no epoch
+        } else {
+            answer = std::move(epoch);
+            return {};
         }
     }
     return {};

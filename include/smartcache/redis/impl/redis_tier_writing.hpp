@@ -255,6 +255,7 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
     if (telling.apart()) tell_apart(telling, keys, parts, stored, deadline);
     const bool silenced = telling.refused();
     std::vector<std::size_t> again;
+    std::vector<std::string_view> left;
     std::vector<Names::Space*> answered = Names::spaces_of(parts, legs);
     std::vector<std::optional<std::uint64_t>> used;
     for (const Names::Space* const space : answered) used.push_back(space->epoch);
@@ -280,6 +281,7 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
             } else if (!stored[at]) {
                 refused(refusals[at]);
                 client_.distrust(keys[at]);  // out of memory, for one: the older value is still there
+                left.push_back(keys[at]);
             } else if (space.epoch == used_here[&space - names.spaces().data()] && !tags_moved(at)) {
                 statuses[chosen[at]] = TierStatus::ok;
                 counters_.add(Event::sets);
@@ -289,6 +291,8 @@ inline std::vector<std::size_t> RedisTier::store_once(std::span<const RecordView
         }
     }
     if (failure) (void)failed(failure);
+    // A server that answers can be told at once, so that others do not go on with the older value, either.
+    client_.settle_for(left, deadline);
     return again;
 }
 
@@ -414,8 +418,10 @@ inline TierStatus RedisTier::change_lifetime(std::string_view key, std::uint64_t
         }
         // Who makes a value stale means that it must not be served fresh any more, whatever the server
         // missed.
-        if ((status == TierStatus::unavailable || status == TierStatus::untouched) && expires <= wall())
+        if ((status == TierStatus::unavailable || status == TierStatus::untouched) && expires <= wall()) {
             client_.distrust(key);
+            if (status == TierStatus::untouched) client_.settle_for({&key, 1}, until);
+        }
     });
     return status;
 }
