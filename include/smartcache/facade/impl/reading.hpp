@@ -2,6 +2,7 @@
 
 // SmartCache: lookups, from the top down, and promotion.
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <iterator>
@@ -482,6 +483,8 @@ template <class T, class Keys>
 std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
     std::vector<Lookup<T>> results;
     std::vector<Wanted> wanted;
+    if constexpr (std::ranges::sized_range<Keys>)
+        results.reserve(static_cast<std::size_t>(std::ranges::size(keys)));
     std::array<std::uint64_t, 16> fetched{};  // L1's memory for the next keys is fetched at once
     std::size_t ahead = 0;
     for (auto at = std::begin(keys); at != std::end(keys); ++at) {
@@ -505,6 +508,9 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
         if (found.entry || lower_.empty() || !readable_below<T>) {
             results.push_back(answer<T>(key, std::move(found)));
         } else {
+            if constexpr (std::ranges::sized_range<Keys>)
+                if (wanted.empty())
+                    wanted.reserve(std::min<std::size_t>(results.capacity() - results.size(), 512));
             wanted.push_back(want(key, hash, results.size()));
             results.emplace_back();
         }
