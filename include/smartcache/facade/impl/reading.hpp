@@ -7,6 +7,7 @@
 #include <deque>
 #include <iterator>
 #include <limits>
+#include <optional>
 #include <ranges>
 
 #include <smartcache/facade/smart_cache.hpp>
@@ -390,10 +391,11 @@ Lookup<T> SmartCache<Codec>::get_below(std::string_view key, std::uint64_t hash,
                    lower_.front().tier->turns_away();
         };
         if (!lower_.empty() && !turned_away()) {
-            detail::FillTicket ticket(fences_, key, hash);
+            std::optional<detail::FillTicket> ticket;
+            if (promotes()) ticket.emplace(fences_, key, hash);
             LowerFound result = find_lower<T>(key, {.tiers = options.tiers});
-            if (result.found.entry && contains(options.tiers, TierId::memory))
-                promote(key, hash, result, *ticket);
+            if (result.found.entry && ticket && contains(options.tiers, TierId::memory))
+                promote(key, hash, result, **ticket);
             if (result.found.entry || !options.allow_stale) return answer<T>(key, std::move(result.found));
         }
     }
@@ -517,11 +519,13 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
     }
     if constexpr (readable_below<T>) {
         std::deque<detail::FillTicket> tickets;  // a deque: tickets stay where they are
-        for (const Wanted& one : wanted) tickets.emplace_back(fences_, one.key(), one.hash);
+        if (promotes())
+            for (const Wanted& one : wanted) tickets.emplace_back(fences_, one.key(), one.hash);
         find_lower_many<T>(wanted, TierSet::all, false);
         for (std::size_t w = 0; w < wanted.size(); ++w) {
             Wanted& one = wanted[w];
-            if (one.result.found.entry) promote(one.key(), one.hash, one.result, *tickets[w]);
+            if (one.result.found.entry && !tickets.empty())
+                promote(one.key(), one.hash, one.result, *tickets[w]);
             results[one.at] = answer<T>(one.key(), std::move(one.result.found));
         }
     }
