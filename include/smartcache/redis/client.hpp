@@ -123,20 +123,18 @@ class RedisClient {
 
     // Epochs, see epochs.hpp.
 
-    /// Adds the question for a namespace's epoch; `take_epoch` reads the answer.
-    static void add_epoch(Pipeline& commands, const std::string& epoch_name) {
-        commands.command({"HMGET", epoch_name, "clear", "token", "tags", "floor"});
-    }
     /// A namespace's part in a partition.
     struct Space {
         Partition* partition = nullptr;
         std::string_view name{};
-        std::string epoch_name{};
-        std::optional<EpochFields> answer{};   ///< to `add_epoch`
+        std::string epoch_name{};              ///< see `Partition::ask_epoch`
+        std::optional<EpochFields> answer{};   ///< to that
         bool untold = false;                   ///< it was not run: what was known stays
         bool remade = false;                   ///< the hash was lost, and made anew just now
         std::optional<std::uint64_t> epoch{};  ///< nullopt: no answer
         Failure failure{};                     ///< why
+
+        void ask_epoch(Pipeline& commands) { partition->ask_epoch(commands, name, epoch_name); }
     };
     /// What answers mean, with another round trip for those whose hash turns out to be lost.
     void understand(std::span<Space* const> spaces, Deadline deadline);

@@ -27,6 +27,7 @@ namespace smartcache::inline v0::detail {
 
 /// What the parts of one tier's way to Redis have in common. Thread safety: any thread.
 struct RedisCommon {
+    const std::string own_space;  ///< the namespace that most keys are of
     RateLimitedLog log;
     std::atomic<std::uint64_t> bytes_sent{0};
     std::atomic<bool> no_unlink{false};
@@ -42,7 +43,8 @@ struct RedisCommon {
     /// @param works  whether all breakers are closed
     RedisCommon(const TierContext& context, bool announces, unsigned db, bool in_cluster,
                 std::function<bool()> works)
-        : log(context.logger),
+        : own_space(context.name_space),
+          log(context.logger),
           state(context.on_state, std::move(works)),
           announcer(announces, db, !in_cluster) {}
 

@@ -193,8 +193,9 @@ class Connection {
                                    Progress& progress);
     [[nodiscard]] Failure send_some(const Pipeline& commands, Progress& progress);
     [[nodiscard]] Failure io_failure(const char* what) const;
-    [[nodiscard]] Failure receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress);
-    [[nodiscard]] Failure receive_into_buffer(std::size_t& count);
+    [[nodiscard]] Failure take(std::size_t count, const Pipeline& commands, OnReply on_reply,
+                               Progress& progress);
+    [[nodiscard]] Failure receive_into_buffer(std::size_t& count, bool waits = false);
     [[nodiscard]] Failure parse(const Pipeline& commands, OnReply on_reply, Progress& progress);
     [[nodiscard]] Failure check_length() const;
 

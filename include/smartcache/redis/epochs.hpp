@@ -69,7 +69,13 @@ struct TagFields {
 
 /// The name of a namespace's hash. Records live under "sc:<digits>:...", so the two never meet.
 [[nodiscard]] inline std::string epoch_key(std::string_view name_space) {
-    return "sc:{epochs}:" + std::to_string(name_space.size()) + ":" + std::string(name_space);
+    std::string name = "sc:{epochs}:";
+    const std::string size = std::to_string(name_space.size());
+    name.reserve(name.size() + size.size() + 1 + name_space.size());
+    name += size;
+    name += ':';
+    name += name_space;
+    return name;
 }
 
 /// @return nullopt for anything but the decimal digits of an epoch

@@ -34,7 +34,7 @@ struct Trip {
     bool unanswered =
         false;  ///< of one that failed: some may be run even later, if `connection` is not closed
     std::uint64_t server = 0;         ///< see `Partition::arrive`
-    ConnectionIdentity connection{};  ///< over which they went
+    ConnectionIdentity connection{};  ///< if unanswered: over which they went
 };
 
 /// The commands that a pipeline begins with, several at a time, are done all or none, as one step (MULTI): `count` times `size`
@@ -167,7 +167,9 @@ class Visit {
     [[nodiscard]] const Node& node() const noexcept { return node_; }
     /// After `end`: the answer that a leg's partition is elsewhere, which was learnt before its commands were sent; else
     /// empty.
-    [[nodiscard]] const std::string& moved(std::size_t leg) const noexcept { return moved_[leg]; }
+    [[nodiscard]] std::string_view moved(std::size_t leg) const noexcept {
+        return moved_.empty() ? std::string_view() : moved_[leg];
+    }
 
   private:
     /// A command as it is sent: one of a leg's, or what is put before and behind those.
@@ -193,8 +195,8 @@ class Visit {
     std::vector<Sent> sent_;  // what that consists of
     std::vector<std::pair<std::size_t, std::string>> not_queued_;  // of the step: commands, and why
     bool no_transaction_ = false;                                  // it cannot be one step here
-    bool stuck_ = false;  // the connection may still be in a transaction
-    std::vector<std::string> moved_;
+    bool stuck_ = false;              // the connection may still be in a transaction
+    std::vector<std::string> moved_;  // of all legs, if of any
     Connection::Progress progress_;
     Failure failure_;
     Failure refusal_;

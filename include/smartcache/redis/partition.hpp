@@ -25,6 +25,7 @@
 #include <smartcache/redis/connection.hpp>
 #include <smartcache/redis/epochs.hpp>
 #include <smartcache/redis/failure.hpp>
+#include <smartcache/redis/pipeline.hpp>
 #include <smartcache/redis/pool.hpp>
 #include <smartcache/redis/recent_changes.hpp>
 #include <smartcache/redis/scripts.hpp>
@@ -54,7 +55,10 @@ class Partition {
     using Execute = FunctionRef<Failure(const Pipeline&, Connection::OnReply)>;
 
     /// All keys of a server.
-    explicit Partition(RedisCommon& common) : common_(common) { unacknowledged.keep_in(common.untold); }
+    explicit Partition(RedisCommon& common) : common_(common) {
+        unacknowledged.keep_in(common.untold);
+        ask_epoch(own_question_, own_epoch_name_ = epoch_name(common.own_space));
+    }
     /// One of a cluster's partitions.
     Partition(RedisCommon& common, std::size_t number, const std::string& tag,
               std::atomic<std::uint64_t>& learnt_tags)
@@ -68,12 +72,15 @@ class Partition {
           epoch_prefix_("sc:{" + tag + "}:epochs:"),
           slot_(hash_slot(record_prefix_)) {
         unacknowledged.keep_in(common.untold);
+        ask_epoch(own_question_, own_epoch_name_ = epoch_name(common.own_space));
     }
     Partition(const Partition&) = delete;
     Partition& operator=(const Partition&) = delete;
 
     [[nodiscard]] std::size_t number() const noexcept { return number_; }
     [[nodiscard]] std::uint16_t slot() const noexcept { return slot_; }
+    /// What the names of records begin with.
+    [[nodiscard]] std::string_view record_prefix() const noexcept { return record_prefix_; }
     /// The name of a physical key's record in Redis.
     [[nodiscard]] std::string record_name(std::string_view key) const {
         std::string name = record_prefix_;
@@ -90,6 +97,14 @@ class Partition {
     [[nodiscard]] std::string epoch_name(std::string_view name_space) const {
         if (!in_cluster_) return epoch_key(name_space);
         return epoch_prefix_ + std::to_string(name_space.size()) + ":" + std::string(name_space);
+    }
+
+    /// Adds the question for a namespace's epoch; `take_epoch` reads the answer.
+    /// @param name  receives the name of the hash, if that has to outlive the pipeline
+    void ask_epoch(Pipeline& commands, std::string_view name_space, std::string& name) const {
+        if (name_space == common_.own_space) return commands.append(own_question_);
+        name = epoch_name(name_space);
+        ask_epoch(commands, name);
     }
 
     /// Begins to talk to the server that a connection goes to.
@@ -126,6 +141,9 @@ class Partition {
     static constexpr Unacknowledged::Limits part_of_limits{
         .keys = 256, .key_bytes = std::size_t{64} << 10U, .namespaces = 256, .zombies = 64};
 
+    static void ask_epoch(Pipeline& commands, std::string_view name) {
+        commands.command({"HMGET", name, "clear", "token", "tags", "floor"});
+    }
     /// In a cluster servers come and go and come back: each time that is a new one.
     std::uint64_t number_of(std::uint64_t run) {
         const std::lock_guard lock(arriving_);
@@ -148,6 +166,8 @@ class Partition {
     const std::string record_prefix_ = "sc:";
     const std::string epoch_prefix_;
     const std::uint16_t slot_ = 0;
+    std::string own_epoch_name_;  // these two are set by the constructor only
+    Pipeline own_question_;
     std::mutex settling_;
     Deadline::Clock::time_point settle_again_{};  // under settling_
     bool no_room_ = false;                        // the server has none for traces; under settling_

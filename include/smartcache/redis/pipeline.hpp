@@ -26,19 +26,29 @@ class Pipeline {
         command(std::span<const std::string_view>(arguments.begin(), arguments.size()));
     }
     void command(std::span<const std::string_view> arguments) {
-        number('*', arguments.size());
+        // Room for all of it at once: most arguments are so short that asking for room takes longer than copying them.
+        std::size_t most = longest_number;
+        for (const std::string_view argument : arguments)
+            most += longest_number + 2 + (argument.size() < referred_from ? argument.size() : 0);
+        const std::size_t begin = text_.size();
+        text_.resize(begin + most);
+        char* at = number(text_.data() + begin, '*', arguments.size());
         for (const std::string_view argument : arguments) {
-            number('$', argument.size());
+            at = number(at, '$', argument.size());
             if (argument.size() < referred_from) {
-                text_ += argument;
+                at = std::copy(argument.begin(), argument.end(), at);
             } else {
-                pieces_.push_back({text_.size(), argument});
+                pieces_.push_back({static_cast<std::size_t>(at - text_.data()), argument});
                 referred_bytes_ += argument.size();
             }
-            text_ += "\r\n";
+            at = end_line(at);
         }
+        text_.resize(static_cast<std::size_t>(at - text_.data()));
         ++commands_;
     }
+
+    /// Before commands are added. @param bytes  that they may have
+    void expect(std::size_t bytes) { text_.reserve(text_.size() + bytes); }
 
     /// Adds all commands of another one.
     void append(const Pipeline& other) {
@@ -109,6 +119,7 @@ class Pipeline {
         std::string_view bytes;
     };
     static constexpr std::size_t referred_from = 4096;
+    static constexpr std::size_t longest_number = 24;  // 20 digits, and what stands around them
 
     void append(const Pipeline& other, std::size_t begin, std::size_t end, std::size_t first_piece,
                 std::size_t last_piece) {
@@ -128,13 +139,19 @@ class Pipeline {
              2;
         return value;
     }
-    void number(char kind, std::size_t value) {
-        std::array<char, 24> digits{};
-        const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), value);
-        static_cast<void>(error);  // 20 digits always fit
-        text_ += kind;
-        text_.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
-        text_ += "\r\n";
+    /// At most `longest_number` bytes. @return where it ends
+    static char* number(char* at, char kind, std::size_t value) noexcept {
+        *at++ = kind;
+        if (value < 10)
+            *at++ = static_cast<char>('0' + value);
+        else
+            at = std::to_chars(at, at + longest_number, value).ptr;
+        return end_line(at);
+    }
+    static char* end_line(char* at) noexcept {
+        *at++ = '\r';
+        *at++ = '\n';
+        return at;
     }
 
     std::string text_;

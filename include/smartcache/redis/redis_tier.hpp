@@ -209,7 +209,15 @@ class RedisTier final : public Tier {
     [[nodiscard]] detail::Deadline deadline() const noexcept {
         return detail::Deadline::in(options_.timeout);
     }
-    [[nodiscard]] Duration server_ahead(std::string_view key, WallTime now) noexcept;
+    /// What our clock says, and how far that of a partition's server is ahead of it then.
+    struct Moment {
+        WallTime wall{};
+        Duration ahead{};
+    };
+    [[nodiscard]] Duration server_ahead(detail::Partition& partition, WallTime now) noexcept;
+    [[nodiscard]] Duration server_ahead(std::string_view key, WallTime now) noexcept {
+        return server_ahead(client_.partition(key), now);
+    }
     [[nodiscard]] std::vector<Names> names_of(std::span<const std::string_view> keys) const;
     TierStatus failed(const detail::Failure& failure) noexcept;
     TierStatus failed(const detail::Reply& reply) noexcept { return refused(reply.text); }
@@ -224,9 +232,9 @@ class RedisTier final : public Tier {
                                        detail::Deadline deadline);
     [[nodiscard]] detail::Failure fetch(std::span<const std::string_view> keys,
                                         std::span<Fetched* const> results, detail::Deadline deadline);
-    void to_our_time(std::string_view key, RecordView& record, WallTime now) noexcept;
+    void to_our_time(RecordView& record, Moment now) const noexcept;
     void take_value(detail::Reply& reply, Fetched& fetched);
-    void judge(std::string_view key, const detail::RedisClient::Space& space, Fetched& fetched);
+    void judge(std::string_view key, const detail::RedisClient::Space& space, Moment now, Fetched& fetched);
     [[nodiscard]] static RecordView nothing_since(std::uint64_t epoch, bool remade) noexcept;
     void judge_tags(std::span<const std::string_view> keys, std::span<Fetched* const> results,
                     detail::Deadline deadline);
@@ -258,9 +266,10 @@ class RedisTier final : public Tier {
     const RedisOptions options_;
     const TierContext context_;
     const std::size_t max_record_;
-    std::optional<detail::IntegrityKey> integrity_;           // set by the constructor only
-    std::atomic<bool> one_by_one_{false};                     // values are asked for, of several, too
-    const std::uint64_t own_stamps_ = random_stamp() >> 32U;  // what those of our erases begin with
+    const std::string last_byte_ = std::to_string(max_record_ - 1);  // that a record may have
+    std::optional<detail::IntegrityKey> integrity_;                  // set by the constructor only
+    std::atomic<bool> one_by_one_{false};                            // values are asked for, of several, too
+    const std::uint64_t own_stamps_ = random_stamp() >> 32U;         // what those of our erases begin with
     const detail::ProcessMark process_{};
     detail::RedisClient client_;
     Counters<Event> counters_;

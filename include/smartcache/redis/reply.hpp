@@ -62,7 +62,7 @@ class ReplyReader {
         if (redisReaderGetReply(reader_.get(), &done) != REDIS_OK) return Next::broken;
         return done == nullptr ? Next::incomplete : Next::reply;
     }
-    [[nodiscard]] Reply& reply() noexcept { return reply_; }
+    [[nodiscard]] Reply& reply() noexcept { return is_array_ ? array_ : single_; }
     [[nodiscard]] const char* problem() const noexcept { return reader_->errstr; }
 
     /// Bytes that were fed and belong to an answer that is not complete.
@@ -76,6 +76,7 @@ class ReplyReader {
 
   private:
     static constexpr std::size_t most_elements = 64;
+    static constexpr std::size_t most_kept = 8;
 
     bool allows(std::size_t count, bool nested) noexcept {
         if (!nested) left_in_all_ = most_in_all_;
@@ -88,7 +89,9 @@ class ReplyReader {
     static Reply* place(const redisReadTask* task, Reply::Kind kind) noexcept {
         Reply* reply = nullptr;
         if (task->parent == nullptr) {
-            reply = &static_cast<ReplyReader*>(task->privdata)->reply_;
+            auto& reader = *static_cast<ReplyReader*>(task->privdata);
+            reader.is_array_ = kind == Reply::Kind::array;
+            reply = &reader.reply();
         } else {
             auto* const parent = static_cast<Reply*>(task->parent->obj);
             const auto index = static_cast<std::size_t>(task->idx);
@@ -96,7 +99,11 @@ class ReplyReader {
             reply = &parent->elements[index];
         }
         reply->kind = kind;
-        reply->elements.clear();
+        // The next array is as long as this one, more often than not, and its texts take the place of this one's.
+        if (kind != Reply::Kind::array || reply->elements.size() > most_kept) reply->elements.clear();
+        if (kind == Reply::Kind::nil || kind == Reply::Kind::integer || kind == Reply::Kind::array)
+            reply->text.clear();
+        reply->integer = 0;
         return reply;
     }
 
@@ -107,7 +114,11 @@ class ReplyReader {
         Reply* const reply = place(task, kind);
         if (reply == nullptr) return nullptr;
         try {
-            reply->text.assign(bytes, size);
+            // A new one takes half as long to make as an old one takes to grow.
+            if (size > reply->text.capacity())
+                reply->text = std::string(bytes, size);
+            else
+                reply->text.assign(bytes, size);
         } catch (const std::bad_alloc&) {
             return nullptr;
         }
@@ -158,7 +169,9 @@ class ReplyReader {
     struct Free {
         void operator()(redisReader* reader) const noexcept { redisReaderFree(reader); }
     };
-    Reply reply_;
+    Reply single_;
+    Reply array_;  // apart: what it has allocated is used again
+    bool is_array_ = false;
     std::size_t most_ = most_elements;
     std::size_t most_nested_ = most_elements;
     std::size_t most_in_all_ = std::size_t{1} << 20U;

@@ -55,7 +55,7 @@ class OneServer final : public Servers {
             if (!visit.moved(0).empty())
                 legs[i].trip.failure = {
                     Failure::Kind::not_ready, 0,
-                    "a node of a cluster, which is not where redis:// leads: " + visit.moved(0)};
+                    "a node of a cluster, which is not where redis:// leads: " + std::string(visit.moved(0))};
         }
     }
     [[nodiscard]] TierHealth probe(Deadline deadline) override { return node_.probe(deadline, partition_); }

@@ -4,11 +4,14 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -19,16 +22,18 @@
 
 namespace smartcache::inline v0::detail {
 
-/// A stream socket that never blocks, never raises SIGPIPE and is not inherited by programs that this one
+/// A stream socket that never blocks unasked, never raises SIGPIPE and is not inherited by programs that this one
 /// starts. Waiting is explicit and has a deadline.
 class Socket {
   public:
     Socket() = default;
-    Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Socket(Socket&& other) noexcept
+        : fd_(std::exchange(other.fd_, -1)), waits_(std::exchange(other.waits_, false)) {}
     Socket& operator=(Socket&& other) noexcept {
         if (this != &other) {
             close();
             fd_ = std::exchange(other.fd_, -1);
+            waits_ = std::exchange(other.waits_, false);
         }
         return *this;
     }
@@ -39,6 +44,7 @@ class Socket {
     void close() noexcept {
         if (fd_ >= 0) ::close(fd_);
         fd_ = -1;
+        waits_ = false;
     }
 
     enum class Connect { done, in_progress, failed };
@@ -72,13 +78,25 @@ class Socket {
         return error;
     }
 
+    /// Once it is connected: from now on `receive` can wait.
+    void let_wait() noexcept {
+        const timeval shortest{0, 1};  // which the kernel makes one of its ticks, or two
+        const int flags = ::fcntl(fd_, F_GETFL);
+        waits_ = flags >= 0 && ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &shortest, sizeof shortest) == 0 &&
+                 ::fcntl(fd_, F_SETFL, flags & ~O_NONBLOCK) == 0;
+    }
+    /// Whether `receive` may wait, which then ends well before the deadline.
+    [[nodiscard]] bool may_wait(Deadline deadline) const noexcept {
+        return waits_ && deadline.at() - Deadline::Clock::now() > 4 * tick();
+    }
+
     /// Sends as much as fits. @return bytes taken, 0 when the socket is full, -1 with errno
     [[nodiscard]] ssize_t send(std::span<iovec> parts) noexcept {
         msghdr message{};
         message.msg_iov = parts.data();
         message.msg_iovlen = parts.size();
         for (;;) {
-            const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+            const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (sent >= 0) return sent;
             if (errno == EAGAIN || errno == EWOULDBLOCK) return 0;
             if (errno != EINTR) return -1;
@@ -87,9 +105,10 @@ class Socket {
 
     enum class Received { some, nothing, closed, failed };
     /// Takes what has arrived. On `failed`, errno says why.
-    [[nodiscard]] Received receive(std::span<char> buffer, std::size_t& count) noexcept {
+    /// @param waits  for something to arrive, a few milliseconds at most (see `may_wait`)
+    [[nodiscard]] Received receive(std::span<char> buffer, std::size_t& count, bool waits = false) noexcept {
         for (;;) {
-            const ssize_t got = ::recv(fd_, buffer.data(), buffer.size(), 0);
+            const ssize_t got = ::recv(fd_, buffer.data(), buffer.size(), waits ? 0 : MSG_DONTWAIT);
             if (got > 0) {
                 count = static_cast<std::size_t>(got);
                 return Received::some;
@@ -97,6 +116,7 @@ class Socket {
             if (got == 0) return Received::closed;
             if (errno == EAGAIN || errno == EWOULDBLOCK) return Received::nothing;
             if (errno != EINTR) return Received::failed;
+            if (waits) return Received::nothing;  // again and again, that might be longer than it may wait
         }
     }
 
@@ -118,7 +138,20 @@ class Socket {
     }
 
   private:
+    /// Of the kernel's clock for waits like that of `receive`.
+    [[nodiscard]] static std::chrono::nanoseconds tick() noexcept {
+        static const std::chrono::nanoseconds length = [] {
+            timespec resolution{};
+            const bool known = ::clock_getres(CLOCK_MONOTONIC_COARSE, &resolution) == 0;
+            return known ? std::chrono::seconds(resolution.tv_sec) +
+                               std::chrono::nanoseconds(resolution.tv_nsec)
+                         : std::chrono::nanoseconds(std::chrono::milliseconds(10));
+        }();
+        return length;
+    }
+
     int fd_ = -1;
+    bool waits_ = false;
 };
 
 }  // namespace smartcache::inline v0::detail

@@ -2,10 +2,12 @@
 
 // SmartCache: lookups, from the top down, and promotion.
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <iterator>
 #include <limits>
+#include <optional>
 #include <ranges>
 
 #include <smartcache/facade/smart_cache.hpp>
@@ -390,10 +392,11 @@ Lookup<T> SmartCache<Codec>::get_below(std::string_view key, std::uint64_t hash,
                    lower_.front().tier->turns_away();
         };
         if (!lower_.empty() && !turned_away()) {
-            detail::FillTicket ticket(fences_, key, hash);
+            std::optional<detail::FillTicket> ticket;
+            if (promotes()) ticket.emplace(fences_, key, hash);
             LowerFound result = find_lower<T>(key, {.tiers = options.tiers});
-            if (result.found.entry && contains(options.tiers, TierId::memory))
-                promote(key, hash, result, *ticket);
+            if (result.found.entry && ticket && contains(options.tiers, TierId::memory))
+                promote(key, hash, result, **ticket);
             if (result.found.entry || !options.allow_stale) return answer<T>(key, std::move(result.found));
         }
     }
@@ -483,6 +486,8 @@ template <class T, class Keys>
 std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
     std::vector<Lookup<T>> results;
     std::vector<Wanted> wanted;
+    if constexpr (std::ranges::sized_range<Keys>)
+        results.reserve(static_cast<std::size_t>(std::ranges::size(keys)));
     std::array<std::uint64_t, 16> fetched{};  // L1's memory for the next keys is fetched at once
     std::size_t ahead = 0;
     for (auto at = std::begin(keys); at != std::end(keys); ++at) {
@@ -506,17 +511,22 @@ std::vector<Lookup<T>> SmartCache<Codec>::get_many(Keys&& keys) {
         if (found.entry || lower_.empty() || !readable_below<T>) {
             results.push_back(answer<T>(key, std::move(found)));
         } else {
+            if constexpr (std::ranges::sized_range<Keys>)
+                if (wanted.empty())
+                    wanted.reserve(std::min<std::size_t>(results.capacity() - results.size(), 512));
             wanted.push_back(want(key, hash, results.size()));
             results.emplace_back();
         }
     }
     if constexpr (readable_below<T>) {
         std::deque<detail::FillTicket> tickets;  // a deque: tickets stay where they are
-        for (const Wanted& one : wanted) tickets.emplace_back(fences_, one.key(), one.hash);
+        if (promotes())
+            for (const Wanted& one : wanted) tickets.emplace_back(fences_, one.key(), one.hash);
         find_lower_many<T>(wanted, TierSet::all, false);
         for (std::size_t w = 0; w < wanted.size(); ++w) {
             Wanted& one = wanted[w];
-            if (one.result.found.entry) promote(one.key(), one.hash, one.result, *tickets[w]);
+            if (one.result.found.entry && !tickets.empty())
+                promote(one.key(), one.hash, one.result, *tickets[w]);
             results[one.at] = answer<T>(one.key(), std::move(one.result.found));
         }
     }

@@ -228,7 +228,7 @@ inline void RedisClient::epochs_for_writing(std::span<Space* const> spaces, Dead
     std::vector<Pipeline> commands(open.size());
     std::vector<Leg> legs;
     for (std::size_t i = 0; i < open.size(); ++i) {
-        add_epoch(commands[i], open[i]->epoch_name);
+        open[i]->ask_epoch(commands[i]);
         legs.push_back({open[i]->partition, &commands[i]});
     }
     deadline = leaving_time(deadline);
@@ -304,7 +304,7 @@ inline void RedisClient::learn(std::string_view name_space, Deadline deadline) {
     spaces.reserve(partitions_.size());
     for (const auto& each : partitions_) {
         if (each->epochs.knows(name_space)) continue;
-        spaces.push_back({each.get(), name_space, each->epoch_name(name_space)});
+        spaces.push_back({each.get(), name_space});
         unknown.push_back(&spaces.back());
     }
     epochs_for_writing(unknown, deadline);

@@ -196,7 +196,6 @@ inline void Cluster::after(Work& work, std::span<Leg> legs, Onward& onward, Dead
     if (!work.helps_out) {
         // Of several, the oldest at which something ran: what it acknowledged may be what its successor has not heard of (R14).
         trip.server = trip.sent ? std::min(trip.server, work.part.trip.server) : work.part.trip.server;
-        if (!trip.unanswered) trip.connection = work.part.trip.connection;
     }
     trip.sent = trip.sent || work.ran;
     if (work.redirected.empty()) return;

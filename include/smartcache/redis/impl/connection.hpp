@@ -146,7 +146,10 @@ inline Failure Connection::connect(Deadline deadline) {
 }
 
 inline void Connection::connected() {
-    if (settings_.tls == nullptr) return prepare_greeting();
+    if (settings_.tls == nullptr) {
+        socket_.let_wait();
+        return prepare_greeting();
+    }
     tls_ = settings_.tls->session(socket_, server_.name);
     step_ = Step::securing;
 }
@@ -235,10 +238,18 @@ inline Failure Connection::exchange(const Pipeline& commands, Deadline deadline,
         if (progress.sent < commands.bytes())
             if (Failure failure = send_some(commands, progress)) return failure;
         const bool unsent = progress.sent < commands.bytes();
-        const short ready = socket_.wait(static_cast<short>(unsent ? POLLIN | POLLOUT : POLLIN), deadline);
-        if (ready == 0) return {Failure::Kind::timeout, 0, where("no answer in time")};
-        if ((ready & (POLLIN | POLLHUP | POLLERR)) != 0)
-            if (Failure failure = receive_some(commands, on_reply, progress)) return failure;
+        std::size_t count = 0;
+        // Most answers come so soon that waiting for them and taking them may be one call.
+        if (!unsent && tls_ == nullptr && socket_.may_wait(deadline))
+            if (Failure failure = receive_into_buffer(count, true)) return failure;
+        if (count == 0) {
+            const short ready =
+                socket_.wait(static_cast<short>(unsent ? POLLIN | POLLOUT : POLLIN), deadline);
+            if (ready == 0) return {Failure::Kind::timeout, 0, where("no answer in time")};
+            if ((ready & (POLLIN | POLLHUP | POLLERR)) != 0)
+                if (Failure failure = receive_into_buffer(count)) return failure;
+        }
+        if (Failure failure = take(count, commands, on_reply, progress)) return failure;
         if (progress.answered == commands.commands()) return {};
         if (deadline.passed()) return {Failure::Kind::timeout, 0, where("no complete answer in time")};
     }
@@ -266,11 +277,11 @@ inline Failure Connection::send_some(const Pipeline& commands, Progress& progres
     return {};
 }
 
-/// @param count  0 when nothing has arrived
-inline Failure Connection::receive_into_buffer(std::size_t& count) {
+/// @param count  0 when nothing has arrived @param waits  see `Socket::receive`; not over TLS
+inline Failure Connection::receive_into_buffer(std::size_t& count, bool waits) {
     count = 0;
     const std::span<char> buffer(buffer_.get(), buffer_size);
-    switch (tls_ ? tls_->receive(buffer, count) : socket_.receive(buffer, count)) {
+    switch (tls_ ? tls_->receive(buffer, count) : socket_.receive(buffer, count, waits)) {
         case Socket::Received::nothing:
             return {};
         case Socket::Received::closed:
@@ -283,9 +294,9 @@ inline Failure Connection::receive_into_buffer(std::size_t& count) {
     return {};
 }
 
-inline Failure Connection::receive_some(const Pipeline& commands, OnReply on_reply, Progress& progress) {
-    std::size_t count = 0;
-    if (Failure failure = receive_into_buffer(count)) return failure;
+/// @param count  bytes in the buffer
+inline Failure Connection::take(std::size_t count, const Pipeline& commands, OnReply on_reply,
+                                Progress& progress) {
     // The reader moves what it has left to the front after each answer: in small slices that stays cheap for
     // many small answers, while the inside of a big one may be fed whole.
     constexpr std::size_t slice = 16 * 1024;

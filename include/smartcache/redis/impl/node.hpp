@@ -132,7 +132,7 @@ inline void Node::maintain(Deadline deadline, Partition& partition) {
 }
 
 inline Visit::Visit(Node& node, std::span<Leg* const> legs, bool helps_out)
-    : node_(node), legs_(legs), helps_out_(helps_out), passage_(node.breaker_), moved_(legs.size()) {}
+    : node_(node), legs_(legs), helps_out_(helps_out), passage_(node.breaker_) {}
 
 inline void Visit::begin(Deadline deadline, Deadline connected_by) {
     failure_ = {};
@@ -149,19 +149,19 @@ inline Failure Visit::prepare(Deadline deadline) {
         Leg& leg = *legs_[i];
         leg.trip.server = leg.partition->arrive(lease_);
         Failure failure = node_.settle(*leg.partition, lease_, leg.trip.server, deadline, heard_);
-        if (failure.kind == Failure::Kind::redirected)
+        if (failure.kind == Failure::Kind::redirected) {
+            moved_.resize(legs_.size());
             moved_[i] = std::move(failure.text);
-        else if (failure)
+        } else if (failure) {
             return failure;
+        }
     }
-    for (Leg* const leg : legs_)
-        leg->trip.connection = helps_out_ ? ConnectionIdentity{} : lease_->identity();
-    if (legs_.size() == 1 && moved_.front().empty() && !legs_.front()->atomic() && !helps_out_) {
+    if (legs_.size() == 1 && moved_.empty() && !legs_.front()->atomic() && !helps_out_) {
         commands_ = legs_.front()->commands;
         return {};
     }
     for (std::size_t i = 0; i < legs_.size(); ++i)
-        if (moved_[i].empty()) add(i);
+        if (moved(i).empty()) add(i);
     commands_ = &all_;
     return {};
 }
@@ -270,9 +270,11 @@ inline void Visit::end(bool asked_again) {
     for (Leg* const leg : legs_) {
         leg->trip.failure = failure_;
         leg->trip.sent = leg->trip.unanswered = lost;
+        leg->trip.connection = lost && !helps_out_ ? lease_->identity() : ConnectionIdentity{};
     }
     if (!failure_ && heard_.anything)
-        for (Leg* const leg : legs_) leg->partition->changes.seen(leg->trip.server);
+        for (Leg* const leg : legs_)
+            if (leg->trip.server != 0) leg->partition->changes.seen(leg->trip.server);
     if (!failure_ && !stuck_) lease_.give_back();
     const Failure& why = failure_ ? failure_ : heard_.down;
     // Over a connection that was there nothing may have been said at all, when there was nothing but what cannot be settled.

@@ -19,35 +19,48 @@ class RedisTier::Names {
     /// One key.
     Names(detail::Partition& partition, std::string_view key) : Names(partition) { add(key, 0); }
 
+    /// Before as many keys are added. @param bytes  that they have
+    void expect(std::size_t keys, std::size_t bytes) {
+        keys_.reserve(keys);
+        names_.reserve(bytes + keys * partition_->record_prefix().size());
+    }
     /// @param key  must outlive the names
     /// @param at  where it stands among all keys
     void add(std::string_view key, std::size_t at) {
-        names_.push_back(partition_->record_name(key));
-        at_.push_back(at);
+        const std::size_t begin = names_.size();
+        names_ += partition_->record_prefix();
+        names_ += key;
         const std::string_view space = detail::namespace_of(key);
         // A cache has one namespace; a tier used by hand may see a few.
         std::size_t index = 0;
         while (index < spaces_.size() && spaces_[index].name != space) ++index;
-        if (index == spaces_.size()) spaces_.push_back({partition_, space, partition_->epoch_name(space)});
-        space_of_.push_back(index);
+        if (index == spaces_.size()) spaces_.push_back({partition_, space});
+        keys_.push_back({begin, names_.size() - begin, at, index});
     }
 
     [[nodiscard]] detail::Partition& partition() const noexcept { return *partition_; }
-    [[nodiscard]] std::size_t size() const noexcept { return names_.size(); }
-    [[nodiscard]] const std::string& name(std::size_t key) const { return names_[key]; }
-    [[nodiscard]] std::size_t at(std::size_t key) const { return at_[key]; }
-    [[nodiscard]] Space& space_of(std::size_t key) { return spaces_[space_of_[key]]; }
+    [[nodiscard]] std::size_t size() const noexcept { return keys_.size(); }
+    /// Of all names together.
+    [[nodiscard]] std::size_t bytes() const noexcept { return names_.size(); }
+    /// Stays where it is once all keys are added.
+    [[nodiscard]] std::string_view name(std::size_t key) const noexcept {
+        return std::string_view(names_).substr(keys_[key].begin, keys_[key].size);
+    }
+    [[nodiscard]] std::size_t at(std::size_t key) const noexcept { return keys_[key].at; }
+    [[nodiscard]] Space& space_of(std::size_t key) { return spaces_[keys_[key].space]; }
     [[nodiscard]] std::span<Space> spaces() noexcept { return spaces_; }
 
     /// A command about all keys.
     void add_all(detail::Pipeline& commands, std::string_view word) const {
-        std::vector<std::string_view> words{word};
-        words.insert(words.end(), names_.begin(), names_.end());
+        std::vector<std::string_view> words;
+        words.reserve(keys_.size() + 1);
+        words.push_back(word);
+        for (std::size_t i = 0; i < keys_.size(); ++i) words.push_back(name(i));
         commands.command(words);
     }
     /// Asks for the epochs, behind whatever the pipeline asks before.
-    void add_epochs(detail::Pipeline& commands) const {
-        for (const Space& space : spaces_) detail::RedisClient::add_epoch(commands, space.epoch_name);
+    void add_epochs(detail::Pipeline& commands) {
+        for (Space& space : spaces_) space.ask_epoch(commands);
     }
     void take_epoch(std::size_t space, detail::Reply& reply) {
         if (space >= spaces_.size()) return;
@@ -67,16 +80,29 @@ class RedisTier::Names {
     }
 
   private:
+    struct Key {
+        std::size_t begin;  // of its name in `names_`
+        std::size_t size;
+        std::size_t at;
+        std::size_t space;
+    };
     detail::Partition* partition_;
-    std::vector<std::string> names_;
-    std::vector<std::size_t> at_;
-    std::vector<std::size_t> space_of_;
+    std::string names_;  // one behind the other
+    std::vector<Key> keys_;
     std::vector<Space> spaces_;
 };
 
 /// The keys by their partitions.
 inline auto RedisTier::names_of(std::span<const std::string_view> keys) const -> std::vector<Names> {
     std::vector<Names> parts;
+    if (client_.partitions() == 1) {
+        std::size_t bytes = 0;
+        for (const std::string_view key : keys) bytes += key.size();
+        Names& all = parts.emplace_back(client_.partition({}));
+        all.expect(keys.size(), bytes);
+        for (std::size_t i = 0; i < keys.size(); ++i) all.add(keys[i], i);
+        return parts;
+    }
     std::vector<std::size_t> part_of(client_.partitions(), keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
         detail::Partition& partition = client_.partition(keys[i]);
@@ -142,8 +168,8 @@ inline std::size_t RedisTier::longest_record(const RecordLimits& limits) noexcep
 
 /// Records carry the server's time. With an injected clock, which governs all lifetimes, they carry that
 /// clock's.
-inline Duration RedisTier::server_ahead(std::string_view key, WallTime now) noexcept {
-    return context_.time.injected() != nullptr ? Duration::zero() : client_.partition(key).clock.ahead(now);
+inline Duration RedisTier::server_ahead(detail::Partition& partition, WallTime now) noexcept {
+    return context_.time.injected() != nullptr ? Duration::zero() : partition.clock.ahead(now);
 }
 
 inline TierStatus RedisTier::failed(const detail::Failure& failure) noexcept {

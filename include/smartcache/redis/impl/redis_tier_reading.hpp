@@ -90,6 +90,15 @@ inline detail::Failure RedisTier::look(std::span<const std::string_view> keys, s
                                        detail::Deadline deadline) {
     const auto distrusted = [&](std::string_view key) { return client_.distrusts(key); };
     client_.settle_for(keys, deadline);
+    if (keys.size() == 1) {
+        results[0].distrust();
+        if (distrusted(keys[0])) return {};
+        Fetched* const wanted = &results[0];
+        detail::Failure failure = fetch(keys, {&wanted, 1}, deadline);
+        if (distrusted(keys[0])) wanted->distrust();
+        if (wanted->verdict == Verdict::corrupt) drop(keys[0], *wanted, deadline);
+        return failure;
+    }
     std::vector<std::string_view> trusted;
     std::vector<Fetched*> wanted;
     trusted.reserve(keys.size());
@@ -128,12 +137,13 @@ inline detail::Failure RedisTier::fetch(std::span<const std::string_view> keys,
     const bool at_once = keys.size() > 1 && parts.size() == 1 && client_.cluster() == nullptr &&
                          !one_by_one_.load(std::memory_order_relaxed);
     bool refused = false;
-    const std::string last = std::to_string(max_record_ - 1);
     for (std::size_t part = 0; part < parts.size(); ++part) {
-        const Names& names = parts[part];
+        Names& names = parts[part];
+        constexpr std::size_t around = 64;  // a name, or a question for an epoch
+        commands[part].expect(names.bytes() + around * names.size() + 3 * around);
         if (at_once) names.add_all(commands[part], "MGET");
         for (std::size_t i = 0; i < names.size() && !at_once; ++i)
-            commands[part].command({"GETRANGE", names.name(i), "0", last});
+            commands[part].command({"GETRANGE", names.name(i), "0", last_byte_});
         names.add_epochs(commands[part]);
         if (context_.time.injected() == nullptr && names.partition().clock.due())
             commands[part].command({"TIME"});
@@ -166,12 +176,15 @@ inline detail::Failure RedisTier::fetch(std::span<const std::string_view> keys,
     for (std::size_t part = 0; part < parts.size(); ++part) {
         Names& names = parts[part];
         if (legs[part].trip.failure && !failure) failure = legs[part].trip.failure;
+        // Not from before the server was asked: what came in since would look unborn.
+        const WallTime wall_now = wall();
+        const Moment now{wall_now, server_ahead(names.partition(), wall_now)};
         for (std::size_t i = 0; i < names.size(); ++i) {
             Fetched& fetched = *results[names.at(i)];
             if (legs[part].trip.failure)
                 fetched.verdict = Verdict::unknown;
             else
-                judge(keys[names.at(i)], names.space_of(i), fetched);
+                judge(keys[names.at(i)], names.space_of(i), now, fetched);
         }
     }
     judge_tags(keys, results, deadline);
@@ -282,7 +295,7 @@ inline void RedisTier::take_value(detail::Reply& reply, Fetched& fetched) {
     }
 }
 
-inline void RedisTier::judge(std::string_view key, const detail::RedisClient::Space& space,
+inline void RedisTier::judge(std::string_view key, const detail::RedisClient::Space& space, Moment now,
                              Fetched& fetched) {
     const std::optional<std::uint64_t>& epoch = space.epoch;
     if (fetched.verdict == Verdict::corrupt) counters_.add(Event::corrupt);
@@ -302,13 +315,12 @@ inline void RedisTier::judge(std::string_view key, const detail::RedisClient::Sp
         fetched.verdict = Verdict::unknown;
         return;
     }
-    const WallTime now = wall();
-    to_our_time(key, fetched.record, now);
+    to_our_time(fetched.record, now);
     if (fetched.record.tombstone) {
         fetched.verdict = Verdict::trace;
     } else if (fetched.record.created_seq != *epoch) {
         fetched.end();
-    } else if (fetched.record.dead_at(now)) {
+    } else if (fetched.record.dead_at(now.wall)) {
         counters_.add(Event::expirations);
         fetched.verdict = Verdict::trace;
         fetched.record.tombstone = true;
@@ -327,18 +339,18 @@ inline RecordView RedisTier::nothing_since(std::uint64_t epoch, bool remade) noe
 }
 
 /// From the server's time to ours.
-inline void RedisTier::to_our_time(std::string_view key, RecordView& record, WallTime now) noexcept {
-    const Duration ahead = server_ahead(key, now);
-    record.created -= ahead;
+inline void RedisTier::to_our_time(RecordView& record, Moment now) const noexcept {
+    record.created -= now.ahead;
     if (record.expires != WallTime::max()) {
-        record.expires -= ahead;
-        record.stale_until -= ahead;
+        record.expires -= now.ahead;
+        record.stale_until -= now.ahead;
     }
     // The server's clock is read over a network: a record that seems to be from the next second was written
     // just now, by a process that read it a little differently. One from farther in the future is dead (R26).
     constexpr Duration tolerance = std::chrono::seconds(1);
     const bool estimated = context_.time.injected() == nullptr;
-    if (estimated && record.created > now && record.created - now <= tolerance) record.created = now;
+    if (estimated && record.created > now.wall && record.created - now.wall <= tolerance)
+        record.created = now.wall;
 }
 
 /// Deletes what is not a record of this key, so that fills, which never overwrite, can come in. By comparing,

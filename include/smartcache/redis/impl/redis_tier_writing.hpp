@@ -532,7 +532,7 @@ inline void RedisTier::erase_all(std::span<const std::string_view> keys, std::sp
         Telling telling(client_, keys, traces == coherent());
         const std::size_t each = telling.with(2);
         for (std::size_t part = 0; part < parts.size(); ++part) {
-            const Names& names = parts[part];
+            Names& names = parts[part];
             for (std::size_t i = 0; i < names.size(); ++i) {
                 commands[part].command({"GETRANGE", names.name(i), "0", last});
                 client_.common().add_erase(commands[part], names.name(i), tombstones[names.at(i)]);
@@ -625,7 +625,7 @@ inline bool RedisTier::was_live(std::string_view key, std::string_view bytes,
                                 std::optional<std::uint64_t> epoch, WallTime now) noexcept {
     std::optional<detail::RecordHead> head = detail::RecordHead::parse(as_byte_view(bytes));
     if (!head || head->record.tombstone || epoch != head->record.created_seq) return false;
-    to_our_time(key, head->record, now);
+    to_our_time(head->record, {now, server_ahead(key, now)});
     return !head->record.dead_at(now);
 }
 
