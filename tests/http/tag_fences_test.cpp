@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/fork.hpp"
 
 namespace tag_fences_test {
 
@@ -61,6 +62,24 @@ TEST_CASE("purges of tags that nobody has take a bounded place, and the last are
     CHECK_FALSE(fences.purged({"any", "tag 19999"}, lately));
     CHECK(fences.purged({"tag 20000"}, lately));
     CHECK(fences.purged({"tag 21999"}, lately));
+}
+
+TEST_CASE("what another thread was purging has been purged, as far as a child knows",
+          "[http][tags][fork][R33]") {
+    TagFences fences;
+    fences.purge(
+        "a", [] {},
+        [&] {  // as if by another thread: the child does not get to the end of it
+            CHECK(smartcache_test::in_child([&] {
+                const std::uint64_t before = fences.now();
+                const bool purged = fences.purged({"a"}, before);
+                fences.purge(
+                    "b", [] {}, [] {});
+                return purged && !fences.purged({"a"}, fences.now());
+            }));
+            CHECK(fences.purged({"a"}, fences.now()));
+        });
+    CHECK_FALSE(fences.purged({"a"}, fences.now()));
 }
 
 }  // namespace tag_fences_test

@@ -11,7 +11,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
+#include <smartcache/core/mutex.hpp>
 
 namespace smartcache::inline v0::http::detail {
 
@@ -31,9 +33,10 @@ class TagFences {
     }
 
     /// Whether any of `tags` was purged after `seen`, or is being purged.
-    [[nodiscard]] bool purged(const std::vector<std::string>& tags, std::uint64_t seen) const {
+    [[nodiscard]] bool purged(const std::vector<std::string>& tags, std::uint64_t seen) {
         if (tags.empty()) return false;
         const std::lock_guard lock(mutex_);
+        forget_parent();
         return std::any_of(tags.begin(), tags.end(), [&](const std::string& tag) {
             const auto found = purges_.find(KeyHash{}(tag));
             return (found == purges_.end() ? forgotten_ : found->second) > seen;
@@ -68,6 +71,7 @@ class TagFences {
 
     void begin(std::uint64_t tag) {
         const std::lock_guard lock(mutex_);
+        forget_parent();
         if (purges_.size() >= max_remembered) forget_older_half();
         purges_[tag] = being_purged;
     }
@@ -78,6 +82,15 @@ class TagFences {
         purges_.find(tag)->second = now;
         sequence_.store(now, std::memory_order_release);
     }
+    /// With the lock. What others were purging when this process was forked counts as purged just now (R33).
+    void forget_parent() {
+        if (!process_.forked()) return;
+        process_ = {};
+        const std::uint64_t now = sequence_.load(std::memory_order_relaxed) + 1;
+        for (auto& [tag, at] : purges_)
+            if (at == being_purged) at = now;
+        sequence_.store(now, std::memory_order_release);
+    }
     void forget_older_half() {
         const std::uint64_t now = sequence_.load(std::memory_order_relaxed);
         const std::uint64_t oldest = now - std::min<std::uint64_t>(now, max_remembered / 2);
@@ -86,10 +99,11 @@ class TagFences {
     }
 
     std::atomic<std::uint64_t> sequence_{0};
-    mutable std::mutex mutex_;
+    mutable smartcache::detail::Mutex mutex_;
     std::unordered_map<std::uint64_t, std::uint64_t> purges_;  // hashes of tags: at which sequence
     std::uint64_t forgotten_ = 0;
-    std::mutex purging_;  // one at a time
+    smartcache::detail::ProcessMark process_;
+    smartcache::detail::ProcessMutex purging_;  // one at a time
 };
 
 }  // namespace smartcache::inline v0::http::detail
