@@ -1,9 +1,7 @@
 #include <smartcache/core/fork.hpp>
 
 #include <atomic>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 
 #include <smartcache/core/executor.hpp>
@@ -22,20 +20,6 @@ TEST_CASE("a mark tells the process in which it was made from its children", "[c
         return mark.forked() && !own.forked() && in_child([&] { return mark.forked() && own.forked(); });
     }));
     CHECK_FALSE(mark.forked());
-}
-
-TEST_CASE("a lock that a parent holds is open in its child, and stays the parent's", "[core][fork][R33]") {
-    sc::detail::ProcessTryLock lock;
-    std::unique_lock held(lock, std::try_to_lock);
-    REQUIRE(held.owns_lock());
-    CHECK_FALSE(lock.try_lock());
-    CHECK(in_child([&] {
-        std::unique_lock own(lock, std::try_to_lock);
-        return own.owns_lock() && !lock.try_lock();
-    }));
-    CHECK_FALSE(lock.try_lock());
-    held.unlock();
-    CHECK(lock.try_lock());
 }
 
 TEST_CASE("what belongs to a process is destroyed there and left alone in its children",

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <future>
+#include <latch>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -15,6 +16,7 @@
 
 #include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
+#include "support/fork.hpp"
 
 namespace fences_test {
 
@@ -268,6 +270,40 @@ TEST_CASE("a passage waits for who changes all keys", "[facade][fence][R12]") {
         CHECK_FALSE(std::async(std::launch::async, [&] { return passage.passed(fences); }).get());
     }
     CHECK(passage.passed(fences));
+}
+
+// A child used to wait for ever for threads that it does not have.
+TEST_CASE("in a child nothing is in order, closed or under way that another thread began",
+          "[facade][fence][fork][R33]") {
+    sc::detail::Fences fences;
+    const bool all = GENERATE(false, true);
+    std::latch there(2);
+    std::latch end(1);
+    std::thread other([&] {
+        const sc::detail::FillTicket ticket(fences, "k", 7);
+        const auto joined = fences.join("k", 7);
+        const auto orders = all ? fences.order_all() : fences.order_many({7, 8});
+        there.arrive_and_wait();
+        end.wait();
+        fences.leave(*joined.flight);
+    });
+    there.arrive_and_wait();
+    sc::detail::FillTicket own(fences, "k", 7);
+    CHECK_FALSE(fences.marked(*own));
+    CHECK(smartcache_test::in_child([&] {
+        { const auto orders = fences.order_all(); }
+        { const auto orders = fences.order_many({7, 8}); }
+        const auto order = fences.order(7);
+        const auto flight = fences.join("k", 7);
+        sc::detail::FillTicket ticket(fences, "k", 7);
+        bool good = flight.leads && fences.marked(*own) && !fences.marked(*ticket);
+        fences.mark("k", 7);
+        good = good && fences.marked(*ticket) && !fences.join("k", 7).flight->marked;
+        fences.leave(*flight.flight);
+        return good;
+    }));
+    end.count_down();
+    other.join();
 }
 
 TEST_CASE("under load from many threads no erased or overwritten value is ever seen again",

@@ -1,6 +1,7 @@
 #include <smartcache/facade/smart_cache.hpp>
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -13,6 +14,7 @@
 #include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/fork.hpp"
 #include "support/redis_server.hpp"
 #include "support/temp_dir.hpp"
 
@@ -459,6 +461,21 @@ TEST_CASE("tags that no entry has are forgotten", "[tags]") {
     CHECK(used->erased == 0);
     sc::detail::Tag::drop_reference(used);
     sc::detail::Tag::drop_reference(again);
+}
+
+TEST_CASE("a change of a tag that another thread was making has been made, as far as a child knows",
+          "[tags][fork][R33]") {
+    sc::detail::TagTable tags;
+    sc::detail::Tag* const tag = tags.get("t");
+    tags.begin("t", sc::detail::TagChange::erase);
+    CHECK(smartcache_test::in_child([&] {
+        const std::uint64_t before = tags.sequence();
+        sc::detail::Tag::drop_reference(tags.get("t"));
+        return tag->erased > before && tag->erased == tags.sequence();
+    }));
+    tags.end("t", sc::detail::TagChange::erase);
+    CHECK(tag->erased == tags.sequence());
+    sc::detail::Tag::drop_reference(tag);
 }
 
 TEST_CASE("erased tags among threads: nobody sees what was erased before", "[tags][threads]") {

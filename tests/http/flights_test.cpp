@@ -1,14 +1,20 @@
 #include <smartcache/http/flights.hpp>
 
+#include <latch>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include <smartcache/core/executor.hpp>
+#include <smartcache/http/detail/middleware_waits.hpp>
 #include <smartcache/testing.hpp>
 
 #include "support/catch.hpp"
+#include "support/fork.hpp"
 
 namespace flights_test {
 
@@ -163,6 +169,74 @@ TEST_CASE("what a flight alone has replaced is followed to what is there now", "
     CHECK(b.follow(99) == 100);
     flights.invalidate("k", [] {});
     CHECK(flights.join("k").follow(99) == 99);
+}
+
+// A child used to wait for the request of a thread that it does not have.
+TEST_CASE("in a child no request of its parent is on its way", "[http][flights][fork][R33]") {
+    Flights flights;
+    std::latch there(2);
+    std::latch end(1);
+    std::thread other([&] {
+        auto leader = flights.join("k");
+        (void)flights.take_part(leader, "v", true, true, false, no_wake);
+        (void)leader.unless_invalidated([&] {
+            there.arrive_and_wait();
+            end.wait();
+        });
+    });
+    there.arrive_and_wait();
+    Woken woken;
+    auto own = std::make_unique<Flights::Ticket>(flights.join("another"));
+    auto waiter = flights.join("another");
+    CHECK(flights.take_part(*own, "v", true, true, false, no_wake) == Role::leader);
+    CHECK(flights.take_part(waiter, "v", true, true, false, woken.maker()) == Role::waiter);
+    CHECK(smartcache_test::in_child([&] {
+        auto ticket = flights.join("k");
+        bool good = flights.take_part(ticket, "v", true, true, false, no_wake) == Role::leader;
+        good = good && ticket.valid() && ticket.unless_invalidated([] {});
+        flights.invalidate_all([] {});
+        good = good && !ticket.valid();
+        // What its own thread had begun stores nothing and wakes nobody.
+        good = good && !own->valid() && !own->unless_invalidated([] {});
+        good = good && flights.take_part(*own, "v", true, true, false, no_wake) == Role::alone;
+        own.reset();
+        return good && woken.endings.empty();
+    }));
+    own.reset();
+    CHECK(woken.endings == std::vector<Ending>{Ending::abandoned});
+    end.count_down();
+    other.join();
+}
+
+// Its parent's timers do not go off there.
+TEST_CASE("in a child a wait gets a timer of its own", "[http][flights][fork][R33]") {
+    struct Timers final : Executor {
+        [[nodiscard]] bool submit(Task) override { return false; }
+        [[nodiscard]] bool submit_after(Duration, Task task) override {
+            tasks.push_back(std::move(task));
+            return true;
+        }
+        std::vector<Task> tasks;
+    } timers;
+    Waits waits;
+    const auto wait_for = [&](int& given_up) {
+        auto wait =
+            std::make_shared<Wait>([&given_up](std::optional<Ending> ending) { given_up += ending ? 0 : 1; });
+        waits.add(wait, timers, 0ms);
+        return wait;
+    };
+    int parents = 0;
+    const auto first = wait_for(parents);
+    REQUIRE(timers.tasks.size() == 1);
+    CHECK(smartcache_test::in_child([&] {
+        int own = 0;
+        const auto second = wait_for(own);
+        if (timers.tasks.size() != 2) return false;
+        timers.tasks.back()();
+        return own == 1;
+    }));
+    timers.tasks.back()();
+    CHECK(parents == 1);
 }
 
 TEST_CASE("what turned out not to be shared is remembered for ten seconds", "[http][flights]") {

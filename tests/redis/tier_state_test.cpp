@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/fork.hpp"
 
 namespace tier_state_test {
 
@@ -61,6 +62,28 @@ TEST_CASE("a look that fails is made up for by the next one", "[redis][breaker]"
     fails = false;
     state.look();
     CHECK(told == std::vector<bool>{false});
+}
+
+// Else nobody would be told in a child any more.
+TEST_CASE("a child does not leave it to a thread of its parent to tell", "[redis][breaker][fork][R33]") {
+    bool works = true;
+    int told = 0;
+    bool in_child_too = false;
+    TierState state(
+        [&](bool) {
+            ++told;
+            if (told == 1)
+                in_child_too = smartcache_test::in_child([&] {
+                    works = true;
+                    state.look();
+                    return told == 2;
+                });
+        },
+        [&] { return works; });
+    works = false;
+    state.look();
+    CHECK(told == 1);
+    CHECK(in_child_too);
 }
 
 TEST_CASE("whatever many threads do, it is told by turns, and in the end as it is",

@@ -116,7 +116,7 @@ class SystemClock final : public Clock {
         return std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now());
     }
     [[nodiscard]] static const SystemClock& instance() noexcept {
-        static const SystemClock clock;
+        static constinit const SystemClock clock;
         return clock;
     }
 };

@@ -14,6 +14,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 
 namespace smartcache::inline v0 {
 
@@ -80,7 +81,7 @@ class DeferredExecutor final : public Executor {
 
   private:
     const std::size_t max_queued_;
-    std::mutex mutex_;
+    detail::Mutex mutex_;
     std::deque<Task> queue_;
 };
 

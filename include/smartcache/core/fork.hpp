@@ -1,52 +1,150 @@
 #pragma once
 
-#include <pthread.h>
+// fork(2) while other threads are inside the library (R33).
+//
+// A child has the memory of its parent and of the threads the forking one alone. What another thread was in the middle of
+// stays half done for ever: locks that it held, and what was being changed under them. So there are four kinds of things:
+//
+//   - What is changed under a lock for a moment is under a `Mutex` (mutex.hpp). Who holds one is inside the gate below, and
+//     fork(2) waits until nobody is, so that a child finds all of them open and what they protect whole. Inside nobody waits
+//     for what another thread does outside: no `ProcessMutex`, no condition, no caller's code, no server; so all come out. (A
+//     note of what Redis was not told is written to the disk there, see redis/untold.hpp: fork(2) waits for that.)
+//   - What puts others' work in order, and is held as long as the work takes, is a `ProcessMutex` (mutex.hpp). Fork(2) does
+//     not wait for it; a child finds it open. It protects no memory, or what is a single word.
+//   - What a thread has promised to do, and others wait for (flights, tickets, a connection that is out), carries a
+//     `ProcessMark`, by which a child knows that nobody will do it.
+//   - What has threads or files of its own (executors, the disk, what listens) is `ProcessOwned`, or marked, and left alone
+//     in a child, with locks of whatever kind.
+//
+// A hit in L1 takes no lock and passes no gate. A thread that is inside already, and forks from there or takes one more lock,
+// is not waited for and does not wait.
 
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
 #include <atomic>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <thread>
 #include <utility>
+
+#include <smartcache/core/thread_index.hpp>
 
 namespace smartcache::inline v0::detail {
 
-/// How often the line of processes that ends in this one was forked, since the library was loaded. Counts fork(2), not
-/// clone(2) by hand.
-class ForkCount {
+struct alignas(64) ForkGatePlace {
+    std::atomic<int> inside{0};
+};
+
+/// Where threads are while they change what a child of fork(2) has to find whole: fork(2) waits until all others are out, and
+/// lets nobody in meanwhile. See the head of this file. Counts forks, too: not clone(2) by hand.
+class ForkGate {
   public:
+    ForkGate() = delete;
+
+    /// How often the line of processes that ends in this one was forked, since the library was loaded.
     // relaxed: it changes only where there is one thread, in the child before fork(2) returns.
-    [[nodiscard]] static std::uint32_t now() noexcept { return count_.load(std::memory_order_relaxed); }
+    [[nodiscard]] static std::uint32_t forks() noexcept { return forks_.load(std::memory_order_relaxed); }
+
+    static void enter() noexcept {
+        if (depth_++ == 0) arrive();
+    }
+    static void leave() noexcept {
+        if (--depth_ == 0) add(thread_index(), -1, std::memory_order_release);
+    }
+
+    /// Inside for as long as it lives.
+    class Inside {
+      public:
+        Inside() noexcept { enter(); }
+        Inside(const Inside&) = delete;
+        Inside& operator=(const Inside&) = delete;
+        ~Inside() { leave(); }
+    };
 
   private:
-    static void in_child() noexcept { count_.fetch_add(1, std::memory_order_relaxed); }
+    /// Either the one who forks sees that this thread is inside, or this thread sees that the gate is closed: each writes
+    /// first and looks then. What keeps the two in that order here is a barrier that the one who forks has all threads run,
+    /// or, on a system without membarrier(2), seq_cst.
+    static void arrive() noexcept {
+        const std::size_t place = thread_index();
+        for (;;) {
+            bool closed = false;
+            if (has_barrier_) [[likely]] {
+                add(place, 1, std::memory_order_relaxed);
+                std::atomic_signal_fence(std::memory_order_seq_cst);
+                closed = closed_.load(std::memory_order_relaxed);
+            } else {
+                add(place, 1, std::memory_order_seq_cst);
+                closed = closed_.load(std::memory_order_seq_cst);
+            }
+            if (!closed) [[likely]]
+                return;
+            add(place, -1, std::memory_order_release);
+            const std::lock_guard until_it_has_forked(forking_);
+        }
+    }
+    static void add(std::size_t place, int more, std::memory_order order) noexcept {
+        std::atomic<int>& inside = places_[place].inside;
+        if (place < exclusive_threads)
+            inside.store(inside.load(std::memory_order_relaxed) + more, order);
+        else
+            inside.fetch_add(more, order);
+    }
 
-    static inline std::atomic<std::uint32_t> count_{0};
-    static inline const int registered_ = ::pthread_atfork(nullptr, nullptr, &in_child);
+    static bool barrier(int command) noexcept { return ::syscall(SYS_membarrier, command, 0, 0) == 0; }
+
+    static void before() noexcept {
+        const std::size_t mine = thread_index();  // now, because nobody gets one until it has forked
+        forking_.lock();
+        closed_.store(true, std::memory_order_seq_cst);
+        if (has_barrier_) (void)barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+        for (std::size_t i = 0; i < places_.size(); ++i) {
+            const int own = i == mine && depth_ != 0 ? 1 : 0;
+            // acquire, at least: pairs with the release in `leave`.
+            for (int looks = 0; places_[i].inside.load(std::memory_order_seq_cst) != own; ++looks)
+                if (looks < 100)
+                    std::this_thread::yield();
+                else  // for one with a lower priority
+                    std::this_thread::sleep_for(std::chrono::microseconds(50));
+        }
+        ThreadIndexes::instance().lock();
+        ++depth_;  // other libraries' handlers may use a cache
+    }
+    static void in_parent() noexcept {
+        --depth_;
+        ThreadIndexes::instance().unlock();
+        closed_.store(false, std::memory_order_relaxed);
+        forking_.unlock();
+    }
+    static void in_child() noexcept {
+        forks_.fetch_add(1, std::memory_order_relaxed);
+        (void)barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+        in_parent();  // by the very thread that has closed it
+    }
+
+    static inline constinit std::atomic<std::uint32_t> forks_{0};
+    static inline constinit std::atomic<bool> closed_{false};
+    static inline constinit std::mutex forking_;  // held as long as it is closed
+    static inline constinit thread_local std::size_t depth_ = 0;
+    static inline constinit std::array<ForkGatePlace, exclusive_threads + 1> places_{};
+    static inline const bool has_barrier_ = barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+    static inline const int registered_ = ::pthread_atfork(&before, &in_parent, &in_child);
 };
 
 /// Tells the process in which it was made from its children (R33).
 class ProcessMark {
   public:
-    [[nodiscard]] bool forked() const noexcept { return ForkCount::now() != made_; }
+    [[nodiscard]] bool forked() const noexcept { return ForkGate::forks() != made_; }
 
   private:
-    std::uint32_t made_ = ForkCount::now();
-};
-
-/// A lock for `std::unique_lock` with `std::try_to_lock` that a child of fork(2) finds open, also when a thread that it does
-/// not have was holding it. What it protects may then be half changed.
-class ProcessTryLock {
-  public:
-    [[nodiscard]] bool try_lock() noexcept {
-        std::uint64_t holder = holder_.load(std::memory_order_relaxed);
-        const std::uint64_t own = std::uint64_t{ForkCount::now()} + 1;
-        // acquire: sees what the last holder of this process has changed.
-        return holder != own && holder_.compare_exchange_strong(holder, own, std::memory_order_acquire,
-                                                                std::memory_order_relaxed);
-    }
-    void unlock() noexcept { holder_.store(0, std::memory_order_release); }
-
-  private:
-    std::atomic<std::uint64_t> holder_{0};  // 0: nobody; else one more than that process' fork count
+    std::uint32_t made_ = ForkGate::forks();
 };
 
 /// A T that belongs to the process in which it was made: with threads that a child does not have, and locks and files

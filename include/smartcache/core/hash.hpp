@@ -5,6 +5,7 @@
 #endif
 #include <xxhash.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <random>
@@ -27,15 +28,19 @@
 
 namespace smartcache::inline v0 {
 
-/// A seed that differs from process to process.
+/// A seed that differs from process to process, but for children of fork(2), which have their parent's tables.
 [[nodiscard]] inline std::uint64_t process_seed() {
-    static const std::uint64_t seed = [] {
-        std::random_device device;
-        const std::uint64_t high = device();
-        const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
-        return ((high << 32) ^ device()) + static_cast<std::uint64_t>(now);
-    }();
-    return seed;
+    // No static object of this function: a child would wait for ever for a thread of its parent that was making it (R33).
+    static constinit std::atomic<std::uint64_t> seed{0};
+    // relaxed: a number, nothing is published by it.
+    std::uint64_t known = seed.load(std::memory_order_relaxed);
+    if (known != 0) [[likely]]
+        return known;
+    std::random_device device;
+    const std::uint64_t high = device();
+    const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+    const std::uint64_t fresh = (((high << 32) ^ device()) + static_cast<std::uint64_t>(now)) | 1U;
+    return seed.compare_exchange_strong(known, fresh, std::memory_order_relaxed) ? fresh : known;
 }
 
 /// Seeded hash of a key for tables in memory. O(length); not the same in another process.

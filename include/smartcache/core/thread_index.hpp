@@ -3,6 +3,7 @@
 #include <bitset>
 #include <cstddef>
 #include <mutex>
+#include <type_traits>
 
 // A small number that no other live thread has: by it a thread finds memory that it alone writes, so that
 // counting costs a plain addition instead of a locked one. Numbers are handed out lowest first and given back
@@ -15,11 +16,12 @@ inline constexpr std::size_t exclusive_threads = 64;
 
 class ThreadIndexes {
   public:
-    [[nodiscard]] static ThreadIndexes& instance() noexcept {
-        // Never destroyed: threads may end after static destructors have begun.
-        static ThreadIndexes& indexes = *new ThreadIndexes;
-        return indexes;
-    }
+    [[nodiscard]] static ThreadIndexes& instance() noexcept;
+
+    /// Nobody gets a number or gives one back until `unlock`: for fork(2). (The numbers of threads that a child does not have
+    /// stay taken there: what those wrote to may be half written.)
+    void lock() noexcept { mutex_.lock(); }
+    void unlock() noexcept { mutex_.unlock(); }
 
     [[nodiscard]] std::size_t acquire() noexcept {
         const std::lock_guard lock(mutex_);
@@ -41,6 +43,14 @@ class ThreadIndexes {
     std::mutex mutex_;
     std::bitset<exclusive_threads> taken_;
 };
+
+// Trivially destructible: threads may end after static destructors have begun.
+inline constinit ThreadIndexes thread_indexes;
+static_assert(std::is_trivially_destructible_v<ThreadIndexes>);
+
+inline ThreadIndexes& ThreadIndexes::instance() noexcept {
+    return thread_indexes;
+}
 
 /// 0: not asked yet; otherwise the index + 1. Constant-initialised and trivial, so reading it is one
 /// instruction.

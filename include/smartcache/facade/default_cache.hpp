@@ -9,6 +9,8 @@
 
 #include <smartcache/codec/json.hpp>
 #include <smartcache/core/error.hpp>
+#include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/facade/detail/workers.hpp>
 #include <smartcache/facade/smart_cache.hpp>
 
@@ -17,7 +19,8 @@ namespace smartcache::inline v0 {
 namespace detail {
 
 struct DefaultCache {
-    std::mutex mutex;
+    ProcessMutex making;  // held while a cache is made, before `mutex`
+    Mutex mutex;
     std::shared_ptr<SmartCache<>> cache;
     std::string config;
     const Clock* clock = nullptr;
@@ -27,29 +30,40 @@ struct DefaultCache {
         struct AtExit {
             ~AtExit() { (void)state().take(); }
         };
+        const ForkGate::Inside inside;  // else a child may wait for who was making it (R33)
         static const AtExit at_exit;
         return state();
     }
 
     /// Lets go of the cache.
     [[nodiscard]] std::shared_ptr<SmartCache<>> take() {
+        const std::lock_guard not_made(making);
         const std::lock_guard lock(mutex);
         config.clear();
         clock = nullptr;
         return std::exchange(cache, nullptr);
     }
 
-    void make(Config from, std::string text) {
+    [[nodiscard]] std::shared_ptr<SmartCache<>> known() {
+        const std::lock_guard lock(mutex);
+        return cache;
+    }
+
+    /// The caller holds `making`.
+    std::shared_ptr<SmartCache<>> make(Config from, std::string text) {
         const Clock* const its = from.clock;
-        cache = std::shared_ptr<SmartCache<>>(new SmartCache<>(std::move(from)), &end);
+        std::shared_ptr<SmartCache<>> made(new SmartCache<>(std::move(from)), &end);
+        const std::lock_guard lock(mutex);
+        cache = made;
         config = std::move(text);
         clock = its;
+        return made;
     }
 
   private:
     [[nodiscard]] static DefaultCache& state() {
-        static DefaultCache& leaked = *new DefaultCache;
-        return leaked;
+        static constinit Eternal<DefaultCache> leaked;
+        return leaked.get();
     }
 
     /// A thread of the cache that lets go of it last cannot wait for itself: another one ends it.
@@ -74,29 +88,27 @@ struct DefaultCache {
 inline std::shared_ptr<SmartCache<>> set_default_cache(Config config) {
     detail::DefaultCache& state = detail::DefaultCache::instance();
     std::string text = config.to_json();
-    const std::lock_guard lock(state.mutex);
-    if (state.cache) {
+    const std::lock_guard not_made_meanwhile(state.making);
+    if (std::shared_ptr<SmartCache<>> known = state.known()) {  // as it is until `making` is free
         if (text != state.config || config.clock != state.clock)
             throw ConfigError(
                 "default_cache", text,
                 "the configuration it has already (" + state.config + "), or reset_default_cache() first");
-        return state.cache;
+        return known;
     }
-    state.make(std::move(config), std::move(text));
-    return state.cache;
+    return state.make(std::move(config), std::move(text));
 }
 
 /// The process-wide cache, created with the default configuration if nobody has set one.
 /// Thread safety: any thread. Hold the pointer for as long as you use the cache.
 [[nodiscard]] inline std::shared_ptr<SmartCache<>> default_cache() {
     detail::DefaultCache& state = detail::DefaultCache::instance();
-    const std::lock_guard lock(state.mutex);
-    if (!state.cache) {
-        Config config;
-        std::string text = config.to_json();
-        state.make(std::move(config), std::move(text));
-    }
-    return state.cache;
+    if (std::shared_ptr<SmartCache<>> known = state.known()) return known;
+    const std::lock_guard not_made_meanwhile(state.making);
+    if (std::shared_ptr<SmartCache<>> known = state.known()) return known;
+    Config config;
+    std::string text = config.to_json();
+    return state.make(std::move(config), std::move(text));
 }
 
 /// Clears the process-wide cache and lets go of it; the next use makes a new one.

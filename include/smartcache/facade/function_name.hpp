@@ -11,6 +11,7 @@
 #include <typeinfo>
 
 #include <smartcache/core/error.hpp>
+#include <smartcache/core/fork.hpp>
 
 // The name of a function, from the function alone. `__PRETTY_FUNCTION__` cannot serve: clang 14 leaves the
 // template arguments out (f<5> and f<6> would share their keys), and every compiler has its own spelling. The
@@ -116,6 +117,7 @@ void require_name(std::string_view key_prefix);
 /// file only. Thread safety: any thread. The text lives as long as the program.
 template <auto F>
 [[nodiscard]] std::string_view function_name() {
+    const detail::ForkGate::Inside inside;  // else a child may wait for who was making it (R33)
     static const std::string name = detail::make_function_name<F>();
     return name;
 }

@@ -61,6 +61,7 @@
 
 #if SMARTCACHE_HAS_JSON
 #include <smartcache/codec/json.hpp>  // the default codec
+#include <smartcache/core/mutex.hpp>
 #endif
 
 namespace smartcache::inline v0 {
@@ -106,9 +107,9 @@ enum class CacheEvent {
 /// After construction no tier can make a call fail: a broken or late tier is a miss, a counter and a log
 /// line.
 ///
-/// Thread safety: every member from any thread at any time. Options are copied at the call. In a child after fork(2), if
-/// no other thread was in the cache then, L1 and Redis go on, without background work, the disk is off, and what other
-/// processes change is not heard (R33).
+/// Thread safety: every member from any thread at any time. Options are copied at the call. In a child after fork(2),
+/// whatever other threads were doing in the cache then, L1 and Redis go on, without background work, the disk is off, and what
+/// other processes change is not heard (R33).
 /// Blocks: never on an L1 hit, which takes no lock; otherwise until the lower tiers' deadlines, and in
 /// `get_or_compute` until the load ends.
 template <class Codec>
@@ -727,10 +728,10 @@ class SmartCache {
     mutable detail::Fences fences_;
     mutable detail::TagTable tags_;
     mutable detail::OwnCopies own_copies_;
-    std::mutex tag_changes_;    // one at a time
-    detail::Pauses refreshes_;  // of live values, running or tried not long ago
-    detail::Pauses failures_;   // of loads
-    std::mutex demotions_mutex_;
+    detail::ProcessMutex tag_changes_;  // one at a time
+    detail::Pauses refreshes_;          // of live values, running or tried not long ago
+    detail::Pauses failures_;           // of loads
+    detail::Mutex demotions_mutex_;
     std::unordered_map<const Entry*, Demotion> demotions_;  // begun, not finished
     mutable Counters<Event> counters_;
     MonotonicTime started_;
@@ -741,7 +742,7 @@ class SmartCache {
         double per_second = 0;
         bool known = false;
     };
-    mutable std::mutex rate_mutex_;
+    mutable detail::Mutex rate_mutex_;
     mutable Rate rate_;
 
     struct Maintenance {

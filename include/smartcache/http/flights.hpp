@@ -19,7 +19,9 @@
 #include <vector>
 
 #include <smartcache/core/clock.hpp>
+#include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
+#include <smartcache/core/mutex.hpp>
 
 // Requests that are on their way to the origin. Two jobs:
 //  - Collapsed forwarding: of several requests that miss the same variant one leads, the others wait. Nothing
@@ -29,6 +31,7 @@
 //  - Fences: an invalidation moves the resource's generation; whoever asked the origin before it may not
 //  store what it
 //    got (R1), and those who come after it do not wait for an older leader (R2).
+// In a child of fork(2) nothing is on its way (R33), but for the requests of its one thread: those store nothing and wake nobody.
 namespace smartcache::inline v0::http::detail {
 
 class Flights {
@@ -82,7 +85,7 @@ class Flights {
         ~Ticket() {
             if (flight_ == nullptr) return;
             end(Ending::abandoned);
-            leave(*shards_, key_, flight_);
+            if (!process_.forked()) leave(*shards_, key_, flight_);
         }
 
         [[nodiscard]] explicit operator bool() const noexcept { return flight_ != nullptr; }
@@ -92,6 +95,7 @@ class Flights {
         /// false, when the resource was invalidated since this ticket was taken.
         template <class Change>
         bool unless_invalidated(Change&& change) {
+            if (process_.forked()) return false;
             const std::lock_guard lock(flight_->mutex);
             if (flight_->generation != generation_) return false;
             change();
@@ -116,12 +120,14 @@ class Flights {
 
         /// As if the ticket were taken now.
         void renew() {
+            if (process_.forked()) return;
             const std::lock_guard lock(flight_->mutex);
             generation_ = flight_->generation;
         }
 
         /// Whether the resource was not invalidated since this ticket was taken.
         [[nodiscard]] bool valid() const {
+            if (process_.forked()) return false;
             const std::lock_guard lock(flight_->mutex);
             return flight_->generation == generation_;
         }
@@ -130,6 +136,7 @@ class Flights {
         void end(Ending ending) noexcept {
             if (!leads_) return;
             leads_ = false;
+            if (process_.forked()) return;
             std::vector<Wake> waiters;
             {
                 const std::lock_guard lock(flight_->mutex);
@@ -148,6 +155,7 @@ class Flights {
             std::swap(variant_, other.variant_);
             std::swap(generation_, other.generation_);
             std::swap(leads_, other.leads_);
+            std::swap(process_, other.process_);
         }
 
         // Kept alive: an executor may drop what waits in it, and so a ticket, after these flights have ended.
@@ -157,6 +165,7 @@ class Flights {
         std::string variant_;
         std::uint64_t generation_ = 0;
         bool leads_ = false;
+        smartcache::detail::ProcessMark process_;
     };
 
     enum class Role { leader, waiter, alone };
@@ -170,9 +179,9 @@ class Flights {
     /// Enters the flight of `key`, without a part in its collapsing. Fences everything that follows.
     [[nodiscard]] Ticket join(std::string_view key) {
         Ticket ticket;
-        ticket.shards_ = shards_;
+        ticket.shards_ = shards_.get();
         ticket.key_ = key;
-        Shard& shard = shard_of(*shards_, key);
+        Shard& shard = shard_of(*ticket.shards_, key);
         {
             const std::lock_guard lock(shard.mutex);
             auto& flight = shard.flights[ticket.key_];
@@ -192,6 +201,7 @@ class Flights {
     template <class MakeWake>
     [[nodiscard]] Role take_part(Ticket& ticket, std::string variant, bool may_lead, bool may_wait,
                                  bool blocking, MakeWake&& make_wake) {
+        if (ticket.process_.forked()) return Role::alone;
         const std::lock_guard lock(ticket.flight_->mutex);
         for (Lead& lead : ticket.flight_->leads) {
             if (lead.variant != variant) continue;
@@ -237,7 +247,7 @@ class Flights {
         std::vector<Lead> leads;
         // Twice, because no lock is held from the one to the other.
         invalidations_.fetch_add(1, std::memory_order_release);
-        for (Shard& shard : *shards_) {
+        for (Shard& shard : *shards_.get()) {
             const std::lock_guard lock(shard.mutex);
             for (auto& [key, flight] : shard.flights) {
                 const std::lock_guard flight_lock(flight->mutex);
@@ -284,7 +294,7 @@ class Flights {
         return shards[static_cast<std::size_t>(KeyHash{}(key) >> 32U) % shards.size()];
     }
 
-    const std::shared_ptr<Shards> shards_ = std::make_shared<Shards>();
+    smartcache::detail::PerProcess<Shards> shards_;
     std::atomic<std::uint64_t> invalidations_{0};
 };
 

@@ -14,6 +14,8 @@
 
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/features.hpp>
+#include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/core/thread_index.hpp>
 
 // AddressSanitizer and ThreadSanitizer watch malloc; an arena of our own would hide the entries from them.
@@ -88,7 +90,8 @@ class Arena {
 
     /// The cache lets go, and allocates no more; blocks that are still in use keep the arena alive.
     void release() noexcept {
-        if (index_ == no_arena) return;
+        // In a child the threads with stripes of their own may be in the middle of using them for ever (R33).
+        if (index_ == no_arena || process_.forked()) return;
         Orphans& orphans = Orphans::instance();
         const std::lock_guard lock(orphans.mutex);
         next_orphan_ = std::exchange(orphans.first, this);
@@ -187,7 +190,7 @@ class Arena {
     };
 
     struct alignas(cache_line) Stripe {
-        std::mutex mutex;                     // of a shared one
+        Mutex mutex;                          // of a shared one
         std::atomic<std::int64_t> blocks{0};  // allocated less given back here; may be negative
         unsigned cache = 0;
         bool has_cache = false;
@@ -202,12 +205,12 @@ class Arena {
 
     /// Arenas whose caches have let go.
     struct Orphans {
-        std::mutex mutex;
+        Mutex mutex;
         Arena* first = nullptr;
 
         [[nodiscard]] static Orphans& instance() noexcept {
-            static Orphans& orphans = *new Orphans;  // blocks may be given back after static destructors
-            return orphans;
+            static constinit Eternal<Orphans> orphans;  // blocks may be given back after static destructors
+            return orphans.get();
         }
         /// Destroys those without blocks. The caller holds the mutex.
         void collect() noexcept {
@@ -223,7 +226,8 @@ class Arena {
         }
     };
 
-    explicit Arena(unsigned index) noexcept : index_(index) {}
+    friend class Eternal<Arena>;
+    explicit Arena(unsigned index = no_arena) noexcept : index_(index) {}
 
     ~Arena() {
 #if SMARTCACHE_USE_JEMALLOC
@@ -245,8 +249,8 @@ class Arena {
     }
 
     [[nodiscard]] static Arena& plain() noexcept {
-        static Arena& arena = *new Arena(no_arena);  // holds nothing, is never destroyed
-        return arena;
+        static constinit Eternal<Arena> arena;  // holds nothing, is never destroyed
+        return arena.get();
     }
 
 #if SMARTCACHE_USE_JEMALLOC
@@ -255,9 +259,8 @@ class Arena {
         return stripes_[index < own_stripes ? index : own_stripes + index % shared_stripes];
     }
     /// Excludes the others who use this stripe, where there may be any.
-    [[nodiscard]] std::unique_lock<std::mutex> guard(Stripe& stripe) noexcept {
-        return &stripe < &stripes_[own_stripes] ? std::unique_lock<std::mutex>()
-                                                : std::unique_lock(stripe.mutex);
+    [[nodiscard]] std::unique_lock<Mutex> guard(Stripe& stripe) noexcept {
+        return &stripe < &stripes_[own_stripes] ? std::unique_lock<Mutex>() : std::unique_lock(stripe.mutex);
     }
     void give_back(void* block, std::size_t size, std::size_t alignment) noexcept {
         Stripe& stripe = own_stripe();
@@ -287,6 +290,7 @@ class Arena {
     static inline constinit std::array<std::atomic<Arena*>, 4096> by_index_{};  // jemalloc has no more
 
     const unsigned index_;
+    const ProcessMark process_{};
     std::array<Stripe, own_stripes + shared_stripes> stripes_;
     std::atomic<bool> orphaned_{false};
     Arena* next_orphan_ = nullptr;

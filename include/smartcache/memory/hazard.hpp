@@ -39,6 +39,7 @@
 #include <vector>
 
 #include <smartcache/core/counters.hpp>
+#include <smartcache/core/mutex.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -54,9 +55,8 @@ class HazardDomain {
     HazardDomain& operator=(const HazardDomain&) = delete;
 
     [[nodiscard]] static HazardDomain& process() noexcept {
-        // Never destroyed: pins may outlive static destructors.
-        static HazardDomain& domain = *new HazardDomain;
-        return domain;
+        static constinit Eternal<HazardDomain> domain;  // pins may outlive static destructors
+        return domain.get();
     }
 
     /// The slot that this thread took last, if it is free; else nullptr, and `free_slot` has to look.
@@ -164,6 +164,7 @@ class HazardDomain {
     static constexpr std::size_t slots_per_thread = 104;
 
   private:
+    friend class Eternal<HazardDomain>;
     static constexpr std::size_t slots_per_block = 13;
     static constexpr std::size_t blocks_per_thread = slots_per_thread / slots_per_block;
     static constexpr std::size_t block_bytes = 128;
@@ -307,7 +308,7 @@ class HazardDomain {
 
     std::atomic<Block*> blocks_{nullptr};
     std::atomic<std::size_t> block_count_{0};
-    mutable std::mutex mutex_;
+    mutable Mutex mutex_;
     std::vector<Waiting> waiting_;
 };
 

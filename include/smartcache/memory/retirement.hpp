@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <smartcache/core/counters.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/memory/entry.hpp>
 #include <smartcache/memory/hazard.hpp>
 
@@ -30,7 +31,7 @@ class Retirement {
 
     /// Entries of one shard that were taken out and wait for a scan of the hazard slots that serves many of them.
     struct alignas(cache_line) Waiting {
-        std::mutex mutex;
+        Mutex mutex;
         std::vector<Entry*> entries;
         std::size_t bytes = 0;
         /// Retired bytes count towards the bound on bytes (R27): with one, they are few.

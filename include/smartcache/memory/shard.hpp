@@ -15,6 +15,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/counters.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/memory/entry.hpp>
 #include <smartcache/memory/hit_buffer.hpp>
 #include <smartcache/memory/retirement.hpp>
@@ -35,7 +36,7 @@ struct alignas(cache_line) Shard {
     std::atomic<Table*> current{nullptr};
     const std::atomic<std::uint64_t>* hit_mask = nullptr;
 
-    alignas(cache_line) std::mutex mutex;
+    alignas(cache_line) Mutex mutex;
     std::size_t entries = 0;
     std::uint64_t bytes = 0;
     std::uint64_t writes = 0;

@@ -8,6 +8,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/redis/options.hpp>
 
@@ -121,7 +122,7 @@ class Breaker {
     const BreakerOptions options_;
     std::atomic<BreakerState> state_{BreakerState::closed};
     std::atomic<std::size_t> failed_in_a_row_{0};
-    std::mutex mutex_;
+    detail::Mutex mutex_;
     bool probing_ = false;
     detail::ProcessMark prober_;  // where
     std::atomic<TimePoint::rep> open_until_{0};

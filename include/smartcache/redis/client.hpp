@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <smartcache/core/log.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/record/record.hpp>
 #include <smartcache/record/tier_context.hpp>
@@ -192,7 +193,7 @@ class RedisClient {
     std::vector<std::unique_ptr<Partition>> partitions_;
     std::unique_ptr<Servers> servers_;
     Cluster* cluster_ = nullptr;  // the same
-    mutable std::mutex learning_;
+    mutable Mutex learning_;
     std::set<std::string, std::less<>> known_everywhere_;  // namespaces; under learning_
     Deadline::Clock::time_point learn_again_{};            // under learning_
 };

@@ -41,6 +41,7 @@
 #include <vector>
 
 #include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/redis/common.hpp>
 #include <smartcache/redis/connection.hpp>
@@ -148,7 +149,7 @@ class Cluster final : public Servers {
     RedisCommon& common_;
     const std::span<const std::unique_ptr<Partition>> partitions_;
 
-    mutable std::mutex mutex_;                  // of the map
+    mutable Mutex mutex_;                       // of the map
     std::map<std::string, NodePointer> nodes_;  // by endpoint
     std::vector<NodePointer> owners_;           // of each partition; nullptr: nobody known
     RedisUrl::Host moved_to_{};                 // who got a slot last, and knows that
@@ -157,7 +158,7 @@ class Cluster final : public Servers {
     std::atomic<bool> mapped_{false};
     std::atomic<bool> doubtful_{true};
     Breaker map_breaker_;  // of the question for the map
-    ProcessTryLock refreshing_;
+    ProcessMutex refreshing_;
     std::unique_ptr<Topology> topology_;           // under refreshing_
     ProcessMark asker_;                            // under refreshing_: whose topology_ that is
     Deadline::Clock::time_point refresh_again_{};  // under refreshing_

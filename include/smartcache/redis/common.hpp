@@ -15,6 +15,7 @@
 
 #include <smartcache/core/hash.hpp>
 #include <smartcache/core/log.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/record/invalidation.hpp>
 #include <smartcache/record/tier_context.hpp>
 #include <smartcache/redis/announcer.hpp>
@@ -78,6 +79,7 @@ struct RedisCommon {
     }
     /// How long what was erased or has ended leaves a trace in Redis, for fills that began before (R7).
     static constexpr std::chrono::seconds trace_length{60};
+    static constexpr std::string_view trace_lifetime = "60000";  // the same in milliseconds
     /// How long what was told is kept for those that were away after the last of them has asked (history.hpp).
     static constexpr std::string_view history_lifetime = "604800000";
     [[nodiscard]] bool keeps_history() const noexcept {
@@ -124,12 +126,10 @@ struct RedisCommon {
 
     /// Adds what erases a record. @param trace  a tombstone, unless empty; must outlive the pipeline if it is long
     void add_erase(Pipeline& commands, std::string_view name, std::string_view trace) const {
-        static const std::string lifetime =
-            std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(trace_length).count());
         if (trace.empty())
             commands.command({erase_command(), name});
         else
-            commands.command({"SET", name, trace, "PX", lifetime});
+            commands.command({"SET", name, trace, "PX", trace_lifetime});
     }
     /// Whether an answer to that says that it is done.
     [[nodiscard]] static bool is_erased(const Reply& reply) noexcept {
@@ -197,7 +197,7 @@ struct RedisCommon {
     }
 
   private:
-    mutable std::mutex moving_;
+    mutable Mutex moving_;
     std::string run_;
     std::atomic<std::uint64_t> moves_{0};
     std::atomic<bool> no_transactions_{false};

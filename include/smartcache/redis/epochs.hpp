@@ -51,6 +51,8 @@
 #include <system_error>
 #include <utility>
 
+#include <smartcache/core/mutex.hpp>
+
 namespace smartcache::inline v0::detail {
 
 /// What a namespace's hash holds.
@@ -233,7 +235,7 @@ class Epochs {
     static constexpr std::size_t most_namespaces = 1024;
     static constexpr std::size_t most_tags = 4096;
     std::atomic<std::uint64_t>* const learnt_ = nullptr;
-    mutable std::mutex mutex_;
+    mutable Mutex mutex_;
     std::map<std::string, Known, std::less<>> seen_;
 };
 

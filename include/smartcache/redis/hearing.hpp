@@ -15,6 +15,7 @@
 
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/record/invalidation.hpp>
 #include <smartcache/redis/failure.hpp>
@@ -67,7 +68,7 @@ class Hearing {
   private:
     const ProcessMark process_{};
     std::atomic<bool> hears_{false};
-    mutable std::mutex problem_mutex_;
+    mutable Mutex problem_mutex_;
     std::string problem_{"not connected yet"};
 };
 

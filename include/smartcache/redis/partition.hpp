@@ -21,6 +21,7 @@
 #include <vector>
 
 #include <smartcache/core/hash.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/redis/common.hpp>
 #include <smartcache/redis/connection.hpp>
 #include <smartcache/redis/epochs.hpp>
@@ -168,11 +169,11 @@ class Partition {
     const std::uint16_t slot_ = 0;
     std::string own_epoch_name_;  // these two are set by the constructor only
     Pipeline own_question_;
-    std::mutex settling_;
+    ProcessMutex settling_;
     Deadline::Clock::time_point settle_again_{};  // under settling_
     bool no_room_ = false;                        // the server has none for traces; under settling_
     std::atomic<std::uint64_t> settled_server_{0};
-    std::mutex arriving_;
+    Mutex arriving_;
     std::uint64_t run_ = 0;     // of which server it was last at, as pools count; under arriving_
     std::uint64_t server_ = 0;  // how many that were
 };

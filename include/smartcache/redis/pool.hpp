@@ -14,6 +14,7 @@
 
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/redis/connection.hpp>
 #include <smartcache/redis/failure.hpp>
 
@@ -25,8 +26,7 @@ namespace smartcache::inline v0::detail {
 /// A caller who finds none free waits within its deadline. Idle ones are looked at before they are handed
 /// out. After a failed connect nobody tries again for a while that doubles from 10 ms to 1 s, with jitter, so
 /// that many processes do not come back at the same moment. After fork(2) the child forgets the parent's
-/// connections (R33); a fork while another thread is inside the pool leaves the child with a locked mutex, as
-/// with any library.
+/// connections (R33).
 ///
 /// Thread safety: any thread.
 class Pool {
@@ -244,8 +244,8 @@ class Pool {
 
     const ConnectionSettings& settings_;
     const std::size_t max_connections_;
-    mutable std::mutex mutex_;
-    std::condition_variable freed_;
+    mutable Mutex mutex_;
+    Condition freed_;
     std::deque<std::unique_ptr<Connection>> idle_;  // ready ones at the back
     std::size_t open_ = 0;                          // idle and in use
     Origin now_;

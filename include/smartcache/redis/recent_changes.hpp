@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/redis/unacknowledged.hpp>
 
 namespace smartcache::inline v0::detail {
@@ -152,7 +153,7 @@ class RecentChanges {
 
     Unacknowledged& lost_;
     const Limits limits_;
-    mutable std::mutex mutex_;
+    mutable Mutex mutex_;
     Times keys_;
     Times namespaces_;
     std::size_t key_bytes_ = 0;

@@ -150,7 +150,7 @@ class ReplyReader {
     static void free_reply(void*) noexcept {}
 
     template <class Functions>
-    static Functions make_functions() noexcept {
+    static constexpr Functions make_functions() noexcept {
         Functions all{};
         all.createString = &make_string;
         all.createArray = &make_array;
@@ -162,7 +162,7 @@ class ReplyReader {
         return all;
     }
     static redisReplyObjectFunctions* functions() noexcept {
-        static redisReplyObjectFunctions all = make_functions<redisReplyObjectFunctions>();
+        static constinit redisReplyObjectFunctions all = make_functions<redisReplyObjectFunctions>();
         return &all;
     }
 

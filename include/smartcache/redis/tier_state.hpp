@@ -3,7 +3,11 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <utility>
+
+#include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -26,8 +30,8 @@ class TierState {
         if (!tell_) return;
         std::unique_lock lock(mutex_);
         changed_ = true;
-        if (telling_) return;  // and looks again
-        telling_ = true;
+        if (teller_ && !teller_->forked()) return;  // and looks again
+        teller_.emplace();
         while (std::exchange(changed_, false)) {
             lock.unlock();
             try {
@@ -37,16 +41,16 @@ class TierState {
             }
             lock.lock();
         }
-        telling_ = false;
+        teller_.reset();
     }
 
   private:
     const std::function<void(bool up)> tell_;
     const std::function<bool()> works_;
-    std::mutex mutex_;
-    bool changed_ = false;  // since the last look
-    bool telling_ = false;
-    bool up_ = true;  // of the thread that tells
+    Mutex mutex_;
+    bool changed_ = false;               // since the last look
+    std::optional<ProcessMark> teller_;  // somebody of that process tells (R33)
+    bool up_ = true;                     // of the thread that tells
 };
 
 }  // namespace smartcache::inline v0::detail

@@ -28,6 +28,7 @@
 #include <string_view>
 #include <vector>
 
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/record/key.hpp>
 #include <smartcache/redis/identity.hpp>
 #include <smartcache/redis/untold.hpp>
@@ -236,7 +237,7 @@ class Unacknowledged {
 
     const Limits limits_;
     UntoldKeeper* keeper_ = nullptr;
-    mutable std::mutex mutex_;
+    mutable Mutex mutex_;
     Added keys_;
     Added namespaces_;
     std::set<ConnectionIdentity> zombies_;

@@ -107,6 +107,8 @@ class UntoldKeeper {
     const ProcessMark process_{};
     Intents* intents_ = nullptr;
     std::function<void()> failed_;
+    // Held while a note is written. No `Mutex`: a child does not come here. Nor may one be taken under it: others come here with
+    // one of that kind (see fork.hpp).
     std::mutex mutex_;
     bool kept_ = true;  // from an earlier process, for all that is known
 };

@@ -20,6 +20,9 @@
 // Locks: `order` is held across the tiers' I/O, `tickets` only for list work and always taken last. Who
 // changes all keys closes the stripes, one after the other, and holds none of them. Callers' code (codecs,
 // loaders, destructors of values) runs under neither.
+//
+// In a child of fork(2) no order is held, no stripe closed and no fill under way (R33), but for what its own thread had begun
+// before: that counts as marked, and stores nothing.
 
 #include <array>
 #include <atomic>
@@ -42,6 +45,8 @@
 #include <vector>
 
 #include <smartcache/core/counters.hpp>
+#include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/core/tier_id.hpp>
 #include <smartcache/facade/value_entry.hpp>
 
@@ -64,6 +69,7 @@ struct Ticket {
     std::uint64_t hash = 0;
     bool marked = false;  // under the stripe's `tickets` lock
     bool is_flight = false;
+    ProcessMark process{};
     Ticket* prev = nullptr;
     Ticket* next = nullptr;
 };
@@ -119,17 +125,20 @@ struct Flight : Ticket, std::enable_shared_from_this<Flight> {
     /// Waits for that, at most until a time. @return whether it has ended
     bool wait(const std::optional<std::chrono::steady_clock::time_point>& end) {
         std::unique_lock lock(mutex);
-        const auto is_done = [this] { return done.load(std::memory_order_relaxed); };
-        if (end) return ended.wait_until(lock, *end, is_done);
-        ended.wait(lock, is_done);
+        while (!done.load(std::memory_order_relaxed)) {
+            if (!end)
+                ended.wait(lock);
+            else if (ended.wait_until(lock, *end) == std::cv_status::timeout)
+                return done.load(std::memory_order_relaxed);
+        }
         return true;
     }
 
     const std::string name;
     // Nobody until the load begins, if it is another thread's. relaxed: see WaitGraph.
     std::atomic<std::thread::id> leader;
-    std::mutex mutex;
-    std::condition_variable ended;
+    Mutex mutex;
+    Condition ended;
     std::atomic<bool> done{false};  // set under the lock
     Outcome result;                 // constant once it is done
 
@@ -145,7 +154,7 @@ class Fences {
     static constexpr std::size_t stripe_count = 256;
 
   public:
-    using Order = std::unique_lock<std::mutex>;
+    using Order = std::unique_lock<ProcessMutex>;
     /// Several keys, or all of them; the order in which it is released does not matter.
     class Orders {
       public:
@@ -171,7 +180,7 @@ class Fences {
         Stripe& stripe = stripes_[index_of(hash)];
         for (;;) {
             Order lock(stripe.order);
-            if (!stripe.closed) [[likely]]
+            if (!stripe.closed()) [[likely]]
                 return lock;
             lock.unlock();
             wait_until_open();
@@ -190,7 +199,7 @@ class Fences {
         for (auto at = indexes.begin(); at != indexes.end();) {
             Stripe& stripe = stripes_[*at];
             locks.keys_.emplace_back(stripe.order);
-            if (stripe.closed) [[unlikely]] {
+            if (stripe.closed()) [[unlikely]] {
                 locks.keys_.clear();  // whoever closes them may be waiting for one of these
                 wait_until_open();
                 at = indexes.begin();
@@ -222,7 +231,7 @@ class Fences {
         }
 
       private:
-        static bool free(std::mutex& mutex) { return Order(mutex, std::try_to_lock).owns_lock(); }
+        static bool free(ProcessMutex& mutex) { return Order(mutex, std::try_to_lock).owns_lock(); }
         bool all_ = false;
         std::bitset<stripe_count> stripes_;
     };
@@ -230,12 +239,14 @@ class Fences {
     void enter(Ticket& ticket) {
         Stripe& stripe = stripes_[index_of(ticket.hash)];
         const std::lock_guard lock(stripe.tickets);
+        stripe.forget_parent();
         link(stripe, ticket);
     }
 
     void leave(Ticket& ticket) noexcept {
         Stripe& stripe = stripes_[index_of(ticket.hash)];
         const std::lock_guard lock(stripe.tickets);
+        if (ticket.process.forked()) return;
         (ticket.prev != nullptr ? ticket.prev->next : stripe.head) = ticket.next;
         if (ticket.next != nullptr) ticket.next->prev = ticket.prev;
         stripe.count.fetch_sub(1, std::memory_order_relaxed);
@@ -243,7 +254,7 @@ class Fences {
 
     [[nodiscard]] bool marked(const Ticket& ticket) {
         const std::lock_guard lock(stripes_[index_of(ticket.hash)].tickets);
-        return ticket.marked;
+        return ticket.marked || ticket.process.forked();
     }
 
     /// Marks the fills of `key`. The caller holds the key's order lock, or tells of a change that others have made
@@ -254,6 +265,7 @@ class Fences {
         Stripe& stripe = stripes_[index_of(hash)];
         if (stripe.empty()) return;
         const std::lock_guard lock(stripe.tickets);
+        stripe.forget_parent();
         for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
             if (ticket->hash == hash && ticket->key == key && (flights_too || !ticket->is_flight))
                 ticket->marked = true;
@@ -263,6 +275,7 @@ class Fences {
     void mark_all() {
         for (Stripe& stripe : stripes_) {
             const std::lock_guard lock(stripe.tickets);
+            stripe.forget_parent();
             for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
                 ticket->marked = true;
         }
@@ -281,6 +294,7 @@ class Fences {
             std::make_shared<Flight>(key, hash, elsewhere ? std::thread::id() : std::this_thread::get_id());
         Stripe& stripe = stripes_[index_of(hash)];
         const std::lock_guard lock(stripe.tickets);
+        stripe.forget_parent();
         for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
             if (ticket->is_flight && !ticket->marked && ticket->hash == hash && ticket->key == key)
                 return {static_cast<Flight*>(ticket)->shared_from_this(), false};
@@ -290,11 +304,23 @@ class Fences {
 
   private:
     struct alignas(cache_line) Stripe {
-        std::mutex order;
-        bool closed = false;                  // under `order`: somebody changes all keys
+        ProcessMutex order;
+        std::uint32_t closed_in =
+            0;  // under `order`: 0, or one more than the fork count of who changes all keys
         std::atomic<std::uint32_t> count{0};  // of tickets
-        std::mutex tickets;
+        ProcessMark process{};                // whose tickets they are
+        Mutex tickets;
         Ticket* head = nullptr;
+
+        [[nodiscard]] bool closed() const noexcept { return closed_in == ForkGate::forks() + 1; }
+        /// With the lock of the tickets. They are in the memory of threads that a child does not have.
+        void forget_parent() noexcept {
+            if (!process.forked()) [[likely]]
+                return;
+            process = ProcessMark();
+            head = nullptr;
+            count.store(0, std::memory_order_relaxed);
+        }
 
         /// Whether no fill is under way that may have read what the caller has just changed. A read-modify-write,
         /// as argued at the head of this file.
@@ -314,12 +340,12 @@ class Fences {
     void set_closed(bool closed) noexcept {
         for (Stripe& stripe : stripes_) {
             const std::lock_guard lock(stripe.order);
-            stripe.closed = closed;
+            stripe.closed_in = closed ? ForkGate::forks() + 1 : 0;
         }
     }
     void wait_until_open() { const std::lock_guard lock(all_); }
 
-    std::mutex all_;  // held by who changes all keys, and before any `order`
+    ProcessMutex all_;  // held by who changes all keys, and before any `order`
     std::array<Stripe, stripe_count> stripes_;
 };
 
@@ -351,8 +377,8 @@ class WaitGraph {
     enum class Verdict { may_wait, own_key, circle };
 
     [[nodiscard]] static WaitGraph& instance() {
-        static WaitGraph graph;
-        return graph;
+        static constinit Eternal<WaitGraph> graph;
+        return graph.get();
     }
 
     /// Registers that this thread waits for `flight`, unless that would never end.
@@ -360,6 +386,10 @@ class WaitGraph {
         const std::thread::id self = std::this_thread::get_id();
         if (leader_of(flight) == self) return Verdict::own_key;
         const std::lock_guard lock(mutex_);
+        if (process_.forked()) {  // those who waited are not here, and others have got their numbers
+            process_ = ProcessMark();
+            waits_.clear();
+        }
         for (const Flight* target = &flight;;) {
             if (target->done.load(std::memory_order_relaxed)) break;  // nobody waits for that any more
             const auto next = waits_.find(leader_of(*target));
@@ -397,7 +427,8 @@ class WaitGraph {
         return flight.leader.load(std::memory_order_relaxed);
     }
 
-    std::mutex mutex_;
+    Mutex mutex_;
+    ProcessMark process_;
     std::unordered_map<std::thread::id, const Flight*> waits_;
 };
 

@@ -38,6 +38,7 @@
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/facade/detail/fences.hpp>
 
 namespace smartcache::inline v0::detail {
@@ -45,7 +46,7 @@ namespace smartcache::inline v0::detail {
 /// Thread safety: any thread; `on` and `distrusts` are set before there are others.
 class OwnCopies {
   public:
-    using Gate = std::unique_lock<std::mutex>;
+    using Gate = std::unique_lock<ProcessMutex>;
 
     bool on = false;         ///< whether there is a tier that tells
     bool distrusts = false;  ///< while nothing is heard, copies are not used either
@@ -119,14 +120,14 @@ class OwnCopies {
   private:
     static std::uint64_t random_period() noexcept { return random_stamp() | 1U; }
     struct alignas(cache_line) One {
-        std::mutex mutex;
+        ProcessMutex mutex;  // held across what the disk does
     };
 
     const ProcessMark process_{};
     std::atomic<bool> heard_{false};
     std::atomic<std::uint64_t> period_{random_period()};
     std::array<One, 32> gates_;
-    std::mutex epoch_mutex_;
+    Mutex epoch_mutex_;
     struct Epoch {
         std::uint64_t epoch = 0;
         std::uint64_t next = 0;  // seen since then

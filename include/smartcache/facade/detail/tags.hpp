@@ -37,6 +37,8 @@
 #include <utility>
 
 #include <smartcache/core/counters.hpp>
+#include <smartcache/core/fork.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/core/owned_bytes.hpp>
 
 namespace smartcache::inline v0::detail {
@@ -145,11 +147,12 @@ class TagTable {
     static constexpr std::size_t least_to_tidy = std::size_t{8} << 10U;  // bytes
 
     struct alignas(cache_line) Shard {
-        mutable std::mutex mutex;
+        mutable Mutex mutex;
         std::unordered_map<std::string_view, Tag*> tags;  // the keys are views of the tags' names
         std::size_t bytes = 0;
         std::size_t tidy_at = least_to_tidy;
         std::uint64_t forgotten = 0;
+        ProcessMark process{};
     };
 
     [[nodiscard]] Shard& shard_of(std::string_view name) noexcept {
@@ -157,6 +160,8 @@ class TagTable {
     }
 
     Tag& find(Shard& shard, std::string_view name) {
+        if (shard.process.forked()) [[unlikely]]
+            forget_parent(shard);
         if (const auto found = shard.tags.find(name); found != shard.tags.end()) return *found->second;
         if (shard.bytes >= shard.tidy_at) tidy(shard);
         auto* const tag = new Tag(name);
@@ -169,6 +174,16 @@ class TagTable {
         }
         shard.bytes += tag->bytes();
         return *tag;
+    }
+
+    /// What others were changing when this process was forked counts as changed just now (R33).
+    void forget_parent(Shard& shard) noexcept {
+        shard.process = ProcessMark();
+        for (const auto& [name, tag] : shard.tags)
+            for (std::atomic<std::uint64_t>* const field : {&tag->erased, &tag->expired})
+                if (field->load(std::memory_order_relaxed) == changing)
+                    field->store(sequence_.fetch_add(1, std::memory_order_acq_rel) + 1,
+                                 std::memory_order_release);
     }
 
     static void tidy(Shard& shard) noexcept {

@@ -14,6 +14,7 @@
 
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/executor.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/http/flights.hpp>
 
 // Waits for another request that hold no thread.
@@ -58,31 +59,32 @@ class Waits {
         std::weak_ptr<const int> timer;  // of the task that an executor has; it may have dropped it
     };
     struct State {
-        std::mutex mutex;
+        smartcache::detail::Mutex mutex;
         std::map<Executor*, Line> lines;
     };
 
   public:
     /// `wait` ends after `limit` of real time, if the executor has a timer.
     void add(const std::shared_ptr<Wait>& wait, Executor& executor, Duration limit) {
+        const std::shared_ptr<State>& state = state_.get();
         Timer timer;
         {
-            const std::lock_guard lock(state_->mutex);
+            const std::lock_guard lock(state->mutex);
             if (wait->ended_) return;
             const Time now = std::chrono::steady_clock::now();
             const bool for_ever = limit > std::chrono::duration_cast<Duration>(Time::max() - now);
-            Line& line = state_->lines[&executor];
+            Line& line = state->lines[&executor];
             wait->place_ = line.waits.insert(line.waits.end(), {for_ever ? Time::max() : now + limit, wait});
             wait->line_ = &line.waits;
             if (line.timer.expired()) timer = timer_for(line, now);
         }
-        start(state_, executor, std::move(timer));
+        start(state, executor, std::move(timer));
     }
 
     void end(Wait& wait, Flights::Ending ending) {
         const Wait::Then then = wait.take();  // before it leaves the line: who is about to enter it sees that
         {
-            const std::lock_guard lock(state_->mutex);
+            const std::lock_guard lock(state_.get()->mutex);
             leave(wait);
         }
         if (then) then(ending);
@@ -143,7 +145,7 @@ class Waits {
             if (const Wait::Then then = wait->take()) then(std::nullopt);
     }
 
-    const std::shared_ptr<State> state_ = std::make_shared<State>();
+    smartcache::detail::PerProcess<State> state_;  // no timer of a parent goes off in a child (R33)
 };
 
 }  // namespace smartcache::inline v0::http::detail

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include <smartcache/core/error.hpp>
+#include <smartcache/core/fork.hpp>
 
 namespace smartcache::inline v0::detail {
 
@@ -240,7 +241,8 @@ class OpenSslSession final : public TlsSession {
     // --- The BIO: what OpenSSL reads and writes with.
 
     static BIO_METHOD* bio_method() {
-        // Never freed: sessions of static caches outlive static objects.
+        // Never freed: sessions of static caches outlive static objects. Inside: else a child may wait for who was making it.
+        const ForkGate::Inside inside;
         static BIO_METHOD* const method = [] {
             BIO_METHOD* const made = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "smartcache socket");
             if (made == nullptr) throw std::bad_alloc();
