@@ -55,6 +55,9 @@ TEST_CASE("views of the headers themselves may be given back to them", "[http][h
     CHECK(h.get("A") == "a value long enough not to be kept in place by any string");
     const auto name = (*h.begin()).name;
     CHECK(h.remove(name) == 1);
+    Headers repeated{{"A-Name-Long-Enough-Not-To-Be-Kept-In-Place", "1"}};
+    for (int i = 0; i < 50; ++i) REQUIRE(repeated.add((*repeated.begin()).name, "2"));
+    CHECK(repeated.count("A-Name-Long-Enough-Not-To-Be-Kept-In-Place") == 51);
 }
 
 TEST_CASE("nothing that could split a message gets in (RFC 9110 section 5.5)", "[http][headers]") {

@@ -181,9 +181,11 @@ inline bool Headers::append(std::string_view name, std::string_view value) {
 inline bool Headers::add(std::string_view name, std::string_view value) {
     if (!detail::is_token(name)) return false;
     // The views may be of this very block: `h.add("b", *h.get("a"))`.
-    const bool own = value.data() >= text_.data() && value.data() <= text_.data() + text_.size();
-    return own ? append(std::string(name), detail::trim(std::string(value)))
-               : append(name, detail::trim(value));
+    const auto is_own = [this](std::string_view view) {
+        return view.data() >= text_.data() && view.data() <= text_.data() + text_.size();
+    };
+    return is_own(name) || is_own(value) ? append(std::string(name), detail::trim(std::string(value)))
+                                         : append(name, detail::trim(value));
 }
 
 inline bool Headers::set(std::string_view name, std::string_view value) {
