@@ -418,4 +418,23 @@ TEST_CASE("over SmartCache: the index of variants lives as long as what it lists
     CHECK(state("/moved", "3", "60") == "HIT");
 }
 
+// Each time that another variant was stored the index used to get twice what it had left.
+TEST_CASE("over SmartCache: variants that take turns do not make their index last for ever",
+          "[http][smart_cache][vary]") {
+    FakeClock clock;
+    SmartCache<BytesCodec> cache{{.clock = &clock}};
+    http::Middleware web{cache, plain()};
+    for (int i = 0; i < 40; ++i) {
+        clock.advance(11s);
+        const Response r = web.handle(get("/a", {{"X", i % 2 == 0 ? "1" : "2"}}), [](const Request&) {
+            return Response{200, {{"Cache-Control", "max-age=10"}, {"Vary", "X"}}, "x"};
+        });
+        REQUIRE(r.headers.value("X-Cache") == "MISS");
+    }
+    const std::string index = web.keys().primary(get("/a"));
+    CHECK(cache.exists(index));
+    clock.advance(50 * 24h);
+    CHECK_FALSE(cache.exists(index));
+}
+
 }  // namespace middleware_smart_cache_test

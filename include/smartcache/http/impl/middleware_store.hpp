@@ -417,14 +417,14 @@ FillResult Middleware<Cache>::put_over(Pending& pending, StoredResponse& stored,
         text_entry = entry;
     } else {
         Duration listed = detail::sum(*entry.ttl, entry.grace);
+        Duration left{0};
         VariantIndex index;
         bool changed = true;
         if (record.index) {
             index = std::move(*record.index);
             const auto place = std::find(index.entries.begin(), index.entries.end(), names);
-            const Duration left = detail::lifetime_left(current);
+            left = detail::lifetime_left(current);
             changed = place != index.entries.begin() || place == index.entries.end() || left < listed;
-            listed = std::max(listed, left);
             if (place != index.entries.end())
                 std::rotate(index.entries.begin(), place, place + 1);
             else
@@ -454,8 +454,9 @@ FillResult Middleware<Cache>::put_over(Pending& pending, StoredResponse& stored,
         const FillResult result = commit(overwriting(key), key, write_record(stored), entry, base.tags);
         if (result != FillResult::stored || !changed) return result;
         text = write_record(index);
-        // Longer than needed now, so that it is seldom written: that is what others who store variants have to wait for.
-        text_entry = index_entry(detail::sum(listed, listed));
+        // Longer than needed now, so that it is seldom written: that is what others who store variants have to wait for. What it
+        // has left is not doubled, or variants that take turns would make it last for ever.
+        text_entry = index_entry(std::max(detail::sum(listed, listed), left));
     }
     const FillResult result = commit(std::move(fill), pending.primary, text, text_entry, base.tags);
     if (result == FillResult::stored && there != now) pending.ticket.replace(there, now);
