@@ -390,6 +390,29 @@ TEST_CASE("a value that others replace before it gets into memory stays out of i
     CHECK(*one.get<int>("k") == 2);
 }
 
+// It used to be told as overtaken, and with tracking that was what each fill could be by its own echo.
+TEST_CASE("a fill that Redis has taken is stored, whatever is heard before memory has it",
+          "[coherence][fill][r8]") {
+    RedisServer server;
+    Interrupted clock;
+    sc::Config config = config_for(server.url());
+    config.clock = &clock;
+    const bool echo = GENERATE(false, true);
+    config.redis.coherence = echo ? sc::Coherence::tracking : sc::Coherence::publish;
+    sc::SmartCache<> one(config);
+    sc::SmartCache<> other(config);
+    REQUIRE(hears(one));
+    sc::Fill fill = one.begin_fill("k");
+    bool heard = false;
+    Interrupted::by = [&] {
+        heard = (echo || other.set("k", 2)) && eventually([&] { return one.stats().foreign_changes >= 1; });
+    };
+    CHECK(one.commit_fill(std::move(fill), 1) == sc::FillResult::stored);
+    CHECK(heard);
+    CHECK_FALSE(in_memory(one, "k"));
+    CHECK(one.get<int>("k").value_or(0) == (echo ? 1 : 2));
+}
+
 TEST_CASE("a refresh stores nothing over what others have changed since it began",
           "[coherence][refresh][r7]") {
     RedisServer server;

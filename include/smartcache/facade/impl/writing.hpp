@@ -243,6 +243,7 @@ FillResult SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t ha
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return FillResult::overtaken;
     bool stored = false;
+    bool shared = false;  // in a tier that others share
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
     for (std::size_t i = 0; i < lower_.size(); ++i) {
         if (!date_record(lower_[i], value, now, options)) {
@@ -263,9 +264,12 @@ FillResult SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t ha
             return FillResult::overtaken;
         }
         stored = status == TierStatus::ok || stored;
+        shared = (status == TierStatus::ok && !lower_[i].own) || shared;
     }
     const Kept kept = put_memory(key, hash, value, options, &ticket, true);
-    if (kept == Kept::refused) return FillResult::overtaken;
+    // What a shared tier has taken was not overtaken there. A change that is heard of now came behind it, or is this one
+    // (`Coherence::tracking`): there is only no copy of it here.
+    if (kept == Kept::refused && !shared) return FillResult::overtaken;
     return kept == Kept::yes || stored ? FillResult::stored : FillResult::rejected;
 }
 
