@@ -30,6 +30,7 @@
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
 #include <smartcache/core/log.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/facade/async.hpp>
 #include <smartcache/facade/config.hpp>
 #include <smartcache/facade/detail/change.hpp>
@@ -61,7 +62,6 @@
 
 #if SMARTCACHE_HAS_JSON
 #include <smartcache/codec/json.hpp>  // the default codec
-#include <smartcache/core/mutex.hpp>
 #endif
 
 namespace smartcache::inline v0 {
