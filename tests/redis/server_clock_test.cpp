@@ -46,6 +46,28 @@ TEST_CASE("the clock is read again every half minute, by one caller", "[redis][t
     CHECK(clock.due(start + 61s));
 }
 
+// An answer to the log-in may lie there for seconds before the next caller reads it.
+TEST_CASE("a reading that took long replaces no surer one, and is followed by another one soon",
+          "[redis][time]") {
+    ServerClock clock;
+    const ServerClock::Steady::time_point start{100s};
+    const sc::WallTime wall{5000s};
+    const auto read = [&](ServerClock::Steady::duration asked, ServerClock::Steady::duration answered) {
+        clock.observe(sc::detail::ServerTime::between(
+            6'000'000 + std::chrono::duration_cast<sc::Duration>(asked).count(), start + asked,
+            start + answered));
+        return clock.ahead(wall + std::chrono::duration_cast<sc::Duration>(answered), start + answered);
+    };
+    CHECK(read(0s, 6s) == 997s);  // better than nothing
+    CHECK_FALSE(clock.due(start + 3s + 999ms));
+    CHECK(clock.due(start + 4s));
+    CHECK(read(7s, 7s + 2ms) == 999s + 999ms);
+    CHECK(read(8s, 14s) == 999s + 999ms);
+    CHECK(read(20s, 20s + 60ms) == 999s + 999ms);
+    CHECK(read(3600s, 3600s + 60ms) == 999s + 970ms);  // they may have drifted apart by more
+    CHECK(clock.due(start + 3602s));
+}
+
 TEST_CASE("another server's time counts at once, however old", "[redis][time]") {
     ServerClock clock;
     const sc::WallTime wall{5000s};

@@ -226,9 +226,8 @@ inline void Connection::on_greeting(Greeting what, const Reply& reply) {
         }
     }
     if (what == Greeting::time) {
-        const auto now = Deadline::Clock::now();
         if (const std::optional<std::int64_t> server = milliseconds_of(reply))
-            time_ = ServerTime{*server, greeting_sent_ + (now - greeting_sent_) / 2};
+            time_ = ServerTime::between(*server, greeting_sent_, Deadline::Clock::now());
     }
 }
 

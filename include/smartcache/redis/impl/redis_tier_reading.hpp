@@ -163,9 +163,9 @@ inline detail::Failure RedisTier::fetch(std::span<const std::string_view> keys,
         const std::size_t values = at_once ? 1 : names.size();
         if (i < values) return take_value(reply, *results[names.at(i)]);
         if (i < values + names.spaces().size()) return names.take_epoch(i - values, reply);
-        const auto now = std::chrono::steady_clock::now();
         if (const std::optional<std::int64_t> server = detail::milliseconds_of(reply))
-            names.partition().clock.observe({*server, sent + (now - sent) / 2});
+            names.partition().clock.observe(
+                detail::ServerTime::between(*server, sent, std::chrono::steady_clock::now()));
     });
     if (at_once && (refused || legs[0].trip.failure.kind == detail::Failure::Kind::too_long)) {
         one_by_one_.store(true, std::memory_order_relaxed);
