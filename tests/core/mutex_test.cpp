@@ -122,6 +122,7 @@ TEST_CASE("who holds a mutex may fork while others wait for it, or for a fork of
             ++there;
             const std::lock_guard held_by_who_forks(mutex);
         });
+        while (there != 1) std::this_thread::yield();  // before the other one closes the gate
         threads.emplace_back([&] {
             ++there;
             forked_well = in_child([] { return true; });
