@@ -88,7 +88,7 @@ TEST_CASE("what is changed under a mutex is whole in a child, and the mutex is o
                    const std::lock_guard inner(pair.inner);
                    whole = whole && pair.a == pair.b;
                }
-               return whole;
+               return whole && in_child([] { return true; });  // which waits for nobody of the first parent
            }))
         ++ended_well;
     stop = true;
@@ -104,6 +104,37 @@ TEST_CASE("who holds a mutex may fork", "[core][mutex][fork][R33]") {
         const std::lock_guard own(another);
         return !mutex.try_lock();
     }));
+}
+
+TEST_CASE("who holds a mutex may fork while others wait for it, or for a fork of their own",
+          "[core][mutex][fork][R33]") {
+    if (smartcache_test::under_thread_sanitizer) return;
+    Mutex mutex;
+    Mutex others;
+    std::atomic<int> there{0};
+    std::vector<std::thread> threads;
+    bool forked_well = false;
+    int ended_well = 0;
+    {
+        const std::lock_guard lock(mutex);
+        threads.emplace_back([&] {
+            const std::lock_guard inside(others);
+            ++there;
+            const std::lock_guard held_by_who_forks(mutex);
+        });
+        while (there != 1) std::this_thread::yield();  // before the other one closes the gate
+        threads.emplace_back([&] {
+            ++there;
+            forked_well = in_child([] { return true; });
+        });
+        while (there != 2) std::this_thread::yield();
+        for (int turn = 0; turn < 20; ++turn)
+            if (in_child([] { return in_child([] { return true; }); })) ++ended_well;
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(ended_well == 20);
+    CHECK(forked_well);
+    CHECK(in_child([&] { return mutex.try_lock() && others.try_lock(); }));
 }
 
 TEST_CASE("two threads may fork at once", "[core][mutex][fork][R33]") {

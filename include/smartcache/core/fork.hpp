@@ -17,7 +17,8 @@
 //     in a child, with locks of whatever kind.
 //
 // A hit in L1 takes no lock and passes no gate. A thread that is inside already, and forks from there or takes one more lock,
-// is not waited for and does not wait.
+// is not waited for and does not wait: others may be waiting for what it holds. (From there a handler of signals may fork, in
+// order to exec. In the child of such a fork locks that other threads held are never open.)
 
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -102,30 +103,47 @@ class ForkGate {
 
     static void before() noexcept {
         const std::size_t mine = thread_index();  // now, because nobody gets one until it has forked
-        forking_.lock();
-        closed_.store(true, std::memory_order_seq_cst);
-        if (has_barrier_) (void)barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-        for (std::size_t i = 0; i < places_.size(); ++i) {
-            const int own = i == mine && depth_ != 0 ? 1 : 0;
-            // acquire, at least: pairs with the release in `leave`.
-            for (int looks = 0; places_[i].inside.load(std::memory_order_seq_cst) != own; ++looks)
-                if (looks < 100)
-                    std::this_thread::yield();
-                else  // for one with a lower priority
-                    std::this_thread::sleep_for(std::chrono::microseconds(50));
+        if (depth_ == 0) {
+            forking_.lock();
+            closed_.store(true, std::memory_order_seq_cst);
+            if (has_barrier_) (void)barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+            for (std::size_t i = 0; i < places_.size(); ++i)
+                // Its own is 1 in a handler of a signal that came on the way in or out.
+                if (i != mine || mine == exclusive_threads) wait_until_empty(places_[i]);
         }
         ThreadIndexes::instance().lock();
         ++depth_;  // other libraries' handlers may use a cache
     }
+    static void wait_until_empty(const ForkGatePlace& place) noexcept {
+        // acquire, at least: pairs with the release in `leave`.
+        for (int looks = 0; place.inside.load(std::memory_order_seq_cst) != 0; ++looks)
+            if (looks < 100)
+                std::this_thread::yield();
+            else  // for one with a lower priority
+                std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
     static void in_parent() noexcept {
         --depth_;
         ThreadIndexes::instance().unlock();
+        if (depth_ != 0) return;
         closed_.store(false, std::memory_order_relaxed);
         forking_.unlock();
     }
     static void in_child() noexcept {
         forks_.fetch_add(1, std::memory_order_relaxed);
         (void)barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+        // Threads that are not here any more were inside for the moment in which they saw that it is closed, if no longer: a fork
+        // of this process would wait for them.
+        const std::size_t mine = thread_index();
+        for (std::size_t i = 0; i < places_.size(); ++i)
+            if (i != mine) places_[i].inside.store(0, std::memory_order_relaxed);
+        const bool from_inside = depth_ > 1;
+        if (mine == exclusive_threads)
+            places_[mine].inside.store(from_inside ? 1 : 0, std::memory_order_relaxed);
+        if (from_inside) {  // another thread may have closed it
+            closed_.store(false, std::memory_order_relaxed);
+            std::construct_at(&forking_);
+        }
         in_parent();  // by the very thread that has closed it
     }
 

@@ -17,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include <smartcache/core/fork.hpp>
 #include <smartcache/redis/failure.hpp>
 #include <smartcache/redis/resolve.hpp>
 
@@ -140,6 +141,7 @@ class Socket {
   private:
     /// Of the kernel's clock for waits like that of `receive`.
     [[nodiscard]] static std::chrono::nanoseconds tick() noexcept {
+        const ForkGate::Inside inside;  // else a child may wait for who was making it (R33)
         static const std::chrono::nanoseconds length = [] {
             timespec resolution{};
             const bool known = ::clock_getres(CLOCK_MONOTONIC_COARSE, &resolution) == 0;
