@@ -106,7 +106,9 @@ class ForkGate {
         if (depth_ == 0) {
             forking_.lock();
             closed_.store(true, std::memory_order_seq_cst);
-            if (has_barrier_) (void)barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+            // Forbidden since (a sandbox): then by waiting for longer than a processor keeps what it has written to itself.
+            if (has_barrier_ && !barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED))
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
             for (std::size_t i = 0; i < places_.size(); ++i)
                 // Its own is 1 in a handler of a signal that came on the way in or out.
                 if (i != mine || mine == exclusive_threads) wait_until_empty(places_[i]);
