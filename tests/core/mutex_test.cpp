@@ -59,7 +59,7 @@ TEST_CASE("locks exclude", "[core][mutex]") {
 TEST_CASE("what is changed under a mutex is whole in a child, and the mutex is open there",
           "[core][mutex][fork][R33]") {
     if (smartcache_test::under_thread_sanitizer) return;
-    constexpr int forks = 300;
+    constexpr int forks = smartcache_test::under_address_sanitizer ? 30 : 300;
     // More threads than there are numbers for: some share one.
     constexpr std::size_t count = smartcache::detail::exclusive_threads + 4;
     struct Pair {

@@ -117,6 +117,8 @@ bool child_works(Cache& cache, int number) {
 TEST_CASE("children of a process that is busy in the cache go on with it, and so does that process",
           "[integration][fork][R33]") {
     if (smartcache_test::under_thread_sanitizer) return;  // which wants no threads where there is a fork
+    if (smartcache_test::under_address_sanitizer)
+        return;  // whose allocator's locks are as other threads held them
     sc::test::RedisServer server;
     const smartcache_test::TempDir dir;
     Cache cache({.memory = {.capacity = keys / 2},
