@@ -19,7 +19,7 @@
 
 namespace sc = smartcache;
 namespace http = smartcache::http;
-namespace asio = restinio::asio_ns;
+namespace net = restinio::asio_ns;
 using namespace std::chrono_literals;
 
 namespace {
@@ -33,14 +33,14 @@ http::restinio::Streamed answer(const http::Request& request) {
 }
 
 std::string ask(unsigned short port, const std::string& method, const std::string& path) {
-    asio::io_context io;
-    asio::ip::tcp::socket socket(io);
-    socket.connect({asio::ip::address_v4::loopback(), port});
-    asio::write(socket, asio::buffer(method + ' ' + path +
-                                     " HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"));
+    net::io_context io;
+    net::ip::tcp::socket socket(io);
+    socket.connect({net::ip::address_v4::loopback(), port});
+    net::write(socket, net::buffer(method + ' ' + path +
+                                   " HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"));
     std::string response;
-    asio::error_code end;
-    asio::read(socket, asio::dynamic_buffer(response), end);
+    net::error_code end;
+    net::read(socket, net::dynamic_buffer(response), end);
     return response;
 }
 
@@ -55,7 +55,7 @@ std::string_view between(std::string_view text, std::string_view from, std::stri
 
 int main() {
     http::Middleware web{sc::Config{}, http::api_cache(5min)};
-    asio::io_context io;
+    net::io_context io;
     sc::ThreadPool pool{4};  // ends before the loop's io_context, and after the server
     unsigned short port = 0;
     auto server = restinio::run_async(
