@@ -298,7 +298,9 @@ TEST_CASE("in a child nothing is in order, closed or under way that another thre
         sc::detail::FillTicket ticket(fences, "k", 7);
         bool good = flight.leads && fences.marked(*own) && !fences.marked(*ticket);
         fences.mark("k", 7);
-        good = good && fences.marked(*ticket) && !fences.join("k", 7).flight->marked;
+        const auto next = fences.join("k", 7);
+        good = good && fences.marked(*ticket) && next.leads && !next.flight->marked;
+        fences.leave(*next.flight);
         fences.leave(*flight.flight);
         return good;
     }));
