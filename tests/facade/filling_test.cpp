@@ -121,8 +121,9 @@ TEST_CASE("a fill takes the place of what it has seen, and tells what that is", 
 
     sc::SmartCache<> alone;
     REQUIRE(alone.set("k", 1, {.tags = {"a", "b"}}));
-    CHECK(alone.begin_fill<int>("k", fill).value_or(0) == 1);
-    CHECK(fill.tags_there() == std::vector<std::string>{"a", "b"});
+    sc::Fill tagged;
+    CHECK(alone.begin_fill<int>("k", tagged).value_or(0) == 1);
+    CHECK(tagged.tags_there() == std::vector<std::string>{"a", "b"});
 }
 
 TEST_CASE("a fill over anything has only missed no tag", "[facade][fill]") {

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -526,7 +527,10 @@ TEST_CASE("an update that finds nothing erases nothing that comes meanwhile", "[
         REQUIRE(two.set("k", 1));
         return std::nullopt;
     }));
-    CHECK(seen == std::vector<int>{0, 1});
+    // Once more if the message of that change has come only after the second look.
+    REQUIRE(seen.size() >= 2);
+    CHECK(seen[0] == 0);
+    CHECK(std::all_of(seen.begin() + 1, seen.end(), [](int old) { return old == 1; }));
     CHECK(two.get<int>("k", {.tiers = sc::TierSet::redis}).value_or(0) == 2);
 }
 

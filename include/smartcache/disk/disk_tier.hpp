@@ -89,36 +89,36 @@ class DiskTier final : public Tier {
     DiskTier(DiskOptions options, TierContext context, const detail::DiskTuning& tuning);
 
     /// Writes what is queued, for at most five seconds.
-    ~DiskTier() override;
+    inline ~DiskTier() override;
 
     [[nodiscard]] TierId id() const noexcept override { return TierId::disk; }
 
     using Tier::clear;
-    TierStatus read(std::string_view key, Found found) override;
-    TierStatus write(const RecordView& record, WriteCondition condition = {}) override;
-    std::vector<TierStatus> write_many(std::span<const RecordView> records) override;
-    TierStatus remove(std::string_view key) override;
-    TierStatus peek(std::string_view key, Found found) override;
-    [[nodiscard]] TierStatus contains(std::string_view key) override;
-    TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
-                               WallTime stale_until) override;
+    inline TierStatus read(std::string_view key, Found found) override;
+    inline TierStatus write(const RecordView& record, WriteCondition condition = {}) override;
+    inline std::vector<TierStatus> write_many(std::span<const RecordView> records) override;
+    inline TierStatus remove(std::string_view key) override;
+    inline TierStatus peek(std::string_view key, Found found) override;
+    [[nodiscard]] inline TierStatus contains(std::string_view key) override;
+    inline TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
+                                      WallTime stale_until) override;
     /// Frees the space at once when the directory holds nothing but this namespace; else the records are dead
     /// at once and their space comes back by maintenance and eviction.
-    TierStatus clear(std::string_view name_space) override;
+    inline TierStatus clear(std::string_view name_space) override;
     [[nodiscard]] bool keeps_tags() const noexcept override { return true; }
-    [[nodiscard]] std::uint64_t tag_seq(std::string_view name_space) noexcept override;
-    TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
-    TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
+    [[nodiscard]] inline std::uint64_t tag_seq(std::string_view name_space) noexcept override;
+    inline TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
+    inline TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
     /// Only if the context asks for them.
     [[nodiscard]] Intents* intents() noexcept override { return intents_ ? &*intents_ : nullptr; }
     /// @return false: not within `timeout`, or records were given up, after an error, since the last call
-    bool flush(Duration timeout) override;
+    inline bool flush(Duration timeout) override;
     /// Writes the queue, removes expired and cleared records from the index and drops segments in which nothing is alive.
-    std::size_t run_maintenance() override;
+    inline std::size_t run_maintenance() override;
     /// Writes, reads and removes a file in the directory.
-    [[nodiscard]] TierHealth probe() override;
-    [[nodiscard]] TierStats stats() const override;
-    void reset_stats() override;
+    [[nodiscard]] inline TierHealth probe() override;
+    [[nodiscard]] inline TierStats stats() const override;
+    inline void reset_stats() override;
 
     /// Memory of the index.
     [[nodiscard]] std::size_t index_bytes() const noexcept { return index_.bytes(); }

@@ -70,16 +70,16 @@ class Cluster final : public Servers {
         bool asked = false;
         return refresh(deadline, asked);
     }
-    void ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_reply) override;
-    [[nodiscard]] TierHealth probe(Deadline deadline) override;
-    void maintain(Deadline deadline) override;
+    inline void ask(std::span<Leg> legs, Deadline deadline, OnLegReply on_reply) override;
+    [[nodiscard]] inline TierHealth probe(Deadline deadline) override;
+    inline void maintain(Deadline deadline) override;
     [[nodiscard]] bool refuses(const Partition& partition, Deadline::Clock::time_point now) const override {
         if (!mapped_) return map_breaker_.refuses(now);
         // Who is asked next may be another one, once there is a new map.
         const NodePointer node = doubtful_ && !map_breaker_.refuses(now) ? nullptr : owner(partition);
         return node && node->refuses(now);
     }
-    [[nodiscard]] BreakerState breaker() const override;
+    [[nodiscard]] inline BreakerState breaker() const override;
 
     // For who listens to all masters.
 

@@ -97,10 +97,10 @@ class ClusterListener final : public Hearing {
           counters_(counters),
           told_(std::move(told)) {}
 
-    void step(Deadline wake, int waker) override;
+    inline void step(Deadline wake, int waker) override;
 
   protected:
-    [[nodiscard]] std::uint64_t failures() const noexcept override;
+    [[nodiscard]] inline std::uint64_t failures() const noexcept override;
 
   private:
     /// A master that is listened to.

@@ -79,7 +79,7 @@ class Listener final : public Hearing {
         history_ = std::make_unique<History>(history_settings_, channel_, common_);
     }
 
-    void step(Deadline wake, int waker) override;
+    inline void step(Deadline wake, int waker) override;
 
     // For who waits for several of them:
 

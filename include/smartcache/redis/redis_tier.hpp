@@ -99,19 +99,19 @@ class RedisTier final : public Tier {
     [[nodiscard]] TierId id() const noexcept override { return TierId::redis; }
 
     using Tier::clear;
-    TierStatus read(std::string_view key, Found found) override;
-    void read_many(std::span<const std::string_view> keys, FoundAt found) override;
-    TierStatus write(const RecordView& record, WriteCondition condition = {}) override;
-    std::vector<TierStatus> write_many(std::span<const RecordView> records) override;
-    TierStatus remove(std::string_view key) override;
-    std::vector<TierStatus> remove_many(std::span<const std::string_view> keys) override;
-    TierStatus peek(std::string_view key, Found found) override;
-    [[nodiscard]] TierStatus contains(std::string_view key) override;
-    TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
-                               WallTime stale_until) override;
-    TierStatus end(std::string_view key, std::uint64_t stamp) override;
-    TierStatus end_lost(std::string_view key) override;
-    TierStatus clear(std::string_view name_space) override;
+    inline TierStatus read(std::string_view key, Found found) override;
+    inline void read_many(std::span<const std::string_view> keys, FoundAt found) override;
+    inline TierStatus write(const RecordView& record, WriteCondition condition = {}) override;
+    inline std::vector<TierStatus> write_many(std::span<const RecordView> records) override;
+    inline TierStatus remove(std::string_view key) override;
+    inline std::vector<TierStatus> remove_many(std::span<const std::string_view> keys) override;
+    inline TierStatus peek(std::string_view key, Found found) override;
+    [[nodiscard]] inline TierStatus contains(std::string_view key) override;
+    inline TierStatus change_lifetime(std::string_view key, std::uint64_t stamp, WallTime expires,
+                                      WallTime stale_until) override;
+    inline TierStatus end(std::string_view key, std::uint64_t stamp) override;
+    inline TierStatus end_lost(std::string_view key) override;
+    inline TierStatus clear(std::string_view name_space) override;
     [[nodiscard]] bool keeps_tags() const noexcept override { return true; }
     [[nodiscard]] std::uint64_t tag_seq(std::string_view name_space) noexcept override {
         try {
@@ -126,7 +126,7 @@ class RedisTier final : public Tier {
         guarded({&changed, 1}, [&] { client_.keep_intents(intents, context_.name_space); });
     }
     /// Waits for the first subscription, at most for `connect_timeout`.
-    void begin_to_listen(bool positions, std::string known) override;
+    inline void begin_to_listen(bool positions, std::string known) override;
     [[nodiscard]] bool tells_changes() const noexcept override { return hearing_ != nullptr; }
     [[nodiscard]] std::uint64_t epoch(std::string_view key) noexcept override {
         try {
@@ -143,10 +143,11 @@ class RedisTier final : public Tier {
         if (stamp >> 32U != own_stamps_ || process_.forked()) return Trace::foreign;
         return (stamp & 1U) != 0 ? Trace::own : Trace::made_up;
     }
-    [[nodiscard]] TierStatus try_lock(std::string_view key, std::uint64_t token, Duration length) override;
-    void unlock(std::string_view key, std::uint64_t token) override;
-    TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
-    TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
+    [[nodiscard]] inline TierStatus try_lock(std::string_view key, std::uint64_t token,
+                                             Duration length) override;
+    inline void unlock(std::string_view key, std::uint64_t token) override;
+    inline TierStatus erase_tag(std::string_view name_space, std::string_view tag) override;
+    inline TierStatus expire_tag(std::string_view name_space, std::string_view tag) override;
 
     [[nodiscard]] bool turns_away() noexcept override {
         if (!client_.refuses_all()) return false;
@@ -155,13 +156,13 @@ class RedisTier final : public Tier {
     }
 
     /// Tries to settle what is unacknowledged. @return whether nothing is left
-    bool flush(Duration timeout) override;
-    std::size_t run_maintenance() override;
+    inline bool flush(Duration timeout) override;
+    inline std::size_t run_maintenance() override;
     /// Reconnects, and tells servers, new ones too, what they have to be told.
-    void tend() override;
-    [[nodiscard]] TierHealth probe() override;
-    [[nodiscard]] TierStats stats() const override;
-    void reset_stats() override;
+    inline void tend() override;
+    [[nodiscard]] inline TierHealth probe() override;
+    [[nodiscard]] inline TierStats stats() const override;
+    inline void reset_stats() override;
 
   protected:
     [[nodiscard]] WallTime wall() const noexcept override { return context_.time.wall(); }
