@@ -79,7 +79,10 @@ TEST_CASE("a fill that was overtaken is stored nowhere", "[facade][fill][R1]") {
                                const sc::EntryOptions& options = {.ttl = 1h}) {
         sc::Fill fill = cache.begin_fill(key);
         change();
-        return cache.commit_fill(std::move(fill), 2, options) == FillResult::overtaken && at(cache, key) != 2;
+        const FillResult result = cache.commit_fill(std::move(fill), 2, options);
+        CHECK((at(cache, key) == 2) == (result == FillResult::stored));
+        CHECK(result != FillResult::rejected);
+        return result == FillResult::overtaken;
     };
     CHECK(overtakes("k", [&] { REQUIRE(cache.set("k", 3)); }));
     CHECK(at(cache, "k") == 3);
@@ -148,6 +151,10 @@ TEST_CASE("what no tier keeps is rejected, and options are looked at", "[facade]
     CHECK(cache.commit_fill(cache.begin_fill("k"), 1, {.ttl = 0s}) == FillResult::rejected);
     CHECK_THROWS_AS(cache.commit_fill(cache.begin_fill("k"), 1, {.grace = -1s}), sc::ConfigError);
     CHECK_THROWS_AS(cache.commit_fill(sc::Fill(), 1), std::logic_error);
+    sc::Fill none;
+    CHECK(none.since(cache.tags_now()).key().empty());
+    CHECK(none.tags_there().empty());
+    CHECK(none.seen() == 0);
 }
 
 TEST_CASE("a fill is overtaken by what another process does", "[facade][fill][coherence][R7]") {

@@ -24,6 +24,7 @@
 #include <boost/beast/http.hpp>
 
 #include "http/support/adapter_scenarios.hpp"
+#include "http/support/reply_scenarios.hpp"
 #include "support/catch.hpp"
 #include "support/map_tier.hpp"
 
@@ -508,38 +509,7 @@ TEST_CASE("beast: async_handle completes exactly once, whatever becomes of the r
     const std::string aborted = boost::system::system_error(boost::asio::error::make_error_code(
                                                                 boost::asio::error::operation_aborted))
                                     .what();
-    InlineExecutor here;
-    using cached::Reply;
-    using http::Request;
-    CHECK(ask(here, [](const Request&, Reply) {}) == aborted);
-    CHECK(ask(here, [](const Request&, Reply reply) { reply.fail(); }) == aborted);
-    CHECK(ask(here, [](const Request&, Reply) { throw std::runtime_error("thrown"); }) == "thrown");
-    CHECK(ask(here, [](const Request&) -> http::Response { throw std::runtime_error("thrown"); }) ==
-          "thrown");
-    CHECK(ask(here, [](const Request&, Reply reply) {
-              reply(page("first", "no-store"));
-              reply(page("second"));
-              reply.fail();
-              throw std::runtime_error("too late");
-          }) == "first");
-    CHECK(site.cache.contents().empty());
-
-    // A pool that drops what it accepted, when the program ends.
-    struct Dropping final : Executor {
-        bool submit(Task) override { return true; }
-    } dropping;
-    CHECK(ask(dropping, [](const Request&) { return page("never"); }) == aborted);
-    struct Refusing final : Executor {
-        bool submit(Task) override { return false; }
-    } refusing;
-    CHECK(ask(refusing, [](const Request&) { return page("made"); }) == "made");
-    CHECK(ask(dropping, [](const Request&) { return page("never"); }) == "made");  // a hit needs no pool
-
-    // Stale where that is allowed, even when nobody answers.
-    site.clock.advance(1h);
-    CHECK(ask(here, [](const Request&) { return page("good", "max-age=10, stale-if-error=100"); }) == "good");
-    site.clock.advance(50s);
-    CHECK(ask(here, [](const Request&, Reply) {}) == "good");
+    smartcache_test::check_replies<cached::Reply>(site, ask, aborted, "thrown");
 }
 
 TEST_CASE("beast: the next one that waits asks when an application drops its reply", "[http][beast]") {

@@ -22,6 +22,7 @@
 #include <restinio/traits.hpp>
 
 #include "http/support/adapter_scenarios.hpp"
+#include "http/support/reply_scenarios.hpp"
 #include "support/catch.hpp"
 #include "support/map_tier.hpp"
 
@@ -272,7 +273,7 @@ TEST_CASE("restinio: a request to upgrade is answered once, and the connection c
             CHECK(r.field("Connection") == "close");
             CHECK(browser.socket().read_all().empty());
         }
-        CHECK(server.calls <= 2);
+        CHECK(server.calls == 1);
     }
 }
 
@@ -315,7 +316,7 @@ TEST_CASE("restinio: content in chunks comes whole, what is coded otherwise does
          {"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", "Transfer-Encoding: gzip\r\n"}) {
         Browser refused(server);
         send(refused, fields, "0\r\n\r\n");
-        CHECK(refused.socket().read_all().find("200") == std::string::npos);
+        CHECK_FALSE(refused.socket().read_all().starts_with("HTTP/1.1 2"));
     }
     CHECK(server.calls == 3);
 }
@@ -460,49 +461,23 @@ TEST_CASE("restinio: a request is answered exactly once, whatever becomes of the
         connection->write();
         CHECK(connection->completed());
         CHECK(connection->text().find("HTTP/1.1", 1) == std::string::npos);
-        return connection->text().substr(9, 3) + ' ' +
+        const std::string status = connection->text().substr(9, 4);
+        return (status == "200 " ? "" : status) +
                connection->text().substr(connection->text().find("\r\n\r\n") + 4);
     };
     const std::string failed = "500 the application failed\n";
-    InlineExecutor here;
-    using cached::Reply;
+    smartcache_test::check_replies<cached::Reply>(site, ask, failed, failed);
+
+    // A stale one is sent first, and refreshed afterwards.
     using http::Request;
-    CHECK(ask(here, [](const Request&, Reply) {}) == failed);
-    CHECK(ask(here, [](const Request&, const Reply& reply) { reply.fail(); }) == failed);
-    CHECK(ask(here, [](const Request&, Reply) { throw std::runtime_error("thrown"); }) == failed);
-    CHECK(ask(here, [](const Request&) -> http::Response { throw std::runtime_error("thrown"); }) == failed);
-    CHECK(ask(here, [](const Request&, const Reply& reply) {
-              reply(page("first", "no-store"));
-              reply(page("second"));
-              reply.fail();
-              throw std::runtime_error("too late");
-          }) == "200 first");
-    CHECK(site.cache.contents().empty());
-
-    // A pool that drops what it accepted, when the program ends.
-    struct Dropping final : Executor {
-        bool submit(Task) override { return true; }
-    } dropping;
-    CHECK(ask(dropping, [](const Request&) { return page("never"); }) == failed);
-    struct Refusing final : Executor {
-        bool submit(Task) override { return false; }
-    } refusing;
-    CHECK(ask(refusing, [](const Request&) { return page("made"); }) == "200 made");
-    CHECK(ask(dropping, [](const Request&) { return page("never"); }) == "200 made");  // a hit needs no pool
-
-    // Stale where that is allowed, even when nobody answers; sent first, and refreshed afterwards.
+    InlineExecutor here;
     site.clock.advance(1h);
-    CHECK(ask(here, [](const Request&) {
-              return page("good", "max-age=10, stale-if-error=100, stale-while-revalidate=20");
-          }) == "200 good");
-    site.clock.advance(50s);
-    CHECK(ask(here, [](const Request&, Reply) {}) == "200 good");
     CHECK(ask(here, [](const Request&) { return page("old", "max-age=10, stale-while-revalidate=100"); }) ==
-          "200 old");
+          "old");
     site.clock.advance(50s);
     const auto refresh = [](const Request&) { return page("new"); };
-    CHECK(ask(here, refresh) == "200 old");
-    CHECK(ask(here, refresh) == "200 new");
+    CHECK(ask(here, refresh) == "old");
+    CHECK(ask(here, refresh) == "new");
 }
 
 }  // namespace restinio_test

@@ -11,6 +11,7 @@
 #include <smartcache/core/error.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/mutex.hpp>
+#include <smartcache/core/singletons.hpp>
 #include <smartcache/facade/detail/workers.hpp>
 #include <smartcache/facade/smart_cache.hpp>
 

@@ -41,24 +41,29 @@ enum class FillResult : std::uint8_t {
 /// Thread safety: one thread at a time, not always the same one. Must not outlive its cache.
 class Fill {
   public:
-    /// None: not to be committed.
+    /// None, as is one that was moved from: has no key, no tags, and is not to be committed.
     Fill() = default;
 
     [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
-    [[nodiscard]] std::string_view key() const noexcept { return state_->key; }
+    [[nodiscard]] std::string_view key() const noexcept {
+        return state_ ? std::string_view(state_->key) : std::string_view();
+    }
 
     /// As if the value had begun to be made when `tags` was taken.
     Fill& since(const TagSnapshot& tags) {
-        state_->tags = tags;
+        if (state_) state_->tags = tags;
         return *this;
     }
 
     /// The tags of the value that is to be replaced.
-    [[nodiscard]] const std::vector<std::string>& tags_there() const noexcept { return state_->tags_there; }
+    [[nodiscard]] std::vector<std::string> tags_there() const {
+        return state_ ? state_->tags_there : std::vector<std::string>();
+    }
 
     /// A number that is the same for fills of one key which have seen the same there. Only what came into a lower tier and
     /// what was erased there shows in it.
     [[nodiscard]] std::uint64_t seen() const {
+        if (!state_) return 0;
         std::string bytes;
         for (const WriteCondition& each : state_->seen)
             for (const std::uint64_t part : {static_cast<std::uint64_t>(each.kind), each.stamp, each.seq})

@@ -21,7 +21,7 @@
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/hash.hpp>
-#include <smartcache/core/mutex.hpp>
+#include <smartcache/core/singletons.hpp>
 
 // Requests that are on their way to the origin. Two jobs:
 //  - Collapsed forwarding: of several requests that miss the same variant one leads, the others wait. Nothing

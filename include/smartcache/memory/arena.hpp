@@ -16,6 +16,7 @@
 #include <smartcache/core/features.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/mutex.hpp>
+#include <smartcache/core/singletons.hpp>
 #include <smartcache/core/thread_index.hpp>
 
 // AddressSanitizer and ThreadSanitizer watch malloc; an arena of our own would hide the entries from them.

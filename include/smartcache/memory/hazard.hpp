@@ -40,6 +40,7 @@
 
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/mutex.hpp>
+#include <smartcache/core/singletons.hpp>
 
 namespace smartcache::inline v0::detail {
 

@@ -47,6 +47,7 @@
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/mutex.hpp>
+#include <smartcache/core/singletons.hpp>
 #include <smartcache/core/tier_id.hpp>
 #include <smartcache/facade/value_entry.hpp>
 

@@ -15,6 +15,7 @@
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/executor.hpp>
 #include <smartcache/core/mutex.hpp>
+#include <smartcache/core/singletons.hpp>
 #include <smartcache/http/flights.hpp>
 
 // Waits for another request that hold no thread.
