@@ -58,16 +58,20 @@ bool hears(const Cache& cache) {
     return cache.stats().redis.coherence.hears;
 }
 
-/// Time stands still. A thread's next look at it is a moment in which something may happen.
+/// Time stands still. A thread's next look at it, or at the calendar, is a moment in which something may happen.
 class Interrupted final : public sc::Clock {
   public:
     inline static thread_local std::function<void()> by;
+    inline static thread_local std::function<void()> at_calendar_by;
 
     [[nodiscard]] sc::MonotonicTime now() const noexcept override {
         if (const std::function<void()> now_by = std::exchange(by, nullptr)) now_by();
         return time_.now();
     }
-    [[nodiscard]] sc::WallTime wall() const noexcept override { return time_.wall(); }
+    [[nodiscard]] sc::WallTime wall() const noexcept override {
+        if (const std::function<void()> now_by = std::exchange(at_calendar_by, nullptr)) now_by();
+        return time_.wall();
+    }
 
   private:
     sc::FakeClock time_;
@@ -389,6 +393,47 @@ TEST_CASE("a value that others replace before it gets into memory stays out of i
     CHECK(overtaken);
     CHECK_FALSE(in_memory(one, "k"));
     CHECK(*one.get<int>("k") == 2);
+}
+
+// Memory refuses what a message has overtaken, whatever the message is about. It used to let those in that had begun after that
+// and had read what was there before.
+TEST_CASE("what was read before a change, and after a message that is late, stays out of memory",
+          "[coherence][r1][r8]") {
+    RedisServer server;
+    Interrupted clock;
+    sc::Config config = config_for(server.url());
+    config.clock = &clock;
+    config.redis.coherence = sc::Coherence::publish;
+    sc::SmartCache<> other(config);
+    config.background_threads = 0;  // it hears when it is told to
+    sc::SmartCache<> one(config);
+    REQUIRE(eventually([&] {
+        (void)one.run_maintenance();
+        return hears(one);
+    }));
+    const std::uint64_t before = one.stats().foreign_changes;
+    REQUIRE(other.set("k", 1));
+    std::thread reader;
+    bool late = false;
+    const auto meanwhile = [&] {
+        late = eventually([&] {
+            (void)one.run_maintenance();
+            return one.stats().foreign_changes > before;
+        });
+        reader = std::thread([&] { (void)one.get<int>("k"); });
+        late = eventually([&] { return one.stats().redis.hits >= 1; }) && late;
+    };
+    SECTION("a set") {
+        Interrupted::at_calendar_by = meanwhile;
+        CHECK(one.set("k", 2));
+    }
+    SECTION("a set of many") {
+        Interrupted::at_calendar_by = meanwhile;
+        CHECK(one.set_many({std::pair<std::string_view, int>{"k", 2}}) == 1);
+    }
+    reader.join();
+    CHECK(late);
+    CHECK(one.get<int>("k").value_or(0) == 2);
 }
 
 // It used to be told as overtaken, and with tracking that was what each fill could be by its own echo.

@@ -579,6 +579,7 @@ class SmartCache {
         return own ? std::optional<std::size_t>(entry.weight) : std::nullopt;
     }
     bool forget_memory(std::string_view key, std::uint64_t hash) const;
+    bool end_memory(std::string_view key, std::uint64_t hash);
     void drop_ended(std::string_view key, std::uint64_t hash) const;
     bool commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                 const EntryOptions& options);

@@ -154,8 +154,7 @@ template <class Codec>
 void SmartCache<Codec>::forget_everywhere(std::string_view key, std::uint64_t hash,
                                           std::string_view physical) {
     for (LowerTier& lower : lower_) (void)lower.tier->remove(physical);
-    (void)forget_memory(key, hash);
-    fences_.mark(key, hash);
+    (void)end_memory(key, hash);
 }
 
 template <class Codec>
@@ -203,10 +202,10 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
         (void)count_from_now(plan);  // if nothing remains by now, L1 does not keep it
         kept = put_memory(key, hash, value, options, &ticket, true);
     } catch (...) {  // no memory: the older value must not stay
-        (void)forget_memory(key, hash);
-        fences_.mark(key, hash);
+        (void)end_memory(key, hash);
         throw;
     }
+    if (kept == Kept::refused && stored) (void)end_memory(key, hash);
     if (kept == Kept::yes || stored) {
         tell({.kind = EventKind::set, .key = key});
         return Change::done;

@@ -153,8 +153,7 @@ auto SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, det
         if (wanted_here) count(Event::rejected);
         const Unlocked later;
         const auto order = ordered ? detail::Fences::Order() : fences_.order(hash);
-        (void)forget_memory(key, hash);
-        fences_.mark(key, hash);
+        (void)end_memory(key, hash);
         // What is too heavy for L1 is as if evicted at once.
         return wanted_here && entry.demotes && demote(entry, hash, options.weight, ticket) ? Kept::yes
                                                                                            : Kept::no;
@@ -206,6 +205,15 @@ bool SmartCache<Codec>::forget_memory(std::string_view key, std::uint64_t hash) 
     return value_was_there;
 }
 
+/// With the key's order: L1 has nothing, and nothing comes in that began before. What is under way has read what has ended:
+/// also what has begun after a message had marked all that was under way then.
+template <class Codec>
+bool SmartCache<Codec>::end_memory(std::string_view key, std::uint64_t hash) {
+    const bool value_was_there = forget_memory(key, hash);
+    fences_.mark(key, hash);
+    return value_was_there;
+}
+
 /// A caller's write: unconditional, in every tier, or in none of them the old value (R3).
 template <class Codec>
 bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
@@ -226,7 +234,7 @@ bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail:
     }
     const Kept kept = put_memory(key, hash, value, options, ticket.get(), true);
     // Somebody else has written since: neither this value nor an older one (R3).
-    if (kept == Kept::refused) (void)forget_memory(key, hash);
+    if (kept == Kept::refused) (void)end_memory(key, hash);
     return kept == Kept::yes || stored;
 }
 
@@ -260,7 +268,7 @@ FillResult SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t ha
         if (status == TierStatus::refused) {
             // Of what has ended meanwhile, by its tag, that which it has replaced above must not stay here.
             if (stored && lower_[i].own) (void)lower_[i].tier->remove(physical);
-            if (stored) (void)forget_memory(key, hash);
+            if (stored) (void)end_memory(key, hash);
             return FillResult::overtaken;
         }
         stored = status == TierStatus::ok || stored;
@@ -270,6 +278,7 @@ FillResult SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t ha
     // What a shared tier has taken was not overtaken there. A change that is heard of now came behind it, or is this one
     // (`Coherence::tracking`): there is only no copy of it here.
     if (kept == Kept::refused && !shared) return FillResult::overtaken;
+    if (kept == Kept::refused) (void)end_memory(key, hash);
     return kept == Kept::yes || stored ? FillResult::stored : FillResult::rejected;
 }
 
@@ -296,8 +305,7 @@ void SmartCache<Codec>::end_older(std::string_view key, std::uint64_t hash, cons
     if (fences_.marked(ticket)) return;
     const WallTime now = time_.wall();
     for (std::size_t i = 0; i < lower_.size(); ++i) end_older_below(i, physical, now, &seen);
-    (void)forget_memory(key, hash);
-    fences_.mark(key, hash);  // promotions under way have read what has ended
+    (void)end_memory(key, hash);
 }
 
 template <class Codec>
@@ -388,7 +396,7 @@ std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& optio
             continue;
         }
         const Kept kept = put_memory(one.key(), one.hash, one.value, options, one.ticket->get(), true);
-        if (kept == Kept::refused) (void)forget_memory(one.key(), one.hash);
+        if (kept == Kept::refused) (void)end_memory(one.key(), one.hash);
         if (kept == Kept::yes || one.stored) {
             ++stored;
             tell({.kind = EventKind::set, .key = one.key()});
@@ -410,9 +418,7 @@ bool SmartCache<Codec>::erase(std::string_view key) {
         for (LowerTier& lower : lower_)
             was_there = lower.tier->remove(physical) == TierStatus::ok || was_there;
     }
-    was_there = forget_memory(key, hash) || was_there;
-    fences_.mark(key, hash);
-    return was_there;
+    return end_memory(key, hash) || was_there;
 }
 
 template <class Codec>
@@ -440,8 +446,7 @@ std::size_t SmartCache<Codec>::erase_many(Keys&& keys) {
     const std::size_t framing = physical_key(config_.key_prefix, {}).size();
     for (std::size_t i = 0; i < physical.size(); ++i) {
         const std::string_view key = std::string_view(physical[i]).substr(framing);
-        if (forget_memory(key, hashes[i])) was_there[i] = true;
-        fences_.mark(key, hashes[i]);
+        if (end_memory(key, hashes[i])) was_there[i] = true;
     }
     return static_cast<std::size_t>(std::count(was_there.begin(), was_there.end(), true));
 }
