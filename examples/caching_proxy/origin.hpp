@@ -47,7 +47,14 @@ class Origin {
                  const std::function<void(const Head&)>& interim)
             : origin_(origin), stream_(origin.take()) {
             renew_deadline();
-            origin.send_request(stream_, request);
+            bool sent = true;
+            try {
+                origin.send_request(stream_, request);
+            } catch (const ConnectionError& error) {
+                // RFC 9112 section 9.5: who does not want all of the content may have said so before it hung up.
+                if (error.kind != ConnectionError::closed) throw;
+                sent = false;
+            }
             for (;;) {
                 renew_deadline();
                 auto head = read_head(stream_);
@@ -77,7 +84,7 @@ class Origin {
             response.headers.for_each_member("Connection", [&](std::string_view option) {
                 if (http::detail::equal_ignoring_case(option, "close")) close = true;
             });
-            reusable_ = !close && framing_.kind != Framing::until_close;
+            reusable_ = sent && !close && framing_.kind != Framing::until_close;
             content_.emplace(stream_, framing_);
         }
         ~Exchange() {

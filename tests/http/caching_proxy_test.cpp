@@ -589,6 +589,22 @@ TEST_CASE("RFC 9110 section 7.6.2: Max-Forwards counts down for OPTIONS and TRAC
     CHECK(origin.seen().at(0).field("Max-Forwards") == "0");
 }
 
+TEST_CASE("RFC 9112 section 9.5: an origin that hangs up before it has all of the content is listened to",
+          "[proxy]") {
+    RawOrigin origin;
+    origin.leaves_content();
+    origin.answers(response("Connection: close\r\n", "too much", "413 Content Too Large"));
+    Proxy proxy(origin.port());
+    const std::string content(std::size_t{16} << 20U, 'x');
+    const RawMessage r =
+        proxy.send("PUT /a HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(content.size()) +
+                   "\r\n\r\n" + content);
+    CHECK(r.status() == 413);
+    CHECK(r.body == "too much");
+    origin.answers("");
+    CHECK(proxy.send("PUT /a HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nbody").status() == 502);
+}
+
 TEST_CASE("proxy: what an origin writes loosely is put right on its way", "[proxy]") {
     RawOrigin origin;
     Proxy proxy(origin.port());
