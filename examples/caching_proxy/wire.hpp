@@ -152,6 +152,8 @@ class Content {
             const std::size_t end = text.find("\r\n");
             if (end != std::string_view::npos) {
                 std::string result(text.substr(0, end));
+                if (http::detail::find_break(result, 0) != result.size())  // section 2.2, as in start lines
+                    throw ConnectionError(ConnectionError::broken, "chunk line");
                 in_.consume(end + 2);
                 return result;
             }

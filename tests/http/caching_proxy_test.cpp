@@ -520,6 +520,8 @@ TEST_CASE("proxy: malformed and smuggling requests are refused with 400 and the 
           "CONNECT t:80 HTTP/1.1\r\nHost: t\r\n\r\n",
           "CONNECT / HTTP/1.1\r\nHost: t\r\n\r\n",
           "CONNECT http://t/ HTTP/1.1\r\nHost: t\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3;\nx\r\nabc\r\n0\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\nY: 2\r\n\r\n",
           "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
           "GET / HTTP/1.1\r\nHost: t\r\nA: 1\r\n folded\r\n\r\n",
           "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
