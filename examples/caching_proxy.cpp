@@ -179,6 +179,12 @@ int main(int argc, char** argv) {
             };
             options.web.purge_many = options.web.purge;
         }
+        // RFC 9110 section 7.6.2: we are the last to get it. TRACE would tell what others on the way have added.
+        options.web.on_request = [](const http::Request& request) -> http::RequestVerdict {
+            if (proxy::forwards_left(request) != 0) return http::RequestVerdict::proceed();
+            if (request.method == "TRACE") return proxy::plain(501, "no TRACE here");
+            return http::Response{200, {{"Content-Length", "0"}}, {}};
+        };
         proxy::Web web(cache, options.web);
         proxy::Origin origin(options.origin, options.proxy);
         proxy::Server server({options.listen, options.threads, room_for_clients(), max_workers},

@@ -118,7 +118,7 @@ class Client {
     void refuse(const ConnectionError& error) {
         keep_alive_ = false;
         method_ = "GET";
-        prepare(plain(400, error.what()));
+        prepare(plain(error.status, error.what()));
     }
     /// How much of that is not sent yet.
     [[nodiscard]] std::size_t unsent() const { return head_left_.size() + body_left_.size(); }
@@ -194,10 +194,11 @@ class Client {
     void read_request(Asked& asked) {
         auto& [request, framing, head] = asked;
         const std::string_view version = head.third;
-        if (!http::detail::is_token(head.first) || (version != "HTTP/1.1" && version != "HTTP/1.0") ||
-            head.second.empty())
+        // RFC 9112 section 2.3: a later minor version is read as the last one known.
+        if (!http::detail::is_token(head.first) || version.size() != 8 || !version.starts_with("HTTP/1.") ||
+            !http::detail::is_digit(version.back()) || head.second.empty())
             throw ConnectionError(ConnectionError::broken, "request line");
-        http11_ = version == "HTTP/1.1";
+        http11_ = version != "HTTP/1.0";
         keep_alive_ = http11_;
         head.headers.for_each_member("Connection", [this](std::string_view option) {
             if (http::detail::equal_ignoring_case(option, "close")) keep_alive_ = false;
@@ -213,23 +214,39 @@ class Client {
         request.query.clear();
         request.body = {};
         std::swap(request.headers, head.headers);
-        if (head.second.front() == '/') {
-            const std::string_view target = head.second;
+        const std::string_view target = head.second;
+        // Section 3: some origins take other white space for the end of the target. CONNECT has none of these forms.
+        const bool readable =
+            request.method != "CONNECT" && std::none_of(target.begin(), target.end(), [](char c) {
+                return static_cast<unsigned char>(c) <= ' ' || c == '\x7f';
+            });
+        if (!readable) throw ConnectionError(ConnectionError::broken, "request target");
+        if (target.front() == '/') {
             const std::size_t question = target.find('?');
             request.path = target.substr(0, question);
             if (question != std::string_view::npos) request.query = target.substr(question + 1);
         } else if (const auto url =
-                       http::parse_url(head.second)) {  // absolute-form: its host counts (section 3.2.2)
+                       http::parse_url(target)) {  // absolute-form: its host counts (section 3.2.2)
             request.host = url->host;
             request.path = url->path;
             request.query = url->query;
-        } else if (head.second == "*" && request.method == "OPTIONS") {
+            // Section 3.2.4: an OPTIONS without a path is about the origin as a whole.
+            if (request.method == "OPTIONS" &&
+                target.find_first_of("/?#", target.find("//") + 2) == std::string_view::npos)
+                request.path = "*";
+        } else if (target == "*" && request.method == "OPTIONS") {
             request.path = "*";
         } else {
             throw ConnectionError(ConnectionError::broken, "request target");
         }
 
+        if (!is_host(request.headers.value("Host")) || !is_host(request.host))
+            throw ConnectionError(ConnectionError::broken, "Host");
+
         method_ = request.method;
+        // Section 6.1: who speaks HTTP/1.0 knows no codings, so one of the senders is mistaken about the content.
+        if (!http11_ && request.headers.has("Transfer-Encoding"))
+            throw ConnectionError(ConnectionError::broken, "Transfer-Encoding");
         framing = framing_of(request.headers, false);
         if (framing.size > max_request_body)
             throw ConnectionError(ConnectionError::broken, "content too large");

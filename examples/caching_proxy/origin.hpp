@@ -47,7 +47,14 @@ class Origin {
                  const std::function<void(const Head&)>& interim)
             : origin_(origin), stream_(origin.take()) {
             renew_deadline();
-            origin.send_request(stream_, request);
+            bool sent = true;
+            try {
+                origin.send_request(stream_, request);
+            } catch (const ConnectionError& error) {
+                // RFC 9112 section 9.5: who does not want all of the content may have said so before it hung up.
+                if (error.kind != ConnectionError::closed) throw;
+                sent = false;
+            }
             for (;;) {
                 renew_deadline();
                 auto head = read_head(stream_);
@@ -69,11 +76,15 @@ class Origin {
             }
             const bool none = has_no_content(request.method, response.status);
             framing_ = none ? Framing{} : framing_of(response.headers, true);
+            // RFC 9110 section 8.6: a length that is said several times is passed on once.
+            if (!none && framing_.kind == Framing::length &&
+                response.headers.combined("Content-Length") != std::to_string(framing_.size))
+                response.headers.set("Content-Length", std::to_string(framing_.size));
             bool close = !http11_;
             response.headers.for_each_member("Connection", [&](std::string_view option) {
                 if (http::detail::equal_ignoring_case(option, "close")) close = true;
             });
-            reusable_ = !close && framing_.kind != Framing::until_close;
+            reusable_ = sent && !close && framing_.kind != Framing::until_close;
             content_.emplace(stream_, framing_);
         }
         ~Exchange() {
@@ -147,6 +158,8 @@ class Origin {
                 if (equal_ignoring_case(name, said)) return true;
             return false;
         });
+        if (const auto left = forwards_left(request); left && *left > 0)
+            headers.set("Max-Forwards", std::to_string(*left - 1));
         headers.set("Host", request.host.empty() ? endpoint_.text() : request.host);
         headers.add("Via", "1.1 smartcache");  // RFC 9110 section 7.6.3
         const bool has_content = !request.body.empty();

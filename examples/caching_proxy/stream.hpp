@@ -36,7 +36,9 @@ inline std::atomic<bool> aborting{false};
 /// The other side hung up, stalled or broke the protocol.
 struct ConnectionError : std::runtime_error {
     enum Kind { closed, late, broken } kind;
-    ConnectionError(Kind k, const std::string& what) : std::runtime_error(what), kind(k) {}
+    int status;  ///< for the client whose request is broken
+    ConnectionError(Kind k, const std::string& what, int s = 400)
+        : std::runtime_error(what), kind(k), status(s) {}
 };
 
 /// A connected socket with what was read from it and not yet used. `receive` and `send_some` never wait; every other

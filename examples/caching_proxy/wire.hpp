@@ -35,7 +35,9 @@ inline bool take_head(Stream& in, std::size_t& searched, Head& head) {
     const std::size_t end = text.find("\r\n\r\n", searched > 3 ? searched - 3 : 0);
     if (end == std::string_view::npos) {
         searched = text.size();
-        if (searched > max_head) throw ConnectionError(ConnectionError::broken, "head too large");
+        if (searched > max_head)  // section 3: 414 is for request targets
+            throw ConnectionError(ConnectionError::broken, "head too large",
+                                  text.find("\r\n") == std::string_view::npos ? 414 : 400);
         return false;
     }
     std::string_view block = text.substr(0, end + 2);
@@ -43,7 +45,10 @@ inline bool take_head(Stream& in, std::size_t& searched, Head& head) {
     const std::string_view line = block.substr(0, line_end);
     const std::size_t a = line.find(' ');
     const std::size_t b = a == std::string_view::npos ? a : line.find(' ', a + 1);
-    if (a == std::string_view::npos) throw ConnectionError(ConnectionError::broken, "start line");
+    // Section 2.2: CR or LF alone ends no line here, but does at others: passed on, what follows would be another line.
+    if (a == std::string_view::npos || http::detail::find_break(line, 0) != line.size())
+        throw ConnectionError(ConnectionError::broken, "start line");
+    const bool response = line.starts_with("HTTP/");
     head.first = line.substr(0, a);
     head.second = line.substr(a + 1, b == std::string_view::npos ? b : b - a - 1);
     head.third = b == std::string_view::npos ? std::string_view{} : line.substr(b + 1);
@@ -54,10 +59,11 @@ inline bool take_head(Stream& in, std::size_t& searched, Head& head) {
         const std::size_t eol = block.find("\r\n");
         const std::string_view field = block.substr(0, eol);
         const std::size_t colon = field.find(':');
+        std::string_view name = field.substr(0, colon);
         // Sections 5.1 and 5.2: white space before the colon and folded lines are attacks more often
-        // than not.
-        if (colon == std::string_view::npos ||
-            !head.headers.add(field.substr(0, colon), field.substr(colon + 1)))
+        // than not. From an origin the former is taken out.
+        while (response && !name.empty() && http::detail::is_space(name.back())) name.remove_suffix(1);
+        if (colon == std::string_view::npos || !head.headers.add(name, field.substr(colon + 1)))
             throw ConnectionError(ConnectionError::broken, "field line");
         block.remove_prefix(eol + 2);
     }
@@ -146,6 +152,8 @@ class Content {
             const std::size_t end = text.find("\r\n");
             if (end != std::string_view::npos) {
                 std::string result(text.substr(0, end));
+                if (http::detail::find_break(result, 0) != result.size())  // section 2.2, as in start lines
+                    throw ConnectionError(ConnectionError::broken, "chunk line");
                 in_.consume(end + 2);
                 return result;
             }
@@ -178,6 +186,23 @@ class Content {
     bool chunk_ended_ = false;
     bool done_ = false;
 };
+
+/// How often a request may still be passed on (RFC 9110 section 7.6.2); nullopt: as often as it takes.
+inline std::optional<std::int64_t> forwards_left(const http::Request& request) {
+    if (request.method != "OPTIONS" && request.method != "TRACE") return std::nullopt;
+    const auto limit = request.headers.get("Max-Forwards");
+    return limit ? http::detail::parse_digits(*limit, INT32_MAX) : std::nullopt;
+}
+
+/// Whether a text can be what Host says (RFC 9112 section 3.2): of the characters that RFC 3986 section 3.2 has for a host
+/// and its port.
+inline bool is_host(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) {
+        const char l = http::detail::lower(c);
+        return (l >= 'a' && l <= 'z') || http::detail::is_digit(c) ||
+               std::string_view("-._~%!$&'()*+,;=:[]").find(c) != std::string_view::npos;
+    });
+}
 
 inline std::string_view reason_phrase(int status) {
     switch (status) {

@@ -499,9 +499,30 @@ TEST_CASE("proxy: malformed and smuggling requests are refused with 400 and the 
     origin.answers(response(""));
     Proxy proxy(origin.port());
     for (const char* request :
-         {"GARBAGE\r\n\r\n", "GET / HTTP/3.0\r\nHost: t\r\n\r\n", "GET / HTTP/1.1\r\n\r\n",
-          "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET nonsense HTTP/1.1\r\nHost: t\r\n\r\n",
-          "G(T / HTTP/1.1\r\nHost: t\r\n\r\n", "GET / HTTP/1.1\r\nHost : t\r\n\r\n",
+         {"GARBAGE\r\n\r\n",
+          "GET / HTTP/3.0\r\nHost: t\r\n\r\n",
+          "GET / HTTP/1.1\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+          "GET nonsense HTTP/1.1\r\nHost: t\r\n\r\n",
+          "G(T / HTTP/1.1\r\nHost: t\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost : t\r\n\r\n",
+          "GET /a\nX:b HTTP/1.1\r\nHost: t\r\n\r\n",
+          "GET /a\rX:b HTTP/1.1\r\nHost: t\r\n\r\n",
+          "GET /a\tb HTTP/1.1\r\nHost: t\r\n\r\n",
+          "GET /a\x7f HTTP/1.1\r\nHost: t\r\n\r\n",
+          "GET http://t/\n HTTP/1.1\r\nHost: t\r\n\r\n",
+          "GET / HTTP/1.x\r\nHost: t\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+          "GET http://t/ HTTP/1.1\r\nHost: a\\b\r\n\r\n",
+          "GET http://a\"b/ HTTP/1.1\r\nHost: t\r\n\r\n",
+          "CONNECT t:80 HTTP/1.1\r\nHost: t\r\n\r\n",
+          "CONNECT / HTTP/1.1\r\nHost: t\r\n\r\n",
+          "CONNECT http://t/ HTTP/1.1\r\nHost: t\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3;\nx\r\nabc\r\n0\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\nY: 2\r\n\r\n",
+          "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
           "GET / HTTP/1.1\r\nHost: t\r\nA: 1\r\n folded\r\n\r\n",
           "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
           "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
@@ -516,7 +537,102 @@ TEST_CASE("proxy: malformed and smuggling requests are refused with 400 and the 
     RawSocket client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: t\r\nX: " + std::string(100'000, 'x'));
     CHECK(client.read_all().starts_with("HTTP/1.1 400 "));
+    RawSocket longer = proxy.connect();
+    longer.send("GET /" + std::string(100'000, 'x'));
+    CHECK(longer.read_all().starts_with("HTTP/1.1 414 "));
     CHECK(origin.seen().empty());
+}
+
+TEST_CASE("RFC 9112 sections 2.3 and 3.2: what is unusual and not malformed goes through", "[proxy]") {
+    RawOrigin origin;
+    origin.answers(response("", ""));
+    Proxy proxy(origin.port());
+    CHECK(proxy.send("GET /v HTTP/1.2\r\nHost: t\r\n\r\n").head.starts_with("HTTP/1.1 200 "));
+    for (const char* host : {"a_b.c:80", "[::1]:80", "a%20b", "T", ""})
+        CHECK(proxy.send("GET /h HTTP/1.1\r\nHost: " + std::string(host) + "\r\n\r\n").status() == 200);
+    origin.seen();
+    // Section 3.2.4: the origin itself, not what is at its root.
+    struct Case {
+        const char* asked;
+        const char* forwarded;
+    };
+    for (const Case& c :
+         {Case{"*", "*"}, Case{"http://t", "*"}, Case{"http://t/", "/"}, Case{"http://t?q", "/?q"}}) {
+        CAPTURE(c.asked);
+        CHECK(proxy.send("OPTIONS " + std::string(c.asked) + " HTTP/1.1\r\nHost: t\r\n\r\n").status() == 200);
+        CHECK(origin.seen().at(0).head.starts_with("OPTIONS " + std::string(c.forwarded) + " HTTP/1.1\r\n"));
+    }
+}
+
+TEST_CASE("RFC 9110 section 7.6.2: Max-Forwards counts down for OPTIONS and TRACE, and ends here",
+          "[proxy]") {
+    RawOrigin origin;
+    origin.answers(response("", ""));
+    Proxy proxy(origin.port());
+    const auto ask = [&](const char* method, const std::string& limit) {
+        return proxy.send(std::string(method) +
+                          " /a HTTP/1.1\r\nHost: t\r\nCookie: secret\r\nMax-Forwards: " + limit + "\r\n\r\n");
+    };
+    for (const char* method : {"OPTIONS", "TRACE"}) {
+        CAPTURE(method);
+        CHECK(ask(method, "2").status() == 200);
+        CHECK(origin.seen().at(0).field("Max-Forwards") == "1");
+        CHECK(ask(method, "99999999999").status() == 200);
+        CHECK(origin.seen().at(0).field("Max-Forwards") == "2147483646");
+        CHECK(ask(method, "soon").status() == 200);
+        CHECK(origin.seen().at(0).field("Max-Forwards") == "soon");
+    }
+    CHECK(ask("OPTIONS", "0").status() == 200);
+    const RawMessage trace = ask("TRACE", "0");
+    CHECK(trace.status() == 501);
+    CHECK(trace.body.find("secret") == std::string::npos);
+    CHECK(origin.seen().empty());
+    CHECK(ask("GET", "0").status() == 200);
+    CHECK(origin.seen().at(0).field("Max-Forwards") == "0");
+}
+
+TEST_CASE("RFC 9112 section 9.5: an origin that hangs up before it has all of the content is listened to",
+          "[proxy]") {
+    RawOrigin origin;
+    origin.leaves_content();
+    origin.answers(response("Connection: close\r\n", "too much", "413 Content Too Large"));
+    Proxy proxy(origin.port());
+    const std::string content(std::size_t{16} << 20U, 'x');
+    const RawMessage r =
+        proxy.send("PUT /a HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(content.size()) +
+                   "\r\n\r\n" + content);
+    CHECK(r.status() == 413);
+    CHECK(r.body == "too much");
+    origin.answers("");
+    CHECK(proxy.send("PUT /a HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nbody").status() == 502);
+}
+
+TEST_CASE("proxy: what an origin writes loosely is put right on its way", "[proxy]") {
+    RawOrigin origin;
+    Proxy proxy(origin.port());
+    // RFC 9112 section 5.1: a proxy takes the white space before the colon out.
+    origin.answers("HTTP/1.1 200 OK\r\nX-A : b\r\nX-B \t :c\r\nContent-Length : 4\r\n\r\nbody");
+    const RawMessage spaced = proxy.get("/s");
+    CHECK(spaced.field("X-A") == "b");
+    CHECK(spaced.field("X-B") == "c");
+    CHECK(spaced.body == "body");
+    for (const char* folded : {"X-A: b\r\n c\r\n", " X-A: b\r\n", " : b\r\n"}) {
+        origin.answers(response(folded));
+        CHECK(proxy.get("/f").status() == 502);
+    }
+    // RFC 9110 section 8.6: one Content-Length, however often it was said; stored and streamed.
+    for (const std::string control : {"max-age=60", "no-store"}) {
+        for (const char* lengths : {"4\r\nContent-Length: 4", "4, 4", "004"}) {
+            CAPTURE(control, lengths);
+            origin.answers("HTTP/1.1 200 OK\r\nCache-Control: " + control + "\r\nContent-Length: " + lengths +
+                           "\r\n\r\nbody");
+            const RawMessage r = proxy.get("/l");
+            CHECK(r.field("Content-Length") == "4");
+            CHECK(r.head.find("Content-Length") == r.head.rfind("Content-Length"));
+            CHECK(r.body == "body");
+            proxy.send("DELETE /l HTTP/1.1\r\nHost: t\r\n\r\n");
+        }
+    }
 }
 
 TEST_CASE("proxy: what a client says about hosts and addresses does not reach the origin unkeyed",

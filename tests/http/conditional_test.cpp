@@ -49,6 +49,7 @@ TEST_CASE("RFC 9110 section 13.2.2, RFC 9111 section 4.3.2: when the answer is 3
              {"later date", {{"If-Modified-Since", later}}, tagged, true},
              {"earlier date", {{"If-Modified-Since", before}}, tagged, false},
              {"no date", {{"If-Modified-Since", "yesterday"}}, tagged, false},
+             {"two dates", {{"If-Modified-Since", t0}, {"If-Modified-Since", later}}, tagged, false},
              {"Date for Last-Modified", {{"If-Modified-Since", t0}}, {{"Date", t0}}, true},
              {"Date is later", {{"If-Modified-Since", before}}, {{"Date", t0}}, false},
              {"arrival for both", {{"If-Modified-Since", t0}}, {}, true},

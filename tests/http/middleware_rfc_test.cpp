@@ -206,6 +206,36 @@ TEST_CASE("a cookie in a 304 goes to the client that asked, and to nobody else",
     CHECK_FALSE(other.headers.has("Set-Cookie"));
 }
 
+TEST_CASE("RFC 9111 section 5.2.2.7: a field that a 304 calls private goes to the client that asked alone",
+          "[http][rfc][validation][privacy]") {
+    for (const char* names : {"private=\"x-user\"", "no-cache=\"x-user\""}) {
+        Site site;
+        const std::string control = "max-age=10, " + std::string(names);
+        site.answers({{"Cache-Control", control}, {"ETag", "\"1\""}, {"X-User", "ann"}});
+        CHECK(site.get("/a").headers.get("X-User") == "ann");
+        site.clock.advance(10s);
+        site.answers({{"Cache-Control", control}, {"ETag", "\"1\""}, {"X-User", "bob"}}, "", 304);
+        const Response asked = site.get("/a");
+        CHECK(asked.body == "body");
+        CHECK(asked.headers.combined("X-User") == "bob");
+        const Response other = site.get("/a");
+        CHECK(other.headers.get("X-Cache") == "HIT");
+        CHECK_FALSE(other.headers.has("X-User"));
+    }
+}
+
+TEST_CASE("RFC 9111 section 3.2: a field that a 304 makes private takes the place of the stored one",
+          "[http][rfc][validation][privacy]") {
+    Site site;
+    site.answers({{"Cache-Control", "max-age=10"}, {"ETag", "\"1\""}, {"X-User", "anybody"}});
+    site.get("/a");
+    site.clock.advance(10s);
+    site.answers({{"Cache-Control", "max-age=10, private=\"x-user\""}, {"ETag", "\"1\""}, {"X-User", "bob"}},
+                 "", 304);
+    CHECK(site.get("/a").headers.combined("X-User") == "bob");
+    CHECK_FALSE(site.get("/a").headers.has("X-User"));
+}
+
 TEST_CASE("the client's own conditions are answered from the store, also after a validation",
           "[http][rfc][validation]") {
     Site site;

@@ -342,7 +342,7 @@ class Middleware final : private detail::TransactionOwner {
     Response refuted(Pending& pending, Response response, WallTime now);
     Response forwarded(Pending& pending, Response response, Reason refused, WallTime now);
     Response serve_stale(Pending& pending, int origin_status, WallTime now);
-    void merge(Headers& stored, Headers fields, bool part) const;
+    [[nodiscard]] Headers merge(Headers& stored, const Headers& fields, bool part) const;
     Reason update(Pending& pending, const Headers& merged, WallTime now);
     void update_by_head(Pending& pending, const Response& response, WallTime now);
     void invalidate(const Request& request, const Response& response, Flights::Ticket* own);

@@ -172,6 +172,8 @@ class RawOrigin {
     void answers(std::string bytes) {
         answers([bytes = std::move(bytes)](const RawMessage&) { return bytes; });
     }
+    /// From now on it answers without reading the content of requests.
+    void leaves_content() { leaves_content_ = true; }
     /// What it was sent since the last call.
     std::vector<RawMessage> seen() {
         const std::lock_guard lock(mutex_);
@@ -194,7 +196,7 @@ class RawOrigin {
         {
             RawSocket socket(::dup(fd));
             while (!stopping_) {
-                const RawMessage request = read_message(socket);
+                const RawMessage request = read_message(socket, !leaves_content_);
                 if (request.head.empty()) break;
                 Script script;
                 {
@@ -216,6 +218,7 @@ class RawOrigin {
     int listener_ = -1;
     int port_ = 0;
     std::atomic<bool> stopping_{false};
+    std::atomic<bool> leaves_content_{false};
     std::atomic<int> connections_{0};
     std::thread acceptor_;
     std::mutex mutex_;

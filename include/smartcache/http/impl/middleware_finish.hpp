@@ -284,12 +284,9 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
     pending.replaced = true;
     events_.add(Event::revalidated);
     log("REVALIDATED", pending.client, {});
-    std::vector<std::string> cookies;
-    response.headers.for_each("Set-Cookie", [&](std::string_view value) { cookies.emplace_back(value); });
-
     found.stored.meta.response_time = now;
     found.stored.meta.initial_age = initial_age(response.headers, pending.request_time, now);
-    merge(merged, response.headers, found.stored.meta.status == 206);
+    const Headers personal = merge(merged, response.headers, found.stored.meta.status == 206);
     const Reason refused = update(pending, merged, now);
     if (refused == Reason::none) found.stored.meta = pending.stored_meta;
     merged.remove("Age");  // it is counted by now, and made anew by `answer`
@@ -310,18 +307,23 @@ Response Middleware<Cache>::revalidated(Pending& pending, Response response, Wal
     status.ttl = found.stored.meta.remaining(now);
     if (!status.stored) status.detail = to_string(refused);
     Response result = answer(pending.client, found, now, "REVALIDATED", status);
-    if (options_.set_cookie != SetCookie::rfc)  // otherwise they are in `merged`
-        for (const std::string& cookie : cookies) result.headers.add("Set-Cookie", cookie);
+    for (const auto [name, value] : personal) result.headers.remove(name);
+    for (const auto [name, value] : personal) result.headers.add(name, value);
     return result;
 }
 
 /// Puts the storable fields of a 304 or HEAD response over stored ones. A cookie in an update is for the
 /// client that asked: storing it would hand it to all others.
+/// @return the other fields: for that client alone
 template <ResponseCache Cache>
-void Middleware<Cache>::merge(Headers& stored, Headers fields, bool part) const {
+Headers Middleware<Cache>::merge(Headers& stored, const Headers& fields, bool part) const {
     const CacheControl control = response_control(fields, options_.targeted_fields);
-    remove_unstorable(fields, control, options_.set_cookie != SetCookie::rfc);
-    freshen(stored, fields, part);
+    Headers storable = fields;
+    remove_unstorable(storable, control, options_.set_cookie != SetCookie::rfc);
+    freshen(stored, storable, part);
+    Headers others = fields;
+    others.remove_if([&storable](std::string_view name, std::string_view) { return storable.has(name); });
+    return others;
 }
 
 /// Stores merged fields over the body they were merged for.
@@ -358,7 +360,7 @@ void Middleware<Cache>::update_by_head(Pending& pending, const Response& respons
         return;
     }
     if (!proven) return;
-    merge(merged, response.headers, false);
+    (void)merge(merged, response.headers, false);
     const Reason refused = update(pending, merged, now);
     if (refused != Reason::none && refused != Reason::invalidated) cache_->erase(found.key);
 }

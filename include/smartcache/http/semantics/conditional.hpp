@@ -81,10 +81,9 @@ void for_each_entity_tag(const Headers& headers, std::string_view name, Visit&& 
         });
         return matched;
     }
-    const auto since_text = request.get("If-Modified-Since");
-    if (!since_text) return false;
-    const auto since = parse_date(*since_text, now);
-    if (!since) return false;  // RFC 9110 section 13.1.3: ignored when it is not a valid date
+    if (request.count("If-Modified-Since") != 1) return false;
+    const auto since = parse_date(request.value("If-Modified-Since"), now);
+    if (!since) return false;  // RFC 9110 section 13.1.3: ignored when it is not one valid date
     // RFC 9111 section 4.3.2: Last-Modified, else Date, else when it was received.
     const auto modified_text = stored.get("Last-Modified");
     const auto modified = modified_text ? parse_date(*modified_text, now) : date_value(stored, now);
