@@ -143,6 +143,7 @@ class DiskTier final : public Tier {
         foreign,
         early,
         expired,
+        too_large,  // for limits that are lower than those it was written under; they may be raised again
         cleared,
         damaged,
         failed,

@@ -221,7 +221,8 @@ class DiskLog {
 
     // Recovery: before the first append, one thread.
 
-    /// Makes an existing segment part of the log; in the order of ids. @return nullptr when the table is full
+    /// Makes an existing segment part of the log; in the order of ids. @return nullptr when the table is full, but for
+    /// the slots that writing needs
     [[nodiscard]] std::shared_ptr<Segment> adopt(const SegmentHeader& header, std::uint64_t capacity);
     /// Drops the oldest segment. @return the error's number or 0
     [[nodiscard]] int drop_oldest();
@@ -248,6 +249,8 @@ class DiskLog {
   private:
     using Lock = std::unique_lock<std::mutex>;
     static constexpr std::uint64_t max_offset = Location::offset_limit;
+    /// Slots of the table that are free when a file is created, for the segments that are begun before the next one is.
+    static constexpr std::size_t spare_slots = 4;
     static constexpr Duration longest_wait =
         std::chrono::hours(24);  // a condition variable's clock can overflow
 

@@ -116,7 +116,6 @@ inline int DiskLog::drop_before(std::uint64_t id, bool evicting) noexcept {
 /// @param before  only segments with lower ids may be dropped
 /// @return 0, or why there is not enough room
 inline int DiskLog::make_room(std::uint64_t bytes, std::uint64_t before) {
-    constexpr std::size_t spare_slots = 4;
     constexpr std::chrono::milliseconds patience{100};  // for readers that still hold a dropped segment
     const auto enough_slots = [this] {
         const std::lock_guard lock(mutex_);
@@ -238,7 +237,7 @@ inline bool DiskLog::invalidate() noexcept {
 // Recovery
 
 inline std::shared_ptr<Segment> DiskLog::adopt(const SegmentHeader& header, std::uint64_t capacity) {
-    if (free_slots_.empty()) return nullptr;
+    if (free_slots_.size() <= spare_slots) return nullptr;
     const std::uint16_t slot = free_slots_.back();
     auto segment = std::make_shared<Segment>(io, space, header, slot, capacity, settings.retry);
     segments_.push_back(segment);
