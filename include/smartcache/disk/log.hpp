@@ -182,9 +182,9 @@ class DiskLog {
     /// Ends the writer thread and writes the rest, for at most `timeout`.
     void close(Duration timeout) noexcept;
 
-    /// Forgets what was stored under the namespace. @return false when that could not be made to last
+    /// Forgets what was stored under the namespace. @return false when that does not last before the log is written
     [[nodiscard]] bool clear(std::uint64_t name_space);
-    /// Ends what was stored with a tag. @return false when that could not be made to last
+    /// Ends what was stored with a tag. @return false when that does not last before the log is written
     [[nodiscard]] bool end_tagged(std::uint64_t tag);
     /// The sequence that the next frame will have.
     [[nodiscard]] std::uint64_t next_sequence() const {
@@ -263,6 +263,8 @@ class DiskLog {
     void earn(std::uint64_t bytes) noexcept;
     bool remember(const FrameHeader& kill, std::uint64_t position) noexcept;
     Appended append_kill(FrameKind kind, std::uint64_t hash, Placed& placed);
+    /// Whether a kill needs no more: no power failure asks what the journal holds.
+    [[nodiscard]] bool lasts(const Placed& kill) const noexcept { return kill.durable && !settings.sync; }
     void abandon_queue() noexcept;
     void wake_writer() noexcept;
     bool queue_carried();

@@ -185,10 +185,10 @@ inline bool DiskLog::clear(std::uint64_t name_space) {
         clear_count_.fetch_add(1, std::memory_order_release);
         Placed placed;
         if (!everything && append_kill(FrameKind::clear, name_space, placed) == Appended::done)
-            return placed.durable;
+            return lasts(placed);
         // The usual case: all of the directory goes. After a crash in between the journal's entry finishes the work.
         ++next_sequence_;
-        durable = !journal.full() && remember(kill, KillJournal::unknown);
+        durable = !journal.full() && remember(kill, KillJournal::unknown) && !settings.sync;
         dropped = drop_everything(lock);
         if (!dropped) {
             // Something could not be unlinked: the kill goes into the log like any other, with what was in the queue.
@@ -216,7 +216,7 @@ inline bool DiskLog::end_tagged(std::uint64_t tag) {
             ended_tags_.set(tag, next_sequence_);  // in the order of `clear`, for its reasons
             clear_count_.fetch_add(1, std::memory_order_release);
             Placed placed;
-            if (append_kill(FrameKind::clear, tag, placed) == Appended::done) return placed.durable;
+            if (append_kill(FrameKind::clear, tag, placed) == Appended::done) return lasts(placed);
         }
         if (!make_journal_room()) return false;
     }
