@@ -81,6 +81,7 @@ class Store {
                 Shard& shard = shards_[i];
                 shard.max_entries = part(options.capacity, i);
                 shard.max_bytes = by_bytes_ ? part(*options.capacity_bytes, i) : Shard::no_bound;
+                shard.timers = TimerWheel(now_ms());
                 shard.retired.most_bytes = std::min(shard.retired.most_bytes, shard.max_bytes / 64);
                 shard.policy =
                     policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
