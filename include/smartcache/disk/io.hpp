@@ -60,12 +60,24 @@ class Io {
     virtual ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) {
         return ::pwrite(file, from, size, static_cast<off_t>(offset));
     }
+    /// Not for children of fork(2): they leave the store alone, and would keep the blocks of files that are removed (R33).
     virtual void* map(int file, std::size_t size, bool writable) {
-        return ::mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file, 0);
+        void* const address =
+            ::mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file, 0);
+#if defined(MADV_DONTFORK)
+        if (address != MAP_FAILED) (void)::madvise(address, size, MADV_DONTFORK);
+#endif
+        return address;
     }
-    virtual int unmap(void* address, std::size_t size) { return ::munmap(address, size); }
-    virtual int truncate(int file, std::uint64_t size) { return ::ftruncate(file, static_cast<off_t>(size)); }
-    virtual int sync(int file) { return ::fdatasync(file); }
+    virtual int unmap(void* address, std::size_t size) {
+        return ::munmap(address, size);
+    }
+    virtual int truncate(int file, std::uint64_t size) {
+        return ::ftruncate(file, static_cast<off_t>(size));
+    }
+    virtual int sync(int file) {
+        return ::fdatasync(file);
+    }
 
     /// Reserves blocks without changing the file's size. Not every file system can: EOPNOTSUPP.
     virtual int allocate([[maybe_unused]] int file, [[maybe_unused]] std::uint64_t size) {
