@@ -391,6 +391,36 @@ TEST_CASE("with Durability::power_loss what a failed write has left is cut off f
     disk.close();
 }
 
+TEST_CASE("on a file system that copies on write no kill is stored through a mapping, which may be a signal",
+          "[disk][faults][R21]") {
+    class Copying final : public sc::detail::Io {
+      public:
+        bool copies = true;
+        int stored_through = 0;
+        bool copies_on_write(int file) override { return copies || Io::copies_on_write(file); }
+        void* map(int file, std::size_t size, bool writable) override {
+            stored_through += writable ? 1 : 0;
+            return Io::map(file, size, writable);
+        }
+    } io;
+    io.copies = GENERATE(true, false);
+    DiskFixture disk(TempDir::On::memory);  // which does not, whatever the disk's does
+    disk.tuning.io = &io;
+    disk.open();
+    disk.set("k", "v");
+    REQUIRE(disk.tier->flush(60s));
+    disk.close();
+    disk.tuning.window = 24h;  // from now on the queue is not written
+    disk.open();
+    CHECK(disk.erase("k") == TierStatus::ok);
+    const Snapshot left_by_kill(disk.options.path);
+    disk.close();
+    left_by_kill.restore();
+    CHECK((io.stored_through == 0) == io.copies);
+    disk.open();
+    CHECK_FALSE(disk.get("k"));
+}
+
 TEST_CASE("a full file system, or a quota used up, costs the oldest segment, not the write",
           "[disk][faults]") {
     const int full = GENERATE(ENOSPC, EDQUOT);

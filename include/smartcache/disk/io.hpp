@@ -10,6 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#if defined(__linux__)
+#include <sys/statfs.h>
+#endif
+
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -68,6 +74,20 @@ class Io {
         if (address != MAP_FAILED) (void)::madvise(address, size, MADV_DONTFORK);
 #endif
         return address;
+    }
+    /// Whether the file's own blocks are not written over: then a write needs others also where there are some, and through a
+    /// mapping may find the file system full, which is a SIGBUS.
+    virtual bool copies_on_write([[maybe_unused]] int file) {
+#if defined(__linux__)
+        constexpr std::array<std::uint64_t, 3> known{0x9123'683E, 0x2FC1'2FC1,
+                                                     0xCA45'1A4E};  // btrfs, ZFS, bcachefs
+        struct statfs system {};
+        return ::fstatfs(file, &system) == 0 &&
+               std::find(known.begin(), known.end(), static_cast<std::uint32_t>(system.f_type)) !=
+                   known.end();
+#else
+        return false;
+#endif
     }
     virtual int unmap(void* address, std::size_t size) {
         return ::munmap(address, size);
