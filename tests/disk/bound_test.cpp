@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <exception>
 #include <string>
 #include <thread>
@@ -242,6 +243,38 @@ TEST_CASE("a bound that was lowered between runs drops the oldest before anythin
         disk.set("n" + std::to_string(i), value_of("n", 1, 2000));
         REQUIRE(disk_usage(disk.options.path) <= disk.options.max_size);
     }
+}
+
+TEST_CASE("footers that opening adds to segments without one are no reason to take more than max_size",
+          "[disk][bound]") {
+    class NoFooters final : public sc::detail::Io {
+      public:
+        bool heals = false;
+        ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) override {
+            const sc::ByteView bytes(static_cast<const std::byte*>(from), size);
+            const std::size_t tail = std::min(size, sc::detail::footer_trailer_size);
+            if (heals || !sc::detail::parse_footer_trailer(bytes.last(tail)))
+                return Io::pwrite(file, from, size, offset);
+            errno = EIO;
+            return -1;
+        }
+    } io;
+    DiskFixture disk;
+    disk.options.write = sc::WriteMode::through;
+    disk.options.max_size = GENERATE(1U, 4U) << 20U;
+    disk.tuning.io = &io;
+    disk.open();
+    for (int i = 0; disk.tier->stats().evictions == 0; ++i) disk.set("k" + std::to_string(i), "0123456789");
+    CHECK(steady_disk_usage(disk.options.path).value() <= disk.options.max_size);
+    disk.close();
+    io.heals = true;
+    disk.open();
+    CHECK(steady_disk_usage(disk.options.path).value() <= disk.options.max_size);
+    CHECK(disk.tier->stats().bytes <= disk.options.max_size);
+    for (int i = 0; i < 1000; ++i) disk.set("new" + std::to_string(i), "0123456789");
+    disk.reopen();
+    CHECK(steady_disk_usage(disk.options.path).value() <= disk.options.max_size);
+    CHECK(disk.get("new0") == "0123456789");
 }
 
 TEST_CASE("a segment that a reader still holds counts until he lets go", "[disk][bound][R22]") {

@@ -8,6 +8,8 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "disk/faulty_io.hpp"
 #include "disk/fixture.hpp"
@@ -333,6 +335,90 @@ TEST_CASE("with Durability::power_loss a write or erase that could not be synced
     }
     io.heal();
     disk.close();
+}
+
+TEST_CASE(
+    "with Durability::power_loss a clear or the end of a tag that could not be synced is not reported as "
+    "done",
+    "[disk][faults]") {
+    FaultyIo io;
+    DiskFixture disk;
+    disk.options.write = GENERATE(sc::WriteMode::through, sc::WriteMode::behind);
+    disk.options.durability = sc::Durability::power_loss;
+    disk.tuning.io = &io;
+    disk.tuning.retry = 1h;
+    disk.open();
+    for (const char* const name_space : {"ns", "other"}) {  // so that "ns" alone cannot go with all files
+        disk.name_space = name_space;
+        REQUIRE(disk.set("k", "old") == TierStatus::ok);
+    }
+    REQUIRE(disk.tier->flush(60s));
+    io.fail_only("fdatasync");
+    io.fail_next(FaultyIo::for_ever);
+    const bool clears = GENERATE(true, false);
+    CHECK((clears ? disk.tier->clear("ns") : disk.tier->erase_tag("ns", "t")) == TierStatus::unavailable);
+    io.heal();
+    disk.close();
+}
+
+TEST_CASE("with Durability::power_loss what a failed write has left is cut off for good", "[disk][faults]") {
+    class Calls final : public sc::detail::Io {
+      public:
+        bool fails = false;
+        std::vector<std::string> made;
+        int truncate(int file, std::uint64_t size) override {
+            made.push_back("ftruncate");
+            return Io::truncate(file, size);
+        }
+        int sync(int file) override {
+            made.push_back("fdatasync");
+            if (!std::exchange(fails, false)) return Io::sync(file);
+            errno = EIO;
+            return -1;
+        }
+    } io;
+    DiskFixture disk;
+    disk.options.write = sc::WriteMode::through;
+    disk.options.durability = sc::Durability::power_loss;
+    disk.tuning.io = &io;
+    disk.tuning.retry = 1h;
+    disk.open();
+    disk.set("k", "v");
+    io.made.clear();
+    io.fails = true;
+    CHECK(disk.set("other", "v") == TierStatus::unavailable);
+    CHECK(io.made == std::vector<std::string>{"fdatasync", "ftruncate", "fdatasync"});
+    disk.close();
+}
+
+TEST_CASE("on a file system that copies on write no kill is stored through a mapping, which may be a signal",
+          "[disk][faults][R21]") {
+    class Copying final : public sc::detail::Io {
+      public:
+        bool copies = true;
+        int stored_through = 0;
+        bool copies_on_write(int file) override { return copies || Io::copies_on_write(file); }
+        void* map(int file, std::size_t size, bool writable) override {
+            stored_through += writable ? 1 : 0;
+            return Io::map(file, size, writable);
+        }
+    } io;
+    io.copies = GENERATE(true, false);
+    DiskFixture disk(TempDir::On::memory);  // which does not, whatever the disk's does
+    disk.tuning.io = &io;
+    disk.open();
+    disk.set("k", "v");
+    REQUIRE(disk.tier->flush(60s));
+    disk.close();
+    disk.tuning.window = 24h;  // from now on the queue is not written
+    disk.open();
+    CHECK(disk.erase("k") == TierStatus::ok);
+    const Snapshot left_by_kill(disk.options.path);
+    disk.close();
+    left_by_kill.restore();
+    CHECK((io.stored_through == 0) == io.copies);
+    disk.open();
+    CHECK_FALSE(disk.get("k"));
 }
 
 TEST_CASE("a full file system, or a quota used up, costs the oldest segment, not the write",

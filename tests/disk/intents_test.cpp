@@ -289,6 +289,29 @@ TEST_CASE("what must outlive a power failure is synced before add returns", "[di
     }
 }
 
+TEST_CASE("a power failure does not lose the name of the file of intents", "[disk][intents][r11]") {
+    class Names final : public Io {
+      public:
+        int synced = 0;
+        int sync(int file) override {
+            struct stat status {};
+            REQUIRE(Io::status(file, &status) == 0);
+            synced += S_ISDIR(status.st_mode) ? 1 : 0;
+            return Io::sync(file);
+        }
+    } io;
+    World world;
+    DiskIntents intents(io, world.directory, true);
+    (void)intents.take();
+    CHECK(io.synced == 1);
+    CHECK(intents.add("one", {}));
+    CHECK(io.synced == 1);
+    std::filesystem::remove_all(world.dir / "store");
+    REQUIRE(world.directory.reopen());
+    CHECK(intents.add("two", {}));
+    CHECK(io.synced == 2);
+}
+
 TEST_CASE("the file of intents is one of the store's, and counts", "[disk][intents][bound]") {
     TempDir dir;
     const auto files = [&] {

@@ -265,6 +265,81 @@ TEST_CASE("expired records are skipped at opening, but go on to hide what they r
     CHECK_FALSE(disk.get("k"));
 }
 
+TEST_CASE("a kill that only the journal knows outlives a clock that was ahead when the store was opened",
+          "[disk][recovery][crash][R21][R26]") {
+    const bool clears = GENERATE(false, true);
+    DiskFixture disk;
+    disk.name_space = "ns";
+    disk.open();
+    disk.set("k", "old");
+    disk.name_space = "other";
+    disk.set("alive", "v", 1000h);
+    REQUIRE(disk.tier->flush(60s));
+    disk.close();
+    disk.tuning.window = 24h;  // from now on the queue is not written
+    disk.open();
+    disk.name_space = "ns";
+    REQUIRE((clears ? disk.tier->clear("ns") : disk.erase("k")) == TierStatus::ok);
+    const Snapshot left_by_kill(disk.options.path);
+    disk.close();
+    left_by_kill.restore();
+
+    const sc::WallTime right = disk.clock.wall();
+    disk.clock.set_wall(right + 2h);  // by which "k" has expired
+    disk.tuning.window = sc::Duration(0);
+    disk.open();
+    CHECK(disk.tier->stats().entries == 1);
+    for (int i = 0; i < 3000; ++i) {  // until the journal has forgotten
+        disk.set("x", "v", 1000h);
+        if (i % 100 == 0) REQUIRE(disk.tier->flush(60s));
+    }
+    disk.close();
+    disk.clock.set_wall(right + 1min);
+    disk.open();
+    CHECK_FALSE(disk.get("k"));
+    disk.name_space = "other";
+    CHECK(disk.get("alive") == "v");
+}
+
+TEST_CASE("what is too large for the limits of one run and was erased in it is not there in the next",
+          "[disk][recovery][R3]") {
+    DiskFixture disk;
+    disk.open();
+    disk.set("k", value_of("k", 1, 20'000));
+    disk.close();
+    disk.context.limits.max_value_size = 10'000;
+    disk.open();
+    CHECK_FALSE(disk.get("k"));
+    CHECK(disk.tier->stats().corrupt == 0);
+    CHECK(disk.erase("k") == TierStatus::miss);
+    disk.close();
+    disk.context.limits.max_value_size = 100'000;
+    disk.open();
+    CHECK_FALSE(disk.get("k"));
+}
+
+TEST_CASE("a store that is found with more segments than can be named takes writes and erases",
+          "[disk][recovery]") {
+    DiskFixture disk;
+    disk.options.write = sc::WriteMode::through;
+    disk.open();
+    disk.close();
+    const auto manifest = sc::detail::parse_manifest(read_bytes(disk.options.path / "MANIFEST"));
+    REQUIRE(manifest);
+    for (std::uint64_t id = 1; id <= 200; ++id) {  // as of as many writes that failed
+        const sc::detail::SegmentHeader header{id, 2 * id + 1, id};
+        Bytes bytes(sc::detail::segment_header_size + sc::detail::kill_frame_size);
+        sc::detail::put_segment_header(bytes.data(), header, manifest->token);
+        sc::detail::put_frame_header(bytes.data() + sc::detail::segment_header_size,
+                                     {sc::detail::FrameKind::tombstone, 0, id, id}, header);
+        write_bytes(disk.options.path / sc::detail::segment_name(id), bytes);
+    }
+    disk.open();
+    for (int i = 0; i < 200; ++i)
+        REQUIRE(disk.set("k" + std::to_string(i), value_of("k", 1, 1000)) == TierStatus::ok);
+    CHECK(disk.erase("k199") == TierStatus::ok);
+}
+
 TEST_CASE("random bytes as segments are opened without harm", "[disk][recovery]") {
     DiskFixture disk(TempDir::On::memory);
     disk.options.write = sc::WriteMode::through;

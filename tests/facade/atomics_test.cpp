@@ -304,6 +304,36 @@ TEST_CASE("a change takes nothing from a lifetime and adds nothing to it", "[fac
     CHECK(world.cache->get<int>("k").ttl() == 7s);
 }
 
+TEST_CASE("a value that memory evicts while it is being changed does not come back without weight",
+          "[facade][atomics][weight]") {
+    // When the second answer is asked for after it was armed, which is the exact one about an entry that has been found and seems
+    // to end, others come in between.
+    class InBetween final : public sc::Clock {
+      public:
+        sc::FakeClock clock;
+        mutable std::function<void()> others;
+        mutable int answers = 0;
+        sc::MonotonicTime now() const noexcept override {
+            if (answers == 0) return clock.now();
+            if (--answers == 1) return clock.now() + 2h;
+            std::exchange(others, {})();
+            return clock.now();
+        }
+        sc::WallTime wall() const noexcept override { return clock.wall(); }
+    } time;
+    sc::SmartCache<> cache({.memory = {.capacity_bytes = 4'000, .shards = 1, .ttl = 1h}, .clock = &time});
+    const std::string text(2'500, 'x');
+    cache.set("k", text);
+    time.others = [&] {
+        for (int i = 0; cache.exists("k"); ++i) cache.set("other" + std::to_string(i), text);
+    };
+    time.answers = 2;
+    CHECK(cache.update<std::string>("k", [](std::optional<std::string> old) { return old; }));
+    REQUIRE_FALSE(time.others);
+    cache.set("more", text);
+    CHECK(cache.stats().memory.bytes <= 4'000);
+}
+
 TEST_CASE("a changed value keeps the weight, the idle time and the copies that its writer gave",
           "[facade][atomics]") {
     World below(sc::TierSet::redis);

@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -16,6 +18,27 @@
 #include <smartcache/testing.hpp>
 
 #include "support/catch.hpp"
+
+namespace memory_cache_test {
+
+/// A key that may not be compared when it is armed.
+struct Touchy {
+    int id = 0;
+    static inline bool armed = false;
+    friend bool operator==(const Touchy& a, const Touchy& b) {
+        if (armed) throw std::runtime_error("comparison");
+        return a.id == b.id;
+    }
+};
+
+}  // namespace memory_cache_test
+
+template <>
+struct std::hash<memory_cache_test::Touchy> {
+    std::size_t operator()(const memory_cache_test::Touchy& key) const noexcept {
+        return static_cast<std::size_t>(key.id);
+    }
+};
 
 namespace memory_cache_test {
 
@@ -242,6 +265,22 @@ TEST_CASE("a copy that throws leaves the old value", "[memory]") {
     CHECK_THROWS_AS(cache.set(1, armed), std::runtime_error);
     CHECK_FALSE(cache.get(1)->armed);
     CHECK(cache.size() == 1);
+}
+
+TEST_CASE("a comparison that throws changes nothing and keeps nothing", "[memory]") {
+    sc::MemoryCache<Touchy, std::shared_ptr<int>> cache;
+    const auto value = std::make_shared<int>(1);
+    cache.set(Touchy{1}, value);
+    Touchy::armed = true;
+    CHECK_THROWS_AS(cache.get(Touchy{1}), std::runtime_error);
+    CHECK_THROWS_AS(cache.contains(Touchy{1}), std::runtime_error);
+    CHECK_THROWS_AS(cache.set(Touchy{1}, std::make_shared<int>(2)), std::runtime_error);
+    CHECK_THROWS_AS(cache.erase(Touchy{1}), std::runtime_error);
+    Touchy::armed = false;
+    CHECK(**cache.get(Touchy{1}) == 1);
+    CHECK(cache.size() == 1);
+    CHECK(cache.erase(Touchy{1}));
+    CHECK(value.use_count() == 1);  // nothing pins it
 }
 
 TEST_CASE("impossible options are refused, all of them at once", "[memory][config]") {

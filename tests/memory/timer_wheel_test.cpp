@@ -41,6 +41,18 @@ TEST_CASE("timers ring once, at their time, up to years ahead", "[memory][timer]
     CHECK(wheel.quiet(TimerWheel::never - 1));
 }
 
+TEST_CASE("a wheel is as good at any time of the clock", "[memory][timer]") {
+    static constexpr std::int64_t since_1970 = 1'760'000'000'000;
+    const std::int64_t start = GENERATE(std::int64_t{0}, since_1970, -since_1970, 20 * since_1970);
+    TimerWheel wheel(start);
+    for (std::uint32_t i = 0; i < 1000; ++i) wheel.schedule(i, start + 10 + std::int64_t{i} * 1000);
+    CHECK(rung(wheel, start + 10).size() == 1);
+    for (std::uint32_t i = 1; i < 1000; ++i)
+        CHECK(rung(wheel, start + 10 + std::int64_t{i} * 1000).size() == 1);
+    wheel.schedule(7, TimerWheel::never);
+    CHECK(rung(wheel, start + 9'000'000'000).empty());
+}
+
 TEST_CASE("of two times the earlier counts; a later one is looked up when the timer rings",
           "[memory][timer]") {
     TimerWheel wheel;

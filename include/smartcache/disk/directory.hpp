@@ -1,10 +1,13 @@
 #pragma once
 
+#include <pthread.h>
+
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
 #include <filesystem>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,11 +17,31 @@
 
 #include <smartcache/core/error.hpp>
 #include <smartcache/core/hash.hpp>
+#include <smartcache/core/mutex.hpp>
 #include <smartcache/disk/format.hpp>
 #include <smartcache/disk/io.hpp>
 #include <smartcache/disk/options.hpp>
 
 namespace smartcache::inline v0::detail {
+
+class StoreDirectory;
+
+/// The directories that this process has open. A child of fork(2) lets go of them: it would keep their locks for as long as it
+/// lives, and nobody could open them again when the parent has closed them or is gone (R33).
+class OpenDirectories {
+  public:
+    OpenDirectories() = delete;
+
+    static void enter(StoreDirectory& directory);
+    static void leave(StoreDirectory& directory);
+
+  private:
+    static void in_child() noexcept;
+
+    static inline constinit Mutex mutex_;  // so that fork(2) finds nobody in the middle of a change
+    static inline constinit StoreDirectory* first_ = nullptr;
+    static inline const int registered_ = ::pthread_atfork(nullptr, nullptr, &in_child);
+};
 
 /// The store's directory: ours alone by owner, mode and lock. All files are reached through its descriptor,
 /// so that nobody can put another directory into its place.
@@ -32,10 +55,13 @@ class StoreDirectory {
     ///         cache (with its process id), files that are not ours, another format version, any system
     ///         call's error
     StoreDirectory(Io& io, const std::filesystem::path& path, DiskMismatch on_other_format)
-        : io_(io), path_(without_slash(path)) {
+        : StoreDirectory(io, without_slash(path)) {
         enter();
         read_manifest(on_other_format);
     }
+    StoreDirectory(const StoreDirectory&) = delete;
+    StoreDirectory& operator=(const StoreDirectory&) = delete;
+    ~StoreDirectory() { OpenDirectories::leave(*this); }
 
     [[nodiscard]] int descriptor() const noexcept { return directory_.get(); }
     [[nodiscard]] std::uint64_t token() const noexcept { return token_; }
@@ -88,7 +114,13 @@ class StoreDirectory {
     }
 
   private:
-    StoreDirectory(Io& io, const std::filesystem::path& path, std::uint64_t token) : io_(io), path_(path) {
+    friend OpenDirectories;
+
+    StoreDirectory(Io& io, std::filesystem::path path) : io_(io), path_(std::move(path)) {
+        OpenDirectories::enter(*this);
+    }
+    StoreDirectory(Io& io, const std::filesystem::path& path, std::uint64_t token)
+        : StoreDirectory(io, path) {
         enter();
         create_manifest(token);
     }
@@ -237,6 +269,27 @@ class StoreDirectory {
     std::uint64_t token_ = 0;
     bool has_intents_ = false;
     std::string reset_reason_;
+    StoreDirectory* next_ = nullptr;  // of the open ones
 };
+
+inline void OpenDirectories::enter(StoreDirectory& directory) {
+    const std::lock_guard lock(mutex_);
+    directory.next_ = first_;
+    first_ = &directory;
+}
+
+inline void OpenDirectories::leave(StoreDirectory& directory) {
+    const std::lock_guard lock(mutex_);
+    StoreDirectory** at = &first_;
+    while (*at != &directory) at = &(*at)->next_;
+    *at = directory.next_;
+}
+
+inline void OpenDirectories::in_child() noexcept {
+    for (StoreDirectory* each = first_; each != nullptr; each = each->next_) {
+        each->lock_.close();
+        each->directory_.close();
+    }
+}
 
 }  // namespace smartcache::inline v0::detail

@@ -73,7 +73,8 @@ struct DiskTuning {
 /// - A full disk, I/O errors, a removed directory: writes are `unavailable` until a new attempt, once a
 /// second,
 ///   succeeds; reads go on as far as they can.
-/// - In a child after fork(2) every call is `unavailable` and no file is touched: the store is the parent's (R33).
+/// - In a child after fork(2) every call is `unavailable` and no file is touched: the store is the parent's (R33). It keeps
+///   neither the lock nor mappings; but open files, of which there are many with `DiskIo::pread`, and so their blocks.
 ///
 /// Memory: 20 to 24 bytes per record, the queue, and the footer of the segment that is being filled (ten bytes per record).
 /// Thread safety: any thread, any time. Reads hold no lock while they verify and hand out a record.
@@ -143,6 +144,7 @@ class DiskTier final : public Tier {
         foreign,
         early,
         expired,
+        too_large,  // for limits that are lower than those it was written under; they may be raised again
         cleared,
         damaged,
         failed,

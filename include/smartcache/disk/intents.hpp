@@ -219,9 +219,15 @@ class DiskIntents final : public Intents {
         File next = directory_.open_file(intents_name, O_RDWR | O_CREAT);
         if (!next || write_fully(io_, next.get(), bytes, 0) != 0) return false;
         file_ = std::move(next);
+        name_synced_ = false;
         return true;
     }
-    [[nodiscard]] bool synced() const { return !sync_ || io_.sync(file_.get()) == 0; }
+    /// To sync a file is not to sync its name.
+    [[nodiscard]] bool synced() {
+        if (!sync_) return true;
+        name_synced_ = name_synced_ || io_.sync(directory_.descriptor()) == 0;
+        return io_.sync(file_.get()) == 0 && name_synced_;
+    }
 
     Io& io_;
     const StoreDirectory& directory_;
@@ -229,6 +235,7 @@ class DiskIntents final : public Intents {
     const ProcessMark process_{};
     std::mutex mutex_;
     File file_;
+    bool name_synced_ = false;
     std::size_t used_ = 0;
     bool overflowed_ = false;  // which is noted
     // What counts instead of intents; and all that was there before.

@@ -10,6 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#if defined(__linux__)
+#include <sys/statfs.h>
+#endif
+
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -60,12 +66,38 @@ class Io {
     virtual ssize_t pwrite(int file, const void* from, std::size_t size, std::uint64_t offset) {
         return ::pwrite(file, from, size, static_cast<off_t>(offset));
     }
+    /// Not for children of fork(2): they leave the store alone, and would keep the blocks of files that are removed (R33).
     virtual void* map(int file, std::size_t size, bool writable) {
-        return ::mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file, 0);
+        void* const address =
+            ::mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file, 0);
+#if defined(MADV_DONTFORK)
+        if (address != MAP_FAILED) (void)::madvise(address, size, MADV_DONTFORK);
+#endif
+        return address;
     }
-    virtual int unmap(void* address, std::size_t size) { return ::munmap(address, size); }
-    virtual int truncate(int file, std::uint64_t size) { return ::ftruncate(file, static_cast<off_t>(size)); }
-    virtual int sync(int file) { return ::fdatasync(file); }
+    /// Whether the file's own blocks are not written over: then a write needs others also where there are some, and through a
+    /// mapping may find the file system full, which is a SIGBUS.
+    virtual bool copies_on_write([[maybe_unused]] int file) {
+#if defined(__linux__)
+        constexpr std::array<std::uint64_t, 3> known{0x9123'683E, 0x2FC1'2FC1,
+                                                     0xCA45'1A4E};  // btrfs, ZFS, bcachefs
+        struct statfs system {};
+        return ::fstatfs(file, &system) == 0 &&
+               std::find(known.begin(), known.end(), static_cast<std::uint32_t>(system.f_type)) !=
+                   known.end();
+#else
+        return false;
+#endif
+    }
+    virtual int unmap(void* address, std::size_t size) {
+        return ::munmap(address, size);
+    }
+    virtual int truncate(int file, std::uint64_t size) {
+        return ::ftruncate(file, static_cast<off_t>(size));
+    }
+    virtual int sync(int file) {
+        return ::fdatasync(file);
+    }
 
     /// Reserves blocks without changing the file's size. Not every file system can: EOPNOTSUPP.
     virtual int allocate([[maybe_unused]] int file, [[maybe_unused]] std::uint64_t size) {

@@ -6,8 +6,9 @@
 // the return of `remove` or of an overwriting `write` and the moment when the queue has got that far, a crash
 // would bring the old record back. So each kill also goes, before the call returns, into a small ring of
 // 24-byte entries in a file that is mapped shared: a copy of 24 bytes, no system call, and in the kernel's
-// hands when the process is killed (R21). With `DiskIo::pread` nothing is mapped and the entry is written by
-// a system call.
+// hands when the process is killed (R21). With `DiskIo::pread`, and on a file system that never writes over what
+// it has (btrfs, ZFS), where a store through a mapping would be a SIGBUS when that is full, nothing is mapped and
+// the entry is written by a system call.
 //
 // An entry is free again when the log has been written up to the kill's own frame. Entries that are left over
 // are harmless for ever: they kill only records with a lower sequence under their hash, and those are dead
@@ -56,7 +57,7 @@ class KillJournal {
         // Real blocks everywhere, also where the file had holes, so that a store through the mapping cannot run out of
         // space (that would be a SIGBUS).
         if (const int error = write_fully(io_, file_.get(), bytes, 0)) return error;
-        if (map) {
+        if (map && !io_.copies_on_write(file_.get())) {
             void* const address = io_.map(file_.get(), file_size, true);
             if (address != MAP_FAILED) mapping_ = static_cast<std::byte*>(address);
         }

@@ -182,9 +182,9 @@ class DiskLog {
     /// Ends the writer thread and writes the rest, for at most `timeout`.
     void close(Duration timeout) noexcept;
 
-    /// Forgets what was stored under the namespace. @return false when that could not be made to last
+    /// Forgets what was stored under the namespace. @return false when that does not last before the log is written
     [[nodiscard]] bool clear(std::uint64_t name_space);
-    /// Ends what was stored with a tag. @return false when that could not be made to last
+    /// Ends what was stored with a tag. @return false when that does not last before the log is written
     [[nodiscard]] bool end_tagged(std::uint64_t tag);
     /// The sequence that the next frame will have.
     [[nodiscard]] std::uint64_t next_sequence() const {
@@ -221,7 +221,8 @@ class DiskLog {
 
     // Recovery: before the first append, one thread.
 
-    /// Makes an existing segment part of the log; in the order of ids. @return nullptr when the table is full
+    /// Makes an existing segment part of the log; in the order of ids. @return nullptr when the table is full, but for
+    /// the slots that writing needs
     [[nodiscard]] std::shared_ptr<Segment> adopt(const SegmentHeader& header, std::uint64_t capacity);
     /// Drops the oldest segment. @return the error's number or 0
     [[nodiscard]] int drop_oldest();
@@ -248,6 +249,8 @@ class DiskLog {
   private:
     using Lock = std::unique_lock<std::mutex>;
     static constexpr std::uint64_t max_offset = Location::offset_limit;
+    /// Slots of the table that are free when a file is created, for the segments that are begun before the next one is.
+    static constexpr std::size_t spare_slots = 4;
     static constexpr Duration longest_wait =
         std::chrono::hours(24);  // a condition variable's clock can overflow
 
@@ -260,6 +263,8 @@ class DiskLog {
     void earn(std::uint64_t bytes) noexcept;
     bool remember(const FrameHeader& kill, std::uint64_t position) noexcept;
     Appended append_kill(FrameKind kind, std::uint64_t hash, Placed& placed);
+    /// Whether a kill needs no more: no power failure asks what the journal holds.
+    [[nodiscard]] bool lasts(const Placed& kill) const noexcept { return kill.durable && !settings.sync; }
     void abandon_queue() noexcept;
     void wake_writer() noexcept;
     bool queue_carried();

@@ -5,8 +5,9 @@
 //
 // For each key the frame with the highest sequence decides (R20); a record that has expired or is damaged still kills
 // the older ones. A clear may stand before records that it kills (they were moved), so all clears are collected first.
-// Last, the journal's kills are applied; those that the log does not know are written into it before the store serves
-// anything.
+// Then the journal's kills are applied; those that the log does not know are written into it before the store serves
+// anything. Last, what has expired is forgotten: not before, because the clock may be wrong (R26), and of a kill whose
+// record looks dead already, that the log does not know it, too, must be seen.
 //
 // Damage. A scan that meets bytes which are no frame looks for the next one that is. If there is none, it is the tail
 // that a crash has torn, which is normal. Else the middle was damaged, and a kill may be lost: what is older than the
@@ -49,6 +50,7 @@ class DiskRecovery {
         collect_clears(journal);
         make_index();
         const std::vector<FrameHeader> missing = apply(journal);
+        forget_expired();
         // Which records have a tag, the index does not know: they are judged when they are read.
         for (const auto& [group, clear] : cleared_)
             if (!log_.knows_namespace(group) && lowest_sequence() < clear.anywhere)
@@ -63,15 +65,14 @@ class DiskRecovery {
     }
 
     /// The bound may have been lowered between runs: the oldest go before anything else happens.
-    void keep_bound(std::vector<std::uint64_t>& ids) const {
+    void keep_bound(std::vector<std::uint64_t>& ids) {
         std::vector<std::uint64_t> sizes;
         std::uint64_t total = log_.settings.segment_size;  // for the segment that will be begun
         for (const std::uint64_t id : ids) {
             const File file = log_.directory.open_file(segment_name(id), O_RDONLY);
             struct stat status {};
             if (file) (void)log_.io.status(file.get(), &status);
-            sizes.push_back(std::max(round_up(static_cast<std::uint64_t>(status.st_size), 4096),
-                                     static_cast<std::uint64_t>(status.st_blocks) * 512));
+            sizes.push_back(taken_by(status));
             total += sizes.back();
         }
         std::size_t dropped = 0;
@@ -80,6 +81,11 @@ class DiskRecovery {
             total -= sizes[dropped];
         }
         ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(dropped));
+        to_spare_ = log_.settings.budget - std::min(total, log_.settings.budget);
+    }
+    [[nodiscard]] static std::uint64_t taken_by(const struct stat& status) noexcept {
+        return std::max(round_up(static_cast<std::uint64_t>(status.st_size), 4096),
+                        static_cast<std::uint64_t>(status.st_blocks) * 512);
     }
 
     struct Opened {
@@ -179,7 +185,13 @@ class DiskRecovery {
             footer.add(entry);
         }
         const bool finished = trailer && !continued;
-        std::uint64_t capacity = finished ? size : round_up(scan.end + footer.size(), 4096);
+        if (!finished && !continued &&
+            !may_take(round_up(scan.end + footer.size(), 4096), taken_by(status))) {
+            footer.spoil();
+            footer.release();
+        }
+        const std::uint64_t footer_room = footer.end() == 0 ? 0 : footer.size();
+        std::uint64_t capacity = finished ? size : round_up(scan.end + footer_room, 4096);
         if (continued) capacity = std::max(capacity, log_.settings.segment_size);
         std::shared_ptr<Segment> segment = log_.adopt(header, capacity);
         if (!segment) {
@@ -207,6 +219,14 @@ class DiskRecovery {
         if (!continued) segment->footer.release();
         opened_.push_back({segment, finished ? trailer->records : 0, finished ? trailer->clears : 0,
                            std::move(scan.frames)});
+    }
+
+    /// Whether a file may take so much from now on, with the footer that it gets, where it took `before`.
+    [[nodiscard]] bool may_take(std::uint64_t bytes, std::uint64_t before) noexcept {
+        const std::uint64_t more = bytes - std::min(bytes, before);
+        if (more > to_spare_) return false;
+        to_spare_ -= more;
+        return true;
     }
 
     [[nodiscard]] static ByteView finished_footer(Segment& segment) {
@@ -340,6 +360,15 @@ class DiskRecovery {
         const std::size_t share = records / DiskIndex::shard_count;
         for (IndexShard& shard : log_.index.shards()) shard.reserve(share + share / 16);
         for (Opened& opened : opened_) load(opened);
+    }
+
+    void forget_expired() {
+        if (expired_)
+            (void)log_.index.erase_if([this](const Location& location) {
+                if (!location.surely_dead(now_)) return false;
+                log_.segment(location.slot)->unlisted();
+                return true;
+            });
         for (IndexShard& shard : log_.index.shards()) shard.fit();
     }
 
@@ -381,7 +410,8 @@ class DiskRecovery {
         }
         if (entry.kind != FrameKind::record || entry.offset >= Location::offset_limit) return;
         const Location here{segment.slot(), static_cast<std::uint32_t>(entry.offset), entry.dead_at};
-        if (here.surely_dead(now_) || cleared(entry)) return;
+        if (cleared(entry)) return;
+        expired_ = expired_ || here.surely_dead(now_);
         shard.prepare();
         shard.put(tag, here);
         segment.listed();
@@ -445,6 +475,8 @@ class DiskRecovery {
     const WallTime now_;
     std::uint64_t highest_sequence_ = 0;
     std::uint64_t newest_loaded_ = 0;
+    bool expired_ = false;        // whether the index holds what has
+    std::uint64_t to_spare_ = 0;  // bytes by which the files may grow
     std::vector<Opened> opened_;
     std::unordered_map<std::uint64_t, Cleared> cleared_;  // by namespace
     std::uint64_t last_namespace_ = 0;

@@ -183,8 +183,9 @@ class Segment : public std::enable_shared_from_this<Segment> {
         if (!footer_bytes.empty() && write_fully(io_, file_.get(), footer_bytes, written()) == 0)
             footer_size_ = footer_bytes.size();
         if (io_.truncate(file_.get(), written() + footer_size_) != 0) return errno;
-        if (sync && footer_size_ != 0)
-            (void)io_.sync(file_.get());  // if not: the frames are safe, and scanned
+        // If not: the frames are safe, and scanned. Without a footer it is for what was cut off: after a failed write that
+        // are records which nobody knows any more, and of which an erase leaves no kill.
+        if (sync) (void)io_.sync(file_.get());
         keep_only(written() + footer_size_);
         return 0;
     }

@@ -573,10 +573,22 @@ class SmartCache {
         constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
         return static_cast<std::uint32_t>(std::min(weight.value_or(entry.bytes), most));
     }
-    /// The weight that its writer gave an entry of L1, if any. Before L1 lets go of it.
+    /// The weight that its writer gave an entry of L1, if any. With the shard's lock, and before L1 lets go of it: then the field
+    /// is used for something else.
     [[nodiscard]] std::optional<std::size_t> own_weight(const Entry& entry) const noexcept {
         const bool own = memory_->by_bytes() && entry.weight != weight_of(entry, std::nullopt);
         return own ? std::optional<std::size_t>(entry.weight) : std::nullopt;
+    }
+    /// The same of one that was found; nullopt also when it has left L1 since.
+    [[nodiscard]] std::optional<std::size_t> weight_of_found(std::string_view key, std::uint64_t hash,
+                                                             const Entry& found) const {
+        std::optional<std::size_t> weight;
+        if (memory_->by_bytes())
+            (void)memory_->take_if(hash, KeyIs{key}, [&](Entry& entry) {
+                if (&entry == &found) weight = own_weight(entry);
+                return false;
+            });
+        return weight;
     }
     bool forget_memory(std::string_view key, std::uint64_t hash) const;
     bool end_memory(std::string_view key, std::uint64_t hash);

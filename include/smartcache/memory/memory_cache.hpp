@@ -168,7 +168,7 @@ struct MemoryCacheHooks {
 /// `std::hash` and `==`. `Value`: any movable type. Values are immutable once stored.
 ///
 /// Thread safety: every member from any thread at any time. Throws: construction `ConfigError`; `set` what
-/// copying throws.
+/// copying throws; whatever is given a key what its hash and `==` throw, before anything has changed.
 template <class Key, class Value>
 class MemoryCache {
     using Entry = detail::TypedEntry<Key, Value>;

@@ -59,8 +59,9 @@ struct alignas(cache_line) Shard {
     /// relaxed: under the lock under which it changes.
     [[nodiscard]] Table& table() const noexcept { return *current.load(std::memory_order_relaxed); }
 
+    /// Throws: what `equal` does; it is callers' code.
     template <class Equal>
-    [[nodiscard]] Table::Place locate(std::uint64_t hash, const Equal& equal) const noexcept {
+    [[nodiscard]] Table::Place locate(std::uint64_t hash, const Equal& equal) const {
         return table().locate(hash, [&](const EntryBase& entry) {
             return entry.hash == hash && equal(static_cast<const Entry&>(entry));
         });

@@ -81,6 +81,7 @@ class Store {
                 Shard& shard = shards_[i];
                 shard.max_entries = part(options.capacity, i);
                 shard.max_bytes = by_bytes_ ? part(*options.capacity_bytes, i) : Shard::no_bound;
+                shard.timers = TimerWheel(now_ms());
                 shard.retired.most_bytes = std::min(shard.retired.most_bytes, shard.max_bytes / 64);
                 shard.policy =
                     policy::make_policy(options.policy, policy_capacity(shard), process_seed() + i,
@@ -471,6 +472,18 @@ class Store {
         return found;
     }
 
+    /// Asks callers' code. What it throws leaves nothing protected.
+    template <class Equal>
+    [[nodiscard, gnu::always_inline]] static bool is_equal(const Equal& equal, const Entry& entry,
+                                                           HazardSlot& slot) {
+        try {
+            return equal(entry);
+        } catch (...) {
+            HazardDomain::clear(slot);
+            throw;
+        }
+    }
+
     /// The entry of this hash and key in the bucket, protected by the slot; nullptr when it is not there.
     template <class Equal>
     [[nodiscard, gnu::always_inline]] static Entry* find_in(Table::Bucket& bucket, std::uint64_t hash,
@@ -478,8 +491,7 @@ class Store {
         const std::uint64_t control = bucket.control.load(std::memory_order_acquire);
         for (Table::Matches at(control, Table::pattern_of(hash)); at; at.next()) {
             Entry* const entry = protect(slot, bucket.words[at.index()], Table::tag_of(hash));
-            if (entry != nullptr && entry->hash == hash && equal(static_cast<const Entry&>(*entry)))
-                return entry;
+            if (entry != nullptr && entry->hash == hash && is_equal(equal, *entry, slot)) return entry;
         }
         return nullptr;
     }

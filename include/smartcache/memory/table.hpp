@@ -153,8 +153,9 @@ class Table {
         }
     };
 
+    /// Throws: what `accept` does.
     template <class Accept>
-    [[nodiscard]] Place locate(std::uint64_t hash, Accept accept) const noexcept {
+    [[nodiscard]] Place locate(std::uint64_t hash, Accept accept) const {
         const std::uint64_t tag = tag_of(hash);
         const std::uint64_t pattern = pattern_of(hash);
         Bucket* const first = &home(hash);

@@ -27,6 +27,9 @@ class TimerWheel {
   public:
     static constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
 
+    /// @param now  what the clock shows: no timer rings before
+    explicit TimerWheel(std::int64_t now = 0) noexcept : origin_(now) {}
+
     /// Rings at `when` (ms) or earlier. Without memory for it, never: whoever reads the entry still sees that it is
     /// dead.
     void schedule(std::uint32_t number, std::int64_t when) noexcept {
@@ -84,7 +87,7 @@ class TimerWheel {
         }
         elapsed_ = std::max(elapsed_, present);
         const Slot slot = first();
-        next_ = slot.level == levels ? never : std::max(now + 1, std::int64_t{slot.start} * tick_length);
+        next_ = slot.level == levels ? never : std::max(now + 1, start_of(slot));
     }
 
     /// Forgets all timers and gives their memory back.
@@ -118,9 +121,16 @@ class TimerWheel {
         std::uint32_t start = 0;
     };
 
-    // Four years and a half; what is later rings then, and again.
-    [[nodiscard]] static std::uint32_t tick_of(std::int64_t when) noexcept {
-        return static_cast<std::uint32_t>(std::clamp<std::int64_t>(when / tick_length, 0, none - 1));
+    // Four years and a half from the origin, not from the clock's, which may be as far away; what is later rings then, and
+    // again.
+    [[nodiscard]] std::uint32_t tick_of(std::int64_t when) const noexcept {
+        if (when <= origin_) return 0;
+        // Unsigned: the difference may not fit the signed type.
+        const std::uint64_t since = static_cast<std::uint64_t>(when) - static_cast<std::uint64_t>(origin_);
+        return static_cast<std::uint32_t>(std::min<std::uint64_t>(since / tick_length, none - 1));
+    }
+    [[nodiscard]] std::int64_t start_of(const Slot& slot) const noexcept {
+        return origin_ + std::int64_t{slot.start} * tick_length;
     }
     [[nodiscard]] Timer& at(std::uint32_t number) noexcept {
         return timers_[number / block_size][number % block_size];
@@ -177,6 +187,7 @@ class TimerWheel {
         return std::exchange(head(slot), none);
     }
 
+    std::int64_t origin_;
     std::vector<std::unique_ptr<Timer[]>> timers_;
     std::array<std::uint32_t, std::size_t{levels}* slots> heads_ = [] {
         std::array<std::uint32_t, std::size_t{levels} * slots> empty{};

@@ -115,10 +115,10 @@ inline DiskTier::Examined DiskTier::examine(const Seen& seen, std::string_view k
     }
     const ParsedRecord parsed = parse_record(result.frame.body, context_.limits, seen.segment->generation());
     if (!parsed || result.frame.header.kind != detail::FrameKind::record) {
-        // Larger than the limits are by now, if a flipped bit does not only make it look so.
+        // If a flipped bit does not only make it look so.
         const bool intact = parsed.error == RecordError::too_large &&
                             detail::record_unchanged(result.frame.body, seen.segment->generation());
-        result.verdict = intact ? Verdict::expired : Verdict::damaged;
+        result.verdict = intact ? Verdict::too_large : Verdict::damaged;
         return result;
     }
     result.record = parsed.record;
@@ -153,9 +153,9 @@ inline void DiskTier::forget(std::uint64_t hash, const Seen& seen, Verdict why) 
     const std::uint64_t tag = detail::DiskIndex::tag(hash);
     const std::lock_guard lock(shard.mutex);
     if (!unchanged(shard, tag, seen) || !seen.location) return;
-    if (why == Verdict::damaged) {
-        // Its frame may be too damaged to kill what it replaced. A full journal: then that is left to the
-        // next reader.
+    if (why == Verdict::damaged || why == Verdict::too_large) {
+        // Its frame may be too damaged to kill what it replaced, or it would be found again when the store is opened with
+        // other limits, whatever has become of its key meanwhile. A full journal: then that is left to the next reader.
         detail::DiskLog::Placed placed;
         if (log_.append_tombstone(hash, placed) != Appended::done) return;
     }
@@ -184,6 +184,7 @@ inline DiskTier::Examined DiskTier::find(std::string_view key, std::uint64_t has
             forget(hash, seen, examined.verdict);
             break;
         case Verdict::expired:
+        case Verdict::too_large:
         case Verdict::cleared:
             forget(hash, seen, examined.verdict);
             break;

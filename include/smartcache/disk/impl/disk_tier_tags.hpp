@@ -46,7 +46,9 @@ inline TierStatus DiskTier::end_tagged(std::string_view name_space, std::string_
                                         : detail::tagged_hash(name_space, token);
         const bool lasting = log_.end_tagged(group);
         if (through_ || log_.settings.sync || !lasting) log_.write_now();
-        return lasting || !log_.broken() || log_.invalidate() ? TierStatus::ok : TierStatus::unavailable;
+        if (lasting || !log_.broken()) return TierStatus::ok;
+        // With `sync` it may be on the disk or not, as with `remove`.
+        return !log_.settings.sync && log_.invalidate() ? TierStatus::ok : TierStatus::unavailable;
     });
 }
 

@@ -116,7 +116,6 @@ inline int DiskLog::drop_before(std::uint64_t id, bool evicting) noexcept {
 /// @param before  only segments with lower ids may be dropped
 /// @return 0, or why there is not enough room
 inline int DiskLog::make_room(std::uint64_t bytes, std::uint64_t before) {
-    constexpr std::size_t spare_slots = 4;
     constexpr std::chrono::milliseconds patience{100};  // for readers that still hold a dropped segment
     const auto enough_slots = [this] {
         const std::lock_guard lock(mutex_);
@@ -186,10 +185,10 @@ inline bool DiskLog::clear(std::uint64_t name_space) {
         clear_count_.fetch_add(1, std::memory_order_release);
         Placed placed;
         if (!everything && append_kill(FrameKind::clear, name_space, placed) == Appended::done)
-            return placed.durable;
+            return lasts(placed);
         // The usual case: all of the directory goes. After a crash in between the journal's entry finishes the work.
         ++next_sequence_;
-        durable = !journal.full() && remember(kill, KillJournal::unknown);
+        durable = !journal.full() && remember(kill, KillJournal::unknown) && !settings.sync;
         dropped = drop_everything(lock);
         if (!dropped) {
             // Something could not be unlinked: the kill goes into the log like any other, with what was in the queue.
@@ -217,7 +216,7 @@ inline bool DiskLog::end_tagged(std::uint64_t tag) {
             ended_tags_.set(tag, next_sequence_);  // in the order of `clear`, for its reasons
             clear_count_.fetch_add(1, std::memory_order_release);
             Placed placed;
-            if (append_kill(FrameKind::clear, tag, placed) == Appended::done) return placed.durable;
+            if (append_kill(FrameKind::clear, tag, placed) == Appended::done) return lasts(placed);
         }
         if (!make_journal_room()) return false;
     }
@@ -238,7 +237,7 @@ inline bool DiskLog::invalidate() noexcept {
 // Recovery
 
 inline std::shared_ptr<Segment> DiskLog::adopt(const SegmentHeader& header, std::uint64_t capacity) {
-    if (free_slots_.empty()) return nullptr;
+    if (free_slots_.size() <= spare_slots) return nullptr;
     const std::uint16_t slot = free_slots_.back();
     auto segment = std::make_shared<Segment>(io, space, header, slot, capacity, settings.retry);
     segments_.push_back(segment);

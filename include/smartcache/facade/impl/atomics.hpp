@@ -78,7 +78,7 @@ auto SmartCache<Codec>::find_base(std::string_view key, std::uint64_t hash, cons
     base.there = !found.entry->negative();
     if constexpr (!std::is_void_v<T>) {
         if (found.entry->idle_length() != 0) base.copies.idle = Duration(found.entry->idle_length());
-        base.copies.weight = own_weight(*found.entry);
+        base.copies.weight = weight_of_found(key, hash, *found.entry);
         for (const detail::Tag* const tag : found.entry->tags()) base.tags.push_back(tag->name);
         base.value = present<T>(std::move(found));
         if (base.there && !base.value) count(Event::type_mismatches);
