@@ -264,7 +264,8 @@ class SmartCache {
     /// Empties L1 alone: its memory is given back, the lower tiers keep everything and answer from then on.
     void clear_memory();
 
-    /// Makes the value stale now; it is kept for its grace. @return whether a live value was there
+    /// Makes the value stale now; it is kept for its grace. What is being loaded is for those who wait for it, and is not
+    /// kept. @return whether a live value was there
     bool expire(std::string_view key);
 
     /// Gives the value another lifetime in every tier, counted from now. @return whether a live value was

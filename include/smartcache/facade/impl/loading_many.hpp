@@ -133,7 +133,7 @@ class SmartCache<Codec>::BulkLoad {
             if (options_.retry_after > Duration::zero() &&
                 cache_.failures_.paused(one.hash, cache_.now_ms())) {
                 Found old = cache_.template find_servable<T>(one.key, one.hash, options_);
-                if (old && !cache_.fences_.marked(*one.flight)) {
+                if (old && !cache_.fences_.ended(*one.flight)) {
                     end(one, std::move(old));
                     continue;
                 }
@@ -224,9 +224,9 @@ class SmartCache<Codec>::BulkLoad {
     void serve_stale(const std::vector<Missing*>& failed, const std::exception_ptr& error) {
         for (Missing* const one : failed) {
             Found old;
-            if (!cache_.fences_.marked(*one->flight))
+            if (!cache_.fences_.ended(*one->flight))
                 old = cache_.template find_servable<T>(one->key, one->hash, options_);
-            if (old && !cache_.fences_.marked(*one->flight)) {
+            if (old && !cache_.fences_.ended(*one->flight)) {
                 if (options_.retry_after > Duration::zero())
                     cache_.failures_.pause(
                         one->hash, detail::Pauses::after(cache_.now_ms(), options_.retry_after.count()));

@@ -189,7 +189,7 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
     };
     const Unlocked later;
     const auto order = fences_.order(hash);
-    if (fences_.marked(ticket) || result.found.entry->tags_changed()) return;
+    if (fences_.outdated(ticket) || result.found.entry->tags_changed()) return;
     if (result.index > 0 && result.goes_up) {
         const ParsedRecord parsed = parse_record(result.record.view());
         const WallTime now = time_.wall();

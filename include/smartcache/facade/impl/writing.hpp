@@ -548,7 +548,7 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
                 status = change_lifetime_below(lower, physical, ttl, changed);
         }
     }
-    fences_.mark(key, hash, false);  // a promotion under way has copied the old lifetime
+    fences_.mark(key, hash, ttl ? detail::Mark::lifetime : detail::Mark::expired);
     return changed;
 }
 
