@@ -409,7 +409,7 @@ class SmartCache {
         explicit Teller(SmartCache& owner) : cache(&owner) {}
         std::atomic<SmartCache*> cache;  // null: it has ended
         void tell(const smartcache::Event& event) const noexcept override {
-            SmartCache* const told = cache.load(std::memory_order_acquire);
+            SmartCache* const told = cache.load();  // seq_cst: see CallFromBelow
             if (told == nullptr) return;
             try {
                 told->config_.listener(event);
@@ -590,6 +590,25 @@ class SmartCache {
     TierStatus change_lifetime_below(const LowerTier& lower, std::string_view physical,
                                      std::optional<Duration> ttl, bool& changed);
 
+    /// A call by a lower tier, which may tell the listener. It keeps the cache until it ends.
+    class CallFromBelow {
+      public:
+        // seq_cst, as in the destructor and in `tell`: either that waits for this call, or this call tells nothing.
+        explicit CallFromBelow(SmartCache& cache) noexcept
+            : cache_(cache), counted_(cache.listener_ && cache.listener_->cache.load() != nullptr) {
+            if (counted_) cache_.calls_from_below_.fetch_add(1);
+        }
+        CallFromBelow(const CallFromBelow&) = delete;
+        CallFromBelow& operator=(const CallFromBelow&) = delete;
+        ~CallFromBelow() {
+            if (counted_) cache_.calls_from_below_.fetch_sub(1);
+        }
+
+      private:
+        SmartCache& cache_;
+        const bool counted_;
+    };
+
     // --- what other processes change
     void take_invalidation(const Invalidation& what);
     void drop_copies(std::string_view key);
@@ -720,6 +739,7 @@ class SmartCache {
     mutable detail::RateLimitedLog log_;
     std::vector<StartFailure> start_failures_;
     std::shared_ptr<Teller> listener_;  // nobody listens, most often
+    std::atomic<std::uint32_t> calls_from_below_{0};
     std::unique_ptr<detail::Store<Entry>> memory_;
     detail::Arena* arena_ = nullptr;  // memory_'s, or one of its own reference
     bool owns_arena_ = false;
