@@ -62,11 +62,11 @@ bool SmartCache<Codec>::usable(const RecordView& record, WallTime now, bool allo
 template <class Codec>
 void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record, WallTime wall) const noexcept {
     const MonotonicTime now = time_.now();
-    const Duration left = remaining(record.expires, wall);
-    const Duration kept_for = remaining(std::max(record.expires, record.stale_until), wall);
+    const Duration left = lives_for_ever(record) ? Duration::max() : Duration(record.expires - wall);
+    const Duration grace = record.stale_until > record.expires ? remaining(record.stale_until, record.expires)
+                                                               : Duration::zero();
     entry.set_times((now - (wall - record.created)).time_since_epoch().count(),
-                    saturating_add(now, left).time_since_epoch().count(),
-                    kept_for == Duration::max() ? Entry::never : (kept_for - left).count());
+                    saturating_add(now, left).time_since_epoch().count(), grace.count());
     if (entry.idles) {
         const Duration idle = record.copies.idle.value_or(config_.memory.idle.value_or(Duration::zero()));
         entry.set_idle(idle.count(), now.time_since_epoch().count());
