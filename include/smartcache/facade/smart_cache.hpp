@@ -521,7 +521,7 @@ class SmartCache {
                                  detail::EntryExtras extras) const;
     void date_entry(Entry& entry, const RecordView& record, WallTime wall) const noexcept;
     void promote(std::string_view key, std::uint64_t hash, LowerFound& result, const detail::Ticket& ticket,
-                 const CopyOptions& own = {}) const;
+                 TierSet into = TierSet::all, const CopyOptions& own = {}) const;
     [[nodiscard]] bool usable(const RecordView& record, WallTime now, bool allow_stale) const noexcept;
     template <class T>
     [[nodiscard, gnu::noinline]] Ref convert(const Entry& entry) const;

@@ -36,8 +36,7 @@ auto SmartCache<Codec>::lock_load(detail::LoadLock& lock, std::string_view key, 
         // Then: whoever had the lock before may have stored what it has loaded.
         LowerFound below = find_lower<T>(key, {.tiers = options.read}, false, options.idle.has_value());
         if (below.found && good(below.found)) {
-            if (contains(options.write, TierId::memory))
-                promote(key, hash, below, ticket, copy_options(options));
+            promote(key, hash, below, ticket, options.write, copy_options(options));
             return std::move(below.found);
         }
         seen = std::move(below.seen);

@@ -433,8 +433,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
             const bool answered = below.found && answers(below.found);
             if (below.found && !answered && !below.found.entry->negative()) count(Event::type_mismatches);
             if (answered && (early == nullptr || !early->wants(*below.found.entry, now_ms()))) {
-                if (contains(options.write, TierId::memory))
-                    promote(key, hash, below, ticket, copy_options(options));
+                promote(key, hash, below, ticket, options.write, copy_options(options));
                 return std::move(below.found);
             }
             seen = std::move(below.seen);

@@ -116,8 +116,8 @@ class SmartCache<Codec>::BulkLoad {
         for (Wanted& each : wanted) {
             Missing& one = missing_[each.at];
             if (answers(each.result.found)) {
-                if (contains(options_.write, TierId::memory))
-                    cache_.promote(one.key, one.hash, each.result, *one.flight, copy_options(options_));
+                cache_.promote(one.key, one.hash, each.result, *one.flight, options_.write,
+                               copy_options(options_));
                 end(one, std::move(each.result.found));
             } else {
                 one.seen = std::move(each.result.seen);

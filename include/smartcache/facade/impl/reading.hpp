@@ -175,11 +175,11 @@ void SmartCache<Codec>::accept(std::string_view key, const RecordView& record, s
     if (index > 0) encode_record(record, result.record);  // for the lower tiers above this one
 }
 
-/// Copies what was found into every tier above, unless the key was written meanwhile (R1).
-/// @param own  what this call asks of the copies; the shorter lifetime holds
+/// Copies what was found into the tiers above, unless the key was changed meanwhile (R1, R4).
+/// @param into  which of them  @param own  what this call asks of the copies; the shorter lifetime holds
 template <class Codec>
 void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerFound& result,
-                                const detail::Ticket& ticket, const CopyOptions& own) const {
+                                const detail::Ticket& ticket, TierSet into, const CopyOptions& own) const {
     if (result.found.stale) return;
     const auto longest = [](const std::optional<Duration>& mine, const std::optional<Duration>& writers,
                             Duration fallback) {
@@ -195,6 +195,7 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
         const WallTime now = time_.wall();
         for (std::size_t i = 0; parsed && i < result.index; ++i) {
             RecordView copy = parsed.record;
+            if (!contains(into, lower_[i].id)) continue;
             if (!copy.tags.empty() && !lower_[i].tier->keeps_tags()) continue;
             // What the record has seen of a tier that other processes change tags in, nobody knows: there it is valid only as
             // long as no tag of it was ever changed.
@@ -213,7 +214,9 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
         }
     }
     const Duration stay = longest(own.memory_ttl, result.copies.memory_ttl, config_.memory.ttl);
-    if (!memory_ || !result.promotable || stay <= Duration::zero() || !own_copies_.usable()) return;
+    if (!memory_ || !contains(into, TierId::memory) || !result.promotable || stay <= Duration::zero() ||
+        !own_copies_.usable())
+        return;
     Entry& entry = *result.found.entry;
     // I2: what remains, capped by the longest stay in L1; a copy that ends there has no grace.
     const std::int64_t end = saturating_add(time_.now(), stay).time_since_epoch().count();
