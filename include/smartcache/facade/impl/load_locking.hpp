@@ -42,7 +42,7 @@ auto SmartCache<Codec>::lock_load(detail::LoadLock& lock, std::string_view key, 
         seen = std::move(below.seen);
         if (status != TierStatus::refused) return {};
         if (in_background)  // somebody else refreshes it
-            if (Found old = find_memory(key, hash, true); old) return old;
+            if (Found old = find_memory(key, hash, false); old) return old;
         if (overtaken || Steady::now() >= until || workers_.stop_token().stop_requested()) return {};
         std::this_thread::sleep_for(pause);
         pause = std::min<Duration>(2 * pause, std::chrono::milliseconds(50));
