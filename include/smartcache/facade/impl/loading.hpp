@@ -472,7 +472,7 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
     see_unasked(key, options.read, seen);
     try {
         Found loaded{load_and_store(key, hash, load, options, ticket, &seen), TierId::none, false};
-        if (options.retry_after > Duration::zero()) failures_.pause(hash, 0);
+        if (options.retry_after > Duration::zero()) failures_.end(hash);
         return loaded;
     } catch (...) {
         if (fences_.ended(ticket)) throw;

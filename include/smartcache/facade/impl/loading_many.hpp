@@ -167,6 +167,7 @@ class SmartCache<Codec>::BulkLoad {
             detail::PreparedValue prepared = prepare(one.key, std::move(*values[i]), tags_seen);
             Ref entry =
                 cache_.store_loaded(one.key, one.hash, prepared, cost, options_, *one.flight, &one.seen);
+            if (options_.retry_after > Duration::zero()) cache_.failures_.end(one.hash);
             end(one, {std::move(entry), TierId::none, false});
         }
     }
