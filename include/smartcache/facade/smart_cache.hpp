@@ -517,6 +517,8 @@ class SmartCache {
     template <class T>
     [[nodiscard]] Ref decode_record(std::string_view key, const RecordView& record,
                                     detail::EntryExtras extras) const;
+    template <class T>
+    [[nodiscard]] std::optional<T> decode(ByteView bytes) const;
     [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes,
                                  detail::EntryExtras extras) const;
     void date_entry(Entry& entry, const RecordView& record, WallTime wall) const noexcept;

@@ -7,6 +7,7 @@
 #include <deque>
 #include <iterator>
 #include <limits>
+#include <new>
 #include <optional>
 #include <ranges>
 
@@ -106,7 +107,7 @@ auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& re
             }
             payload = raw;
         }
-        if (std::optional<Owned> value = codec_.template decode<Owned>(payload)) {
+        if (std::optional<Owned> value = decode<Owned>(payload)) {
             if constexpr (detail::is_flat<Owned>)
                 return flat_entry(key, detail::is_text<Owned> ? ValueKind::text : ValueKind::bytes,
                                   detail::flat_bytes(*value), extras);
@@ -117,6 +118,19 @@ auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& re
     }
     count(Event::type_mismatches);
     return {};
+}
+
+/// What a decoder throws stays inside, as with encoders: such bytes are not T's.
+template <class Codec>
+template <class T>
+std::optional<T> SmartCache<Codec>::decode(ByteView bytes) const {
+    try {
+        return codec_.template decode<T>(bytes);
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (...) {
+        return std::nullopt;
+    }
 }
 
 template <class Codec>
@@ -275,7 +289,7 @@ auto SmartCache<Codec>::convert(const Entry& entry) const -> Ref {
             count(Event::encode_errors);
             return {};
         }
-        std::optional<Owned> value = codec_.template decode<Owned>(bytes.view());
+        std::optional<Owned> value = decode<Owned>(bytes.view());
         if (!value) return {};
         Ref converted;
         if constexpr (detail::is_flat<Owned>)
