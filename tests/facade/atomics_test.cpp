@@ -382,6 +382,35 @@ TEST_CASE("a value on its way from memory to the disk is waited for", "[facade][
     CHECK(sum.get() == 6);
 }
 
+TEST_CASE("a change is not held up by what the disk has and nobody may read", "[facade][atomics][demotion]") {
+    World world(sc::TierSet::disk, small_above_the_disk);
+    sc::SmartCache<>& cache = *world.cache;
+    const std::string physical = world.physical("k");
+    REQUIRE(cache.set("k", 5));
+    for (int i = 0; i < 10'000 && !world.disk->holds(physical); ++i)
+        cache.set("other " + std::to_string(i), i);
+    REQUIRE(smartcache_test::rewrite(*world.disk, physical, [](sc::RecordView& record) {
+                record.schema = 7;
+            }) == sc::TierStatus::ok);
+    CHECK(cache.increment("k") == 1);
+    CHECK(*cache.get<int>("k") == 1);
+}
+
+TEST_CASE("a change brings no value into a tier that is not to keep it", "[facade][atomics][ttl]") {
+    World world(sc::TierSet::redis | sc::TierSet::disk);
+    sc::SmartCache<>& cache = *world.cache;
+    const sc::EntryOptions options{.redis_ttl = 0ms};
+    REQUIRE(cache.set("k", 1, options));
+    CHECK(cache.increment("k", 1, options) == 2);
+    CHECK_FALSE(world.redis->holds(world.physical("k")));
+    CHECK(world.disk->holds(world.physical("k")));
+    CHECK(cache.update<int>("k", [](std::optional<int> old) { return old.value_or(0) + 1; },
+                            {.redis_ttl = 0ms, .disk_ttl = 0ms}));
+    CHECK_FALSE(world.redis->holds(world.physical("k")));
+    CHECK_FALSE(world.disk->holds(world.physical("k")));
+    CHECK(*cache.get<int>("k") == 3);
+}
+
 TEST_CASE("a change that does not read the disk is not held up by what the disk has",
           "[facade][atomics][demotion]") {
     World world(sc::TierSet::disk, small_above_the_disk);

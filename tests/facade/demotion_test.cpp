@@ -60,6 +60,19 @@ TEST_CASE("what is set goes below when L1 evicts it, and not before", "[facade][
     CHECK(hit.tier() == sc::TierId::disk);
 }
 
+TEST_CASE("demotion takes along the grace of what lives for ever", "[facade][demotion][grace]") {
+    CacheOverMaps world(
+        sc::TierSet::disk,
+        {.memory = {.capacity = 1}, .disk = {.ttl = sc::Duration::max(), .fill = sc::DiskFill::on_evict}});
+    world.cache->set("k", 7, {.ttl = sc::Duration::max(), .grace = 1h});
+    for (int i = 0; i < 1000 && world.disk->size() == 0; ++i)
+        world.cache->set("filler" + std::to_string(i), i, {.write = sc::TierSet::memory});
+    world.cache->clear_memory();
+    CHECK(world.cache->expire("k"));
+    CHECK_FALSE(world.cache->get<int>("k"));
+    CHECK(world.cache->get<int>("k", {.allow_stale = true}).stale());
+}
+
 TEST_CASE("demotion takes along what remains of a lifetime, capped by the tier's own",
           "[facade][demotion][I2]") {
     World world;

@@ -5,8 +5,10 @@
 #include <functional>
 #include <future>
 #include <latch>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -129,6 +131,74 @@ TEST_CASE("a promotion does not bring back the lifetime that touch has cut", "[f
     world.disk->after_read = nullptr;
     world.clock.advance(1s);
     CHECK_FALSE(world.cache->get<int>("k"));
+}
+
+TEST_CASE("a load that finds a value below does not bring back the lifetime that it had",
+          "[facade][fence][R4]") {
+    const std::vector<std::pair<std::string, std::function<void(sc::SmartCache<>&)>>> changes{
+        {"touch", [](sc::SmartCache<>& cache) { CHECK(cache.touch("k", 1s)); }},
+        {"expire", [](sc::SmartCache<>& cache) { CHECK(cache.expire("k")); }}};
+    for (const bool many : {false, true})
+        for (const auto& change : changes) {
+            INFO(change.first << (many ? ", of many" : ""));
+            World world;
+            world.cache->set("k", 1, {.ttl = 1h, .grace = 1h, .write = sc::TierSet::disk});
+            world.disk->after_read = once([&] { change.second(*world.cache); });
+            if (many)
+                CHECK(*world.cache
+                           ->get_or_compute_many({"k"},
+                                                 [](std::span<const std::string_view> keys) {
+                                                     return std::vector<int>(keys.size(), 2);
+                                                 })
+                           .front() == 1);
+            else
+                CHECK(*world.cache->get_or_compute("k", [] { return 2; }) == 1);
+            world.disk->after_read = nullptr;
+            world.clock.advance(1s);
+            CHECK_FALSE(world.cache->get<int>("k"));
+        }
+}
+
+TEST_CASE("what is being loaded while its key is made stale is for those who wait, and not kept",
+          "[facade][fence][R2]") {
+    const bool below = GENERATE(true, false);
+    World world(below);
+    sc::SmartCache<>& cache = *world.cache;
+    const sc::EntryOptions options{.ttl = 1h, .grace = 1h};
+    const auto load = [&](int value) {
+        return *cache.get_or_compute(
+            "k",
+            [&] {
+                (void)cache.expire("k");
+                if (value ==
+                    1)  // who comes now does not join: that would be a load which asks for its own key
+                    CHECK(*cache.get_or_compute(
+                              "k", [] { return 5; }, options) == 5);
+                return value;
+            },
+            options);
+    };
+    CHECK(load(1) == 1);
+    CHECK(*cache.get<int>("k") == 5);
+    CHECK(cache.expire("k"));
+    CHECK(load(2) == 2);
+    CHECK_FALSE(cache.get<int>("k"));
+}
+
+TEST_CASE("a load that fails is answered by the value that was made stale meanwhile", "[facade][fence][R5]") {
+    World world(GENERATE(true, false));
+    const sc::EntryOptions options{.ttl = 1h, .grace = 1h};
+    world.cache->set("k", 1, options);
+    CHECK(world.cache->expire("k"));
+    const auto old = world.cache->get_or_compute(
+        "k",
+        [&]() -> int {
+            (void)world.cache->expire("k");
+            throw std::runtime_error("origin");
+        },
+        options);
+    CHECK(*old == 1);
+    CHECK(old.stale());
 }
 
 TEST_CASE("callers that come after an erase never join the load that began before it",
@@ -299,7 +369,7 @@ TEST_CASE("in a child nothing is in order, closed or under way that another thre
         bool good = flight.leads && fences.marked(*own) && !fences.marked(*ticket);
         fences.mark("k", 7);
         const auto next = fences.join("k", 7);
-        good = good && fences.marked(*ticket) && next.leads && !next.flight->marked;
+        good = good && fences.marked(*ticket) && next.leads && !fences.marked(*next.flight);
         fences.leave(*next.flight);
         fences.leave(*flight.flight);
         return good;

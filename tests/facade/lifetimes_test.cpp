@@ -1,5 +1,6 @@
 #include <smartcache/facade/smart_cache.hpp>
 
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -328,6 +329,39 @@ TEST_CASE("expire ends a value that has no grace, in every tier", "[facade][ttl]
     }
     world.clock.advance(1h);
     CHECK_FALSE(world.cache->get<int>("graced", {.allow_stale = true}));
+}
+
+TEST_CASE("what lives for ever keeps its grace for when it is made stale", "[facade][ttl][grace]") {
+    World world;
+    sc::SmartCache<>& cache = *world.cache;
+    cache.set("k", 1, {.ttl = sc::Duration::max(), .grace = 1h});
+    cache.set("touched", 1, {.ttl = 1min, .grace = 1h});
+    CHECK(cache.touch("touched", sc::Duration::max()));
+    cache.set("both", 1, {.ttl = sc::Duration::max(), .grace = sc::Duration::max()});
+    cache.set("changed", 0, {.ttl = sc::Duration::max(), .grace = 1h});
+    CHECK(cache.increment("changed") == 1);
+    CHECK(cache.get<int>("k").ttl() == sc::Duration::max());
+    const bool from_below = GENERATE(false, true);
+    if (from_below) cache.clear_memory();
+    world.clock.advance(std::chrono::hours(24 * 365 * 50));
+    for (const char* key : {"k", "touched", "both", "changed"}) {
+        INFO(key);
+        for (const auto& tier : cache.explain(key).tiers)
+            if (tier.state == sc::Explanation::State::live) CHECK(tier.ttl == sc::Duration::max());
+        const auto hit = cache.get<int>(key);
+        REQUIRE(hit);
+        if (hit.tier() != sc::TierId::memory)
+            CHECK(hit.ttl() == cache.config().memory.ttl);  // of its copy there
+        CHECK(cache.expire(key));
+        if (from_below) cache.clear_memory();
+        CHECK_FALSE(cache.get<int>(key));
+        CHECK(cache.get<int>(key, {.allow_stale = true}).stale());
+        CHECK(*cache.get_or_compute(key, []() -> int { throw std::runtime_error("origin"); },
+                                    {.grace = 1h}) == 1);
+    }
+    world.clock.advance(1h);
+    CHECK_FALSE(cache.get<int>("k", {.allow_stale = true}));
+    CHECK(cache.get<int>("both", {.allow_stale = true}));
 }
 
 TEST_CASE("a lifetime too long for milliseconds is for ever", "[facade][ttl]") {

@@ -189,6 +189,21 @@ TEST_CASE("many keys are not tried again for a while after a failure", "[facade]
     CHECK(tries == 2);
 }
 
+TEST_CASE("many keys that could be loaded are tried at once when they are due", "[facade][many][grace]") {
+    World world;
+    const sc::EntryOptions options{.ttl = 1s, .grace = 1h, .retry_after = 10min};
+    const auto fail = [](Keys) -> std::vector<int> { throw std::runtime_error("origin"); };
+    const auto two = [](Keys) { return std::vector{2}; };
+    world.cache->set("a", 1, options);
+    world.clock.advance(1s);
+    CHECK(values(world.cache->get_or_compute_many({"a"}, fail, options)) == std::vector{1});
+    CHECK(world.cache->erase("a"));
+    CHECK(values(world.cache->get_or_compute_many({"a"}, two, options)) == std::vector{2});
+    world.clock.advance(1s);
+    CHECK(*world.cache->get_or_compute(
+              "a", [] { return 3; }, options) == 3);
+}
+
 TEST_CASE("what is written while many are loaded stays", "[facade][many][R1]") {
     World world;
     const auto load = [&](Keys) {

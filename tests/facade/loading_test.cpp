@@ -6,8 +6,10 @@
 #include <latch>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -351,6 +353,25 @@ TEST_CASE("a load asks the lower tiers before the loader", "[facade][load]") {
     CHECK(hit.tier() == sc::TierId::disk);
     CHECK(cache.get<int>("k").tier() == sc::TierId::memory);
     CHECK(cache.stats().loads == 0);
+}
+
+TEST_CASE("what a load finds below goes into the tiers that it writes", "[facade][load][promotion]") {
+    using Tiers = sc::TierSet;
+    const Tiers written = GENERATE(Tiers::memory, Tiers::redis | Tiers::disk, Tiers::all, Tiers::none);
+    const bool many = GENERATE(false, true);
+    CacheOverMaps world;
+    world.cache->set("k", 1, {.write = Tiers::disk});
+    const sc::EntryOptions options{.write = written};
+    if (many)
+        CHECK(*world.cache
+                   ->get_or_compute_many(
+                       {"k"}, [](std::span<const std::string_view>) { return std::vector{2}; }, options)
+                   .front() == 1);
+    else
+        CHECK(*world.cache->get_or_compute(
+                  "k", [] { return 2; }, options) == 1);
+    CHECK(world.redis->holds(world.physical("k")) == contains(written, sc::TierId::redis));
+    CHECK(static_cast<bool>(world.cache->try_get<int>("k")) == contains(written, sc::TierId::memory));
 }
 
 TEST_CASE("refresh loads whatever is stored and replaces it; a failed refresh keeps the old value",

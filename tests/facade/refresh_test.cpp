@@ -265,6 +265,28 @@ TEST_CASE("another process's refresh is taken from below instead of loading agai
     CHECK(ask() == 2);
 }
 
+TEST_CASE("a refresh that waits for another process gives nothing stale to who has no grace",
+          "[facade][refresh][lock]") {
+    sc::FakeClock clock;
+    auto owned = std::make_unique<MapTier>(sc::TierId::redis, &clock);
+    MapTier* const redis = owned.get();
+    std::vector<std::unique_ptr<sc::Tier>> tiers;
+    tiers.push_back(std::move(owned));
+    sc::SmartCache<> cache({.background_threads = 0, .clock = &clock}, std::move(tiers));
+    cache.set("k", 1, {.ttl = 10s, .grace = 1h});
+    clock.advance(9s);
+    int asked = 0;
+    redis->on_lock = [&] {  // another process has it at first, and meanwhile the value expires
+        clock.advance(1s);
+        return asked++ == 0 ? sc::TierStatus::refused : sc::TierStatus::ok;
+    };
+    const auto hit = cache.get_or_compute("k", [] { return 2; },
+                                          {.ttl = 10s, .refresh_ahead = 0.5, .distributed_lock = true});
+    CHECK(*hit == 2);
+    CHECK_FALSE(hit.stale());
+    CHECK(asked == 2);
+}
+
 TEST_CASE("a value found below that is late in its life is refreshed", "[facade][refresh]") {
     sc::FakeClock clock;
     std::vector<std::unique_ptr<sc::Tier>> tiers;

@@ -61,6 +61,17 @@ TEST_CASE("erase_tag ends the values with the tag, and no others", "[tags]") {
     CHECK(cache.stats().size == 2);  // an ended one is dropped when it is looked at
 }
 
+TEST_CASE("what lives for ever is stale once its tag is", "[tags][grace]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.clock = &clock}};
+    const sc::EntryOptions options{.ttl = sc::Duration::max(), .grace = 1h, .tags = {"t"}};
+    cache.set("k", 1, options);
+    cache.expire_tag("t");
+    CHECK_FALSE(cache.get<int>("k"));
+    CHECK(*cache.get_or_compute(
+              "k", []() -> int { throw std::runtime_error("origin"); }, options) == 1);
+}
+
 TEST_CASE("expire_tag makes the values stale until their grace ends", "[tags]") {
     sc::FakeClock clock;
     sc::SmartCache<> cache{{.clock = &clock}};

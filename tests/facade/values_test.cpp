@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,19 @@ struct Two {
         std::vector<std::unique_ptr<sc::Tier>> list;
         list.push_back(std::make_unique<MapTier>());
         return list;
+    }
+};
+
+/// Speaks up about bytes that it does not like.
+struct ThrowingCodec {
+    static constexpr std::uint8_t id = 200;
+    using default_type = int;
+    void encode(const int& value, sc::ByteSink& out) const {
+        out.append(std::span(reinterpret_cast<const std::byte*>(&value), sizeof(value)));
+    }
+    template <class T>
+    [[nodiscard]] std::optional<T> decode(sc::ByteView /*bytes*/) const {
+        throw std::runtime_error("what is this?");
     }
 };
 
@@ -251,6 +265,17 @@ TEST_CASE("a cache of bytes needs no codec library", "[facade][values]") {
         CHECK(*two.cache.get("k") == "raw");
         two.below();
     }
+}
+
+TEST_CASE("what a decoder throws stays inside", "[facade][values]") {
+    Two<ThrowingCodec> two;
+    two.cache.set("k", 1);
+    CHECK(*two.cache.get<int>("k") == 1);
+    two.below();
+    CHECK_FALSE(two.cache.get<int>("k"));
+    CHECK_FALSE(two.cache.get_many<int>({"k"}).front());
+    CHECK(*two.cache.get_or_compute("k", [] { return 2; }) == 2);
+    CHECK(two.cache.stats().type_mismatches >= 2);
 }
 
 TEST_CASE("a value that throws while it is copied in leaves the old one in place", "[facade][values]") {

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <set>
@@ -1112,6 +1113,65 @@ TEST_CASE("many caches and threads: nothing erased comes back, and in the end al
             const auto found = cache->get<int>(name(key));
             CHECK((!found || *found == truth[static_cast<std::size_t>(key)].load()));
         }
+}
+
+// For ThreadSanitizer: what is told to a listener meanwhile.
+TEST_CASE("a cache that is listened to may end while others change what it has",
+          "[coherence][events][threads]") {
+    RedisServer server;
+    sc::SmartCache<> other(config_for(server.url()));
+    std::atomic<bool> ended{false};
+    std::thread changes([&] {
+        while (!ended) other.set("k", 1);
+    });
+    for (int i = 0; i < 20; ++i) {
+        std::atomic<int> removed{0};
+        sc::Config config = config_for(server.url());
+        config.listener = [&](const sc::Event& event) {
+            if (event.kind == sc::EventKind::removed) ++removed;
+        };
+        sc::SmartCache<> cache(config);
+        CHECK(eventually([&] {
+            (void)cache.get<int>("k");
+            return removed > 2;
+        }));
+    }
+    ended = true;
+    changes.join();
+}
+
+TEST_CASE("a listener that is told of another process's change may use the cache to its end",
+          "[coherence][events][threads]") {
+    RedisServer server;
+    sc::SmartCache<> other(config_for(server.url()));
+    std::promise<void> told;
+    std::promise<void> ending;
+    std::atomic<sc::SmartCache<>*> used{nullptr};
+    std::atomic<int> found{0};
+    sc::Config config = config_for(server.url());
+    config.listener = [&, first = true](const sc::Event& event) mutable {
+        if (event.kind != sc::EventKind::removed || event.key != "k" || !std::exchange(first, false)) return;
+        told.set_value();
+        ending.get_future().wait();
+        for (int i = 0; i < 500; ++i) found += used.load()->exists("other") ? 1 : 0;
+    };
+    auto cache = std::make_unique<sc::SmartCache<>>(config);
+    used = cache.get();
+    other.set("other", 1);
+    CHECK(cache->set("k", 1));
+    other.set("k", 2);
+    told.get_future().wait();
+    std::promise<void> begun;
+    const auto load = [&](sc::LoadContext& context) {  // ends when the cache begins to
+        begun.set_value();
+        while (!context.stop_token().stop_requested()) std::this_thread::yield();
+        ending.set_value();
+        return 1;
+    };
+    CHECK_THROWS_AS(cache->get_or_compute("l", sc::owned(load), {.hard_timeout = 0ms}), sc::LoadTimeout);
+    begun.get_future().wait();
+    cache.reset();
+    CHECK(found == 500);
 }
 
 }  // namespace coherence_test

@@ -28,8 +28,9 @@ class MapTier final : public Tier {
     std::function<void()>
         after_read{};  ///< called when a read is done, outside the lock, before the cache goes on
     std::function<void(std::string_view key)> before_contains{};
-    std::function<void()> before_write{};  ///< called before a write is done, outside the lock
-    std::atomic<bool> unavailable{false};  ///< every operation fails
+    std::function<void()> before_write{};   ///< called before a write is done, outside the lock
+    std::function<TierStatus()> on_lock{};  ///< whether a lock is given to who asks for it
+    std::atomic<bool> unavailable{false};   ///< every operation fails
     std::atomic<std::uint64_t> round_trips{0};
     std::atomic<std::uint64_t> tended{0};
     std::atomic<std::uint64_t> counted_reads{0};  ///< lookups that change the statistics of a tier
@@ -114,6 +115,11 @@ class MapTier final : public Tier {
             return split_physical_key(each.first)->name_space == name_space;
         });
         return TierStatus::ok;
+    }
+
+    [[nodiscard]] TierStatus try_lock(std::string_view /*key*/, std::uint64_t /*token*/,
+                                      Duration /*length*/) override {
+        return on_lock ? on_lock() : TierStatus::ok;
     }
 
     [[nodiscard]] TierHealth probe() override {

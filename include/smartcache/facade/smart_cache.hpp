@@ -264,7 +264,8 @@ class SmartCache {
     /// Empties L1 alone: its memory is given back, the lower tiers keep everything and answer from then on.
     void clear_memory();
 
-    /// Makes the value stale now; it is kept for its grace. @return whether a live value was there
+    /// Makes the value stale now; it is kept for its grace. What is being loaded is for those who wait for it, and is not
+    /// kept. @return whether a live value was there
     bool expire(std::string_view key);
 
     /// Gives the value another lifetime in every tier, counted from now. @return whether a live value was
@@ -408,7 +409,7 @@ class SmartCache {
         explicit Teller(SmartCache& owner) : cache(&owner) {}
         std::atomic<SmartCache*> cache;  // null: it has ended
         void tell(const smartcache::Event& event) const noexcept override {
-            SmartCache* const told = cache.load(std::memory_order_acquire);
+            SmartCache* const told = cache.load();  // seq_cst: see CallFromBelow
             if (told == nullptr) return;
             try {
                 told->config_.listener(event);
@@ -516,11 +517,13 @@ class SmartCache {
     template <class T>
     [[nodiscard]] Ref decode_record(std::string_view key, const RecordView& record,
                                     detail::EntryExtras extras) const;
+    template <class T>
+    [[nodiscard]] std::optional<T> decode(ByteView bytes) const;
     [[nodiscard]] Ref flat_entry(std::string_view key, ValueKind kind, ByteView bytes,
                                  detail::EntryExtras extras) const;
     void date_entry(Entry& entry, const RecordView& record, WallTime wall) const noexcept;
     void promote(std::string_view key, std::uint64_t hash, LowerFound& result, const detail::Ticket& ticket,
-                 const CopyOptions& own = {}) const;
+                 TierSet into = TierSet::all, const CopyOptions& own = {}) const;
     [[nodiscard]] bool usable(const RecordView& record, WallTime now, bool allow_stale) const noexcept;
     template <class T>
     [[nodiscard, gnu::noinline]] Ref convert(const Entry& entry) const;
@@ -601,6 +604,25 @@ class SmartCache {
     bool change_lifetime(std::string_view key, std::optional<Duration> ttl);
     TierStatus change_lifetime_below(const LowerTier& lower, std::string_view physical,
                                      std::optional<Duration> ttl, bool& changed);
+
+    /// A call by a lower tier, which may tell the listener. It keeps the cache until it ends.
+    class CallFromBelow {
+      public:
+        // seq_cst, as in the destructor and in `tell`: either that waits for this call, or this call tells nothing.
+        explicit CallFromBelow(SmartCache& cache) noexcept
+            : cache_(cache), counted_(cache.listener_ && cache.listener_->cache.load() != nullptr) {
+            if (counted_) cache_.calls_from_below_.fetch_add(1);
+        }
+        CallFromBelow(const CallFromBelow&) = delete;
+        CallFromBelow& operator=(const CallFromBelow&) = delete;
+        ~CallFromBelow() {
+            if (counted_) cache_.calls_from_below_.fetch_sub(1);
+        }
+
+      private:
+        SmartCache& cache_;
+        const bool counted_;
+    };
 
     // --- what other processes change
     void take_invalidation(const Invalidation& what);
@@ -732,6 +754,7 @@ class SmartCache {
     mutable detail::RateLimitedLog log_;
     std::vector<StartFailure> start_failures_;
     std::shared_ptr<Teller> listener_;  // nobody listens, most often
+    std::atomic<std::uint32_t> calls_from_below_{0};
     std::unique_ptr<detail::Store<Entry>> memory_;
     detail::Arena* arena_ = nullptr;  // memory_'s, or one of its own reference
     bool owns_arena_ = false;

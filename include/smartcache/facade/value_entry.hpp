@@ -210,7 +210,7 @@ struct ValueEntry : EntryBase {
 
     /// All in ms on the monotonic clock. `fresh_until` is `never` for a value that does not expire.
     void set_times(std::int64_t created, std::int64_t fresh_until, std::int64_t grace_length) noexcept {
-        grace = fresh_until == never ? 0 : ShortLength::pack(grace_length, ShortLength::Round::up);
+        grace = ShortLength::pack(grace_length, ShortLength::Round::up);
         move_times(created, fresh_until);
     }
     /// The same for an entry that others may be reading: its grace stays.

@@ -256,6 +256,17 @@ struct RecordFlag {
 
 }  // namespace detail
 
+/// When a record expires that is to do so at `expires`. If that is never and it has a grace, it is the latest time that a
+/// record can say: there has to be an end for the grace to begin at, for when the record is made stale.
+[[nodiscard]] inline WallTime end_before_grace(WallTime from, WallTime expires, Duration grace) noexcept {
+    constexpr Duration longest(static_cast<std::int64_t>(detail::max_record_length));
+    return expires == WallTime::max() && grace > Duration::zero() ? saturating_add(from, longest) : expires;
+}
+/// Whether it is fresh for ever, with a grace or without.
+[[nodiscard]] inline bool lives_for_ever(const RecordView& record) noexcept {
+    return detail::length_between(record.created, record.expires) >= detail::max_record_length / 2;
+}
+
 /// Appends the tags' encoding to `out`, for `RecordView::tags` over `out`'s bytes.
 template <class Tags>
 void encode_tags(const Tags& tags, ByteSink& out) {

@@ -11,7 +11,8 @@
 //
 // A ticket taken before the marking is marked, so that fill stores nothing. One taken after it reads below
 // only what the write has left there. So no fill can put back what a returned write has replaced. Marks are
-// per ticket, not per stripe: a hot neighbour does not starve a fill.
+// per ticket, not per stripe: a hot neighbour does not starve a fill. They have degrees (`Mark`): a load outlives a change of
+// its key's lifetime, and one whose key is made stale may still be answered by the old value.
 //
 // Most writes meet no fill at all, and then do without the lock of the tickets: they read how many there are by
 // a read-modify-write. Either it comes before a ticket's own one on that counter, and then that fill reads what
@@ -24,6 +25,7 @@
 // In a child of fork(2) no order is held, no stripe closed and no fill under way (R33), but for what its own thread had begun
 // before: that counts as marked, and stores nothing.
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bitset>
@@ -64,11 +66,19 @@ inline void keep_for_sanitizer([[maybe_unused]] const std::exception_ptr& error)
 #endif
 }
 
+/// What has happened to a key since a fill of it took its ticket: the most of it.
+enum class Mark : std::uint8_t {
+    none,
+    lifetime,  ///< another one: copies of what was found have the old one; a load brings its own
+    expired,   ///< made stale, and so is what is being loaded; the old value may be served for its grace
+    ended,     ///< written, erased
+};
+
 /// A fill in progress.
 struct Ticket {
     std::string_view key;
     std::uint64_t hash = 0;
-    bool marked = false;  // under the stripe's `tickets` lock
+    Mark mark = Mark::none;  // under the stripe's `tickets` lock
     bool is_flight = false;
     ProcessMark process{};
     Ticket* prev = nullptr;
@@ -253,23 +263,24 @@ class Fences {
         stripe.count.fetch_sub(1, std::memory_order_relaxed);
     }
 
+    /// Whether a fill is to be stored nowhere.
     [[nodiscard]] bool marked(const Ticket& ticket) {
-        const std::lock_guard lock(stripes_[index_of(ticket.hash)].tickets);
-        return ticket.marked || ticket.process.forked();
+        return mark_of(ticket) >= (ticket.is_flight ? Mark::expired : Mark::lifetime);
     }
+    /// Whether what it has found, instead of loading, is to be copied nowhere.
+    [[nodiscard]] bool outdated(const Ticket& ticket) { return mark_of(ticket) != Mark::none; }
+    /// Whether what was there when it began must not be served any more, not even for its grace (R5).
+    [[nodiscard]] bool ended(const Ticket& ticket) { return mark_of(ticket) == Mark::ended; }
 
     /// Marks the fills of `key`. The caller holds the key's order lock, or tells of a change that others have made
     /// already (own_copies.hpp).
-    /// @param flights_too  false when only a lifetime changed: a running load gets its own, promotions copied
-    /// the old one
-    void mark(std::string_view key, std::uint64_t hash, bool flights_too = true) {
+    void mark(std::string_view key, std::uint64_t hash, Mark mark = Mark::ended) {
         Stripe& stripe = stripes_[index_of(hash)];
         if (stripe.empty()) return;
         const std::lock_guard lock(stripe.tickets);
         stripe.forget_parent();
         for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
-            if (ticket->hash == hash && ticket->key == key && (flights_too || !ticket->is_flight))
-                ticket->marked = true;
+            if (ticket->hash == hash && ticket->key == key) ticket->mark = std::max(ticket->mark, mark);
     }
 
     /// Marks every fill. The caller holds all order locks, or tells of what others have done.
@@ -278,7 +289,7 @@ class Fences {
             const std::lock_guard lock(stripe.tickets);
             stripe.forget_parent();
             for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
-                ticket->marked = true;
+                ticket->mark = Mark::ended;
         }
     }
 
@@ -297,7 +308,8 @@ class Fences {
         const std::lock_guard lock(stripe.tickets);
         stripe.forget_parent();
         for (Ticket* ticket = stripe.head; ticket != nullptr; ticket = ticket->next)
-            if (ticket->is_flight && !ticket->marked && ticket->hash == hash && ticket->key == key)
+            if (ticket->is_flight && ticket->mark < Mark::expired && ticket->hash == hash &&
+                ticket->key == key)
                 return {static_cast<Flight*>(ticket)->shared_from_this(), false};
         link(stripe, *fresh);
         return {std::move(fresh), true};
@@ -329,6 +341,11 @@ class Fences {
     };
 
     static std::size_t index_of(std::uint64_t hash) noexcept { return (hash >> 40U) % stripe_count; }
+
+    [[nodiscard]] Mark mark_of(const Ticket& ticket) {
+        const std::lock_guard lock(stripes_[index_of(ticket.hash)].tickets);
+        return ticket.process.forked() ? Mark::ended : ticket.mark;
+    }
 
     static void link(Stripe& stripe, Ticket& ticket) noexcept {
         ticket.prev = nullptr;

@@ -46,6 +46,15 @@ class Pauses {
         word_for(hash).store(pack(hash, until), std::memory_order_relaxed);
     }
 
+    /// Ends the pause of a key, if it has one.
+    void end(std::uint64_t hash) noexcept {
+        for (std::size_t i = 0; i < ways; ++i) {
+            std::atomic<std::uint64_t>& word = words_[first_of(hash) + i];
+            if (same_key(word.load(std::memory_order_relaxed), hash))
+                word.store(0, std::memory_order_relaxed);
+        }
+    }
+
   private:
     static constexpr std::size_t ways = 4;
     static constexpr std::size_t word_count = 1024;

@@ -98,8 +98,8 @@ auto SmartCache<Codec>::keeping_lifetime(const Base<T>& base, const EntryOptions
         plan.most_in_memory = *plan.copies->memory_ttl;
     else if (base.value.tier() != TierId::memory)
         plan.most_in_memory = config_.memory.ttl;
-    own.disk_ttl.reset();
-    own.redis_ttl.reset();
+    for (std::optional<Duration>* const ttl : {&own.redis_ttl, &own.disk_ttl})
+        if (*ttl && **ttl > Duration::zero()) ttl->reset();  // 0: not to be kept there, as before
     own.jitter = {};
     if (own.grace == Duration::zero() && old.grace != 0)
         own.grace = Duration(detail::ShortLength::millis(old.grace));
@@ -146,7 +146,12 @@ bool SmartCache<Codec>::demoted_meanwhile(const BaseState& base, std::string_vie
         for (const auto& [entry, demotion] : demotions_)
             if (entry->key() == key) return true;
     }
-    return target->tier->contains(physical) == TierStatus::ok;
+    bool there = false;  // as `find_base` sees it, or it would be found in vain again
+    (void)target->tier->peek(physical, [&](const RecordView& record) {
+        bool goes_up = true;
+        there = usable(record, time_.wall(), false) && trusts(*target, record, {}, goes_up);
+    });
+    return there;
 }
 
 /// With the key's order: nobody knows what the shared tier has now, so no tier keeps anything.

@@ -19,6 +19,7 @@ namespace smartcache::inline v0 {
 template <class Codec>
 void SmartCache<Codec>::take_invalidation(const Invalidation& what) {
     using Kind = Invalidation::Kind;
+    const CallFromBelow call(*this);
     if (what.kind == Kind::position) return keep_position(what.name);
     if (what.kind == Kind::lost) own_copies_.set_heard(false);
     if (own_copies_.open.load(std::memory_order_acquire)) {

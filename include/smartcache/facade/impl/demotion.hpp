@@ -143,9 +143,10 @@ bool SmartCache<Codec>::make_demoted(const Entry& entry, std::optional<std::size
     const WallTime wall = time_.wall();
     record.created = wall - Duration(now_count - entry.created());
     const std::int64_t fresh_until = entry.fresh_until();
-    record.expires = fresh_until == Entry::never ? WallTime::max()
+    const Duration grace(detail::ShortLength::millis(entry.grace));
+    record.expires = fresh_until == Entry::never ? end_before_grace(wall, WallTime::max(), grace)
                                                  : saturating_add(wall, Duration(fresh_until - now_count));
-    record.stale_until = saturating_add(record.expires, Duration(detail::ShortLength::millis(entry.grace)));
+    record.stale_until = saturating_add(record.expires, grace);
     const WallTime cap = saturating_add(wall, lower.ttl);
     if (cap < record.expires) {
         record.expires = cap;

@@ -58,7 +58,8 @@ Explanation SmartCache<Codec>::explain(std::string_view key) const {
             if (record.schema != config_.schema_version) entry.state = State::other_schema;
             if (bool goes_up = true; !trusts(lower, record, seen, goes_up)) entry.state = State::distrusted;
             entry.age = std::max(Duration::zero(), Duration(now - record.created));
-            entry.ttl = std::max(Duration::zero(), remaining(record.expires, now));
+            entry.ttl = lives_for_ever(record) ? Duration::max()
+                                               : std::max(Duration::zero(), Duration(record.expires - now));
             entry.bytes = record.payload.size();
             entry.tags.assign(record.tags.begin(), record.tags.end());
             if (record.compressed) entry.detail = "compressed";

@@ -36,14 +36,13 @@ auto SmartCache<Codec>::lock_load(detail::LoadLock& lock, std::string_view key, 
         // Then: whoever had the lock before may have stored what it has loaded.
         LowerFound below = find_lower<T>(key, {.tiers = options.read}, false, options.idle.has_value());
         if (below.found && good(below.found)) {
-            if (contains(options.write, TierId::memory))
-                promote(key, hash, below, ticket, copy_options(options));
+            promote(key, hash, below, ticket, options.write, copy_options(options));
             return std::move(below.found);
         }
         seen = std::move(below.seen);
         if (status != TierStatus::refused) return {};
         if (in_background)  // somebody else refreshes it
-            if (Found old = find_memory(key, hash, true); old) return old;
+            if (Found old = find_memory(key, hash, false); old) return old;
         if (overtaken || Steady::now() >= until || workers_.stop_token().stop_requested()) return {};
         std::this_thread::sleep_for(pause);
         pause = std::min<Duration>(2 * pause, std::chrono::milliseconds(50));

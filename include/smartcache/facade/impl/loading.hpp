@@ -390,7 +390,7 @@ auto SmartCache<Codec>::find_servable(std::string_view key, std::uint64_t hash,
     if (options.grace <= Duration::zero() || key.size() > config_.max_key_size) return {};
     detail::FillTicket ticket(fences_, key, hash);
     Found old = find_stale<T>(key, hash, options.read | TierSet::memory);
-    if (!old.entry || old.entry->negative() || fences_.marked(*ticket) ||
+    if (!old.entry || old.entry->negative() || fences_.ended(*ticket) ||
         !present<T>({share(old.entry), old.tier, old.stale}))
         return {};
     return old;
@@ -433,21 +433,20 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
             const bool answered = below.found && answers(below.found);
             if (below.found && !answered && !below.found.entry->negative()) count(Event::type_mismatches);
             if (answered && (early == nullptr || !early->wants(*below.found.entry, now_ms()))) {
-                if (contains(options.write, TierId::memory))
-                    promote(key, hash, below, ticket, copy_options(options));
+                promote(key, hash, below, ticket, options.write, copy_options(options));
                 return std::move(below.found);
             }
             seen = std::move(below.seen);
         }
     }
     if (options.retry_after > Duration::zero() && failures_.paused(hash, now_ms())) {
-        if (Found old = find_servable<T>(key, hash, options); old && !fences_.marked(ticket)) return old;
+        if (Found old = find_servable<T>(key, hash, options); old && !fences_.ended(ticket)) return old;
     }
     if constexpr (detail::OwnedLoader<F>) {
         // Nobody waits for a load that nobody else would run meanwhile.
         if (options.soft_timeout && !workers_.has_threads()) {
             Found old = find_servable<T>(key, hash, options);
-            if (old && !fences_.marked(ticket)) {
+            if (old && !fences_.ended(ticket)) {
                 if (const std::int64_t now = now_ms(); refreshes_.begin(hash, now))
                     refresh_later<T>(
                         key, hash, load, options, std::nullopt,
@@ -473,13 +472,13 @@ auto SmartCache<Codec>::lead(std::string_view key, std::uint64_t hash, F& load, 
     see_unasked(key, options.read, seen);
     try {
         Found loaded{load_and_store(key, hash, load, options, ticket, &seen), TierId::none, false};
-        if (options.retry_after > Duration::zero()) failures_.pause(hash, 0);
+        if (options.retry_after > Duration::zero()) failures_.end(hash);
         return loaded;
     } catch (...) {
-        if (fences_.marked(ticket)) throw;
+        if (fences_.ended(ticket)) throw;
         Found old = find_servable<T>(key, hash, options);
         // R5: an erase since then has killed the grace copy too.
-        if (!old || fences_.marked(ticket)) throw;
+        if (!old || fences_.ended(ticket)) throw;
         if (options.retry_after > Duration::zero())
             failures_.pause(hash, detail::Pauses::after(now_ms(), options.retry_after.count()));
         return old;

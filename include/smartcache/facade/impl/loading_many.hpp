@@ -116,8 +116,8 @@ class SmartCache<Codec>::BulkLoad {
         for (Wanted& each : wanted) {
             Missing& one = missing_[each.at];
             if (answers(each.result.found)) {
-                if (contains(options_.write, TierId::memory))
-                    cache_.promote(one.key, one.hash, each.result, *one.flight, copy_options(options_));
+                cache_.promote(one.key, one.hash, each.result, *one.flight, options_.write,
+                               copy_options(options_));
                 end(one, std::move(each.result.found));
             } else {
                 one.seen = std::move(each.result.seen);
@@ -133,7 +133,7 @@ class SmartCache<Codec>::BulkLoad {
             if (options_.retry_after > Duration::zero() &&
                 cache_.failures_.paused(one.hash, cache_.now_ms())) {
                 Found old = cache_.template find_servable<T>(one.key, one.hash, options_);
-                if (old && !cache_.fences_.marked(*one.flight)) {
+                if (old && !cache_.fences_.ended(*one.flight)) {
                     end(one, std::move(old));
                     continue;
                 }
@@ -167,6 +167,7 @@ class SmartCache<Codec>::BulkLoad {
             detail::PreparedValue prepared = prepare(one.key, std::move(*values[i]), tags_seen);
             Ref entry =
                 cache_.store_loaded(one.key, one.hash, prepared, cost, options_, *one.flight, &one.seen);
+            if (options_.retry_after > Duration::zero()) cache_.failures_.end(one.hash);
             end(one, {std::move(entry), TierId::none, false});
         }
     }
@@ -224,9 +225,9 @@ class SmartCache<Codec>::BulkLoad {
     void serve_stale(const std::vector<Missing*>& failed, const std::exception_ptr& error) {
         for (Missing* const one : failed) {
             Found old;
-            if (!cache_.fences_.marked(*one->flight))
+            if (!cache_.fences_.ended(*one->flight))
                 old = cache_.template find_servable<T>(one->key, one->hash, options_);
-            if (old && !cache_.fences_.marked(*one->flight)) {
+            if (old && !cache_.fences_.ended(*one->flight)) {
                 if (options_.retry_after > Duration::zero())
                     cache_.failures_.pause(
                         one->hash, detail::Pauses::after(cache_.now_ms(), options_.retry_after.count()));

@@ -7,6 +7,7 @@
 #include <deque>
 #include <iterator>
 #include <limits>
+#include <new>
 #include <optional>
 #include <ranges>
 
@@ -62,11 +63,11 @@ bool SmartCache<Codec>::usable(const RecordView& record, WallTime now, bool allo
 template <class Codec>
 void SmartCache<Codec>::date_entry(Entry& entry, const RecordView& record, WallTime wall) const noexcept {
     const MonotonicTime now = time_.now();
-    const Duration left = remaining(record.expires, wall);
-    const Duration kept_for = remaining(std::max(record.expires, record.stale_until), wall);
+    const Duration left = lives_for_ever(record) ? Duration::max() : Duration(record.expires - wall);
+    const Duration grace = record.stale_until > record.expires ? remaining(record.stale_until, record.expires)
+                                                               : Duration::zero();
     entry.set_times((now - (wall - record.created)).time_since_epoch().count(),
-                    saturating_add(now, left).time_since_epoch().count(),
-                    kept_for == Duration::max() ? Entry::never : (kept_for - left).count());
+                    saturating_add(now, left).time_since_epoch().count(), grace.count());
     if (entry.idles) {
         const Duration idle = record.copies.idle.value_or(config_.memory.idle.value_or(Duration::zero()));
         entry.set_idle(idle.count(), now.time_since_epoch().count());
@@ -106,7 +107,7 @@ auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& re
             }
             payload = raw;
         }
-        if (std::optional<Owned> value = codec_.template decode<Owned>(payload)) {
+        if (std::optional<Owned> value = decode<Owned>(payload)) {
             if constexpr (detail::is_flat<Owned>)
                 return flat_entry(key, detail::is_text<Owned> ? ValueKind::text : ValueKind::bytes,
                                   detail::flat_bytes(*value), extras);
@@ -117,6 +118,19 @@ auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& re
     }
     count(Event::type_mismatches);
     return {};
+}
+
+/// What a decoder throws stays inside, as with encoders: such bytes are not T's.
+template <class Codec>
+template <class T>
+std::optional<T> SmartCache<Codec>::decode(ByteView bytes) const {
+    try {
+        return codec_.template decode<T>(bytes);
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (...) {
+        return std::nullopt;
+    }
 }
 
 template <class Codec>
@@ -175,11 +189,11 @@ void SmartCache<Codec>::accept(std::string_view key, const RecordView& record, s
     if (index > 0) encode_record(record, result.record);  // for the lower tiers above this one
 }
 
-/// Copies what was found into every tier above, unless the key was written meanwhile (R1).
-/// @param own  what this call asks of the copies; the shorter lifetime holds
+/// Copies what was found into the tiers above, unless the key was changed meanwhile (R1, R4).
+/// @param into  which of them  @param own  what this call asks of the copies; the shorter lifetime holds
 template <class Codec>
 void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerFound& result,
-                                const detail::Ticket& ticket, const CopyOptions& own) const {
+                                const detail::Ticket& ticket, TierSet into, const CopyOptions& own) const {
     if (result.found.stale) return;
     const auto longest = [](const std::optional<Duration>& mine, const std::optional<Duration>& writers,
                             Duration fallback) {
@@ -189,12 +203,13 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
     };
     const Unlocked later;
     const auto order = fences_.order(hash);
-    if (fences_.marked(ticket) || result.found.entry->tags_changed()) return;
+    if (fences_.outdated(ticket) || result.found.entry->tags_changed()) return;
     if (result.index > 0 && result.goes_up) {
         const ParsedRecord parsed = parse_record(result.record.view());
         const WallTime now = time_.wall();
         for (std::size_t i = 0; parsed && i < result.index; ++i) {
             RecordView copy = parsed.record;
+            if (!contains(into, lower_[i].id)) continue;
             if (!copy.tags.empty() && !lower_[i].tier->keeps_tags()) continue;
             // What the record has seen of a tier that other processes change tags in, nobody knows: there it is valid only as
             // long as no tag of it was ever changed.
@@ -213,7 +228,9 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
         }
     }
     const Duration stay = longest(own.memory_ttl, result.copies.memory_ttl, config_.memory.ttl);
-    if (!memory_ || !result.promotable || stay <= Duration::zero() || !own_copies_.usable()) return;
+    if (!memory_ || !contains(into, TierId::memory) || !result.promotable || stay <= Duration::zero() ||
+        !own_copies_.usable())
+        return;
     Entry& entry = *result.found.entry;
     // I2: what remains, capped by the longest stay in L1; a copy that ends there has no grace.
     const std::int64_t end = saturating_add(time_.now(), stay).time_since_epoch().count();
@@ -272,7 +289,7 @@ auto SmartCache<Codec>::convert(const Entry& entry) const -> Ref {
             count(Event::encode_errors);
             return {};
         }
-        std::optional<Owned> value = codec_.template decode<Owned>(bytes.view());
+        std::optional<Owned> value = decode<Owned>(bytes.view());
         if (!value) return {};
         Ref converted;
         if constexpr (detail::is_flat<Owned>)

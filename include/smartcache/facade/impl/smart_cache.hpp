@@ -86,9 +86,12 @@ SmartCache<Codec>::~SmartCache() {
     }
     maintenance_->wake.notify_all();
     if (maintenance_->thread.joinable()) maintenance_->thread.join();
-    // What ends with the cache is no event.
-    if (const std::shared_ptr<Teller> teller = std::exchange(listener_, nullptr))
-        teller->cache.store(nullptr, std::memory_order_release);
+    // What ends with the cache is no event. The pointer stays: the lower tiers' threads look at it until they end. A listener that
+    // one of them is calling just now may still use all of the cache.
+    if (listener_) {
+        listener_->cache.store(nullptr);
+        while (calls_from_below_.load() != 0) std::this_thread::yield();
+    }
     for (LowerTier& lower : lower_) lower.tier.reset();  // their threads may call until then
     if (owns_arena_) arena_->release();
 }
@@ -112,6 +115,7 @@ void SmartCache<Codec>::start_lower_tiers() {
                         .on_invalidation = [this](const Invalidation& what) { take_invalidation(what); }};
     const auto start = [&](TierId id, Duration ttl, auto make) {
         context.on_state = [this, id](bool up) {
+            const CallFromBelow call(*this);
             if (id == TierId::redis) watch_redis(!up);
             tell({.kind = up ? EventKind::tier_up : EventKind::tier_down, .tier = id});
         };

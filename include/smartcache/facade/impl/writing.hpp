@@ -118,7 +118,8 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
         value.record.tag_seq = value.tag_seqs[static_cast<std::size_t>(&lower - lower_.data())];
     }
     value.record.created = now;
-    value.record.expires = saturating_add(now, value.jittered(wanted, options.jitter));
+    value.record.expires =
+        end_before_grace(now, saturating_add(now, value.jittered(wanted, options.jitter)), options.grace);
     value.record.stale_until = saturating_add(value.record.expires, options.grace);
     if (!value.record.negative) value.record.copies = value.copies ? *value.copies : copy_options(options);
     return true;
@@ -520,7 +521,9 @@ TierStatus SmartCache<Codec>::change_lifetime_below(const LowerTier& lower, std:
     const bool missed = status == TierStatus::unavailable || status == TierStatus::untouched;
     if (missed && !ttl) (void)lower.tier->remove(physical);
     if (!there) return status;
-    const WallTime expires = saturating_add(time_.wall(), ttl.value_or(Duration::zero()));
+    const WallTime now = time_.wall();
+    const WallTime expires =
+        end_before_grace(now, saturating_add(now, ttl.value_or(Duration::zero())), grace);
     status = lower.tier->change_lifetime(physical, stamp, expires, saturating_add(expires, grace));
     changed = changed || status == TierStatus::ok;
     return status;
@@ -553,7 +556,7 @@ bool SmartCache<Codec>::change_lifetime(std::string_view key, std::optional<Dura
                 status = change_lifetime_below(lower, physical, ttl, changed);
         }
     }
-    fences_.mark(key, hash, false);  // a promotion under way has copied the old lifetime
+    fences_.mark(key, hash, ttl ? detail::Mark::lifetime : detail::Mark::expired);
     return changed;
 }
 
