@@ -41,6 +41,7 @@
 #include <smartcache/facade/detail/load_deadlines.hpp>
 #include <smartcache/facade/detail/load_lock.hpp>
 #include <smartcache/facade/detail/lower_tier.hpp>
+#include <smartcache/facade/detail/on_exception.hpp>
 #include <smartcache/facade/detail/own_copies.hpp>
 #include <smartcache/facade/detail/pauses.hpp>
 #include <smartcache/facade/detail/prepared_value.hpp>
@@ -595,6 +596,7 @@ class SmartCache {
     }
     bool forget_memory(std::string_view key, std::uint64_t hash) const;
     bool end_memory(std::string_view key, std::uint64_t hash);
+    void end_own_copies(std::string_view key, std::uint64_t hash, std::string_view physical);
     void drop_ended(std::string_view key, std::uint64_t hash) const;
     bool commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                 const EntryOptions& options);

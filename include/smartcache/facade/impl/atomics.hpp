@@ -180,6 +180,7 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
     if (contains(options.read, TierId::disk) && demoted_meanwhile(base, key, physical))
         return Change::conflict;
     if (!count_from_now(plan)) return Change::conflict;
+    const detail::OnException no_memory([&] { end_own_copies(key, hash, physical); });
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
     bool stored = false;
     if (base.shared != nullptr) {
@@ -202,14 +203,8 @@ auto SmartCache<Codec>::commit_if(std::string_view key, std::uint64_t hash, deta
             (void)lower.tier->remove(physical);
     }
     again = Ref::share(value.entry.get());
-    Kept kept = Kept::no;
-    try {
-        (void)count_from_now(plan);  // if nothing remains by now, L1 does not keep it
-        kept = put_memory(key, hash, value, options, &ticket, true);
-    } catch (...) {  // no memory: the older value must not stay
-        (void)end_memory(key, hash);
-        throw;
-    }
+    (void)count_from_now(plan);  // if nothing remains by now, L1 does not keep it
+    const Kept kept = put_memory(key, hash, value, options, &ticket, true);
     if (kept == Kept::refused && stored) (void)end_memory(key, hash);
     if (kept == Kept::yes || stored) {
         tell({.kind = EventKind::set, .key = key});

@@ -324,8 +324,14 @@ detail::Workers::Turn SmartCache<Codec>::fly_elsewhere(const std::shared_ptr<det
         std::shared_ptr<detail::Flight> flight;
         // Dropped because the cache ends: other loads may be waiting for this one.
         ~Turn() {
-            if (flight->withdraw())
-                cache.end_flight(*flight, {.error = std::make_exception_ptr(LoadTimeout(flight->name))});
+            if (!flight->withdraw()) return;
+            std::exception_ptr error;
+            try {
+                error = std::make_exception_ptr(LoadTimeout(flight->name));
+            } catch (...) {  // no memory for its text
+                error = std::current_exception();
+            }
+            cache.end_flight(*flight, {.error = error});
         }
     };
     bool offered = false;

@@ -33,16 +33,18 @@ class SmartCache<Codec>::BulkLoad {
     }
     BulkLoad(const BulkLoad&) = delete;
     BulkLoad& operator=(const BulkLoad&) = delete;
-    /// Whatever happens, nobody waits for these for ever.
-    ~BulkLoad() {
-        fail(std::make_exception_ptr(std::runtime_error("smartcache: a load of many keys failed")));
-    }
+    ~BulkLoad() = default;
 
     std::vector<Lookup<T>> run(auto& keys) {
-        look_in_memory(keys);
-        join();
-        look_below();
-        load_missing();
+        try {
+            look_in_memory(keys);
+            join();
+            look_below();
+            load_missing();
+        } catch (...) {  // whatever happens, nobody waits for these for ever
+            fail(std::current_exception());
+            throw;
+        }
         return collect();
     }
 

@@ -215,6 +215,16 @@ bool SmartCache<Codec>::end_memory(std::string_view key, std::uint64_t hash) {
     return value_was_there;
 }
 
+/// The same for all that is this process' own: a write that ends by an exception, for want of memory, may have reached some
+/// tiers, and the others would go on with the older value (R3).
+template <class Codec>
+void SmartCache<Codec>::end_own_copies(std::string_view key, std::uint64_t hash, std::string_view physical) {
+    if (lower_.empty()) return;  // then it has reached none
+    for (LowerTier& lower : lower_)
+        if (lower.own) (void)lower.tier->remove(physical);
+    (void)end_memory(key, hash);
+}
+
 /// A caller's write: unconditional, in every tier, or in none of them the old value (R3).
 template <class Codec>
 bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
@@ -225,6 +235,7 @@ bool SmartCache<Codec>::commit(std::string_view key, std::uint64_t hash, detail:
     value.record.key = physical;
     const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
+    const detail::OnException no_memory([&] { end_own_copies(key, hash, physical); });
     WriteTicket ticket(*this, key, hash);
     const WallTime now = time_.wall();
     for (LowerTier& lower : lower_) {
@@ -251,6 +262,7 @@ FillResult SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t ha
     const Unlocked later;  // values end when the order is released
     const auto order = fences_.order(hash);
     if (fences_.marked(ticket)) return FillResult::overtaken;
+    const detail::OnException no_memory([&] { end_own_copies(key, hash, physical); });
     bool stored = false;
     bool shared = false;  // in a tier that others share
     const WallTime now = lower_.empty() ? WallTime{} : time_.wall();
@@ -272,6 +284,9 @@ FillResult SmartCache<Codec>::commit_fill(std::string_view key, std::uint64_t ha
             if (stored) (void)end_memory(key, hash);
             return FillResult::overtaken;
         }
+        // What does not land here leaves nothing older behind the newer value that others may have taken (R3).
+        if (status != TierStatus::ok && lower_[i].own) (void)lower_[i].tier->remove(physical);
+        if (status == TierStatus::rejected && !lower_[i].own) end_older_below(i, physical, now, seen);
         stored = status == TierStatus::ok || stored;
         shared = (status == TierStatus::ok && !lower_[i].own) || shared;
     }
@@ -360,6 +375,9 @@ std::size_t SmartCache<Codec>::set_many(Pairs&& pairs, const EntryOptions& optio
     }
     const Unlocked later;  // values end when the order is released
     const auto order = fences_.order_many(hashes);
+    const detail::OnException no_memory([&] {
+        for (const One& one : all) end_own_copies(one.key(), one.hash, one.physical);
+    });
     for (One& one : all) one.ticket = std::make_unique<WriteTicket>(*this, one.key(), one.hash);
     const WallTime now = time_.wall();
     for (LowerTier& lower : lower_) {
