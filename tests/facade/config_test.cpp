@@ -1,5 +1,6 @@
 #include <smartcache/facade/config.hpp>
 
+#include <cmath>
 #include <cstddef>
 #include <cstdlib>
 #include <limits>
@@ -198,6 +199,22 @@ TEST_CASE("the environment sets fields by their names in capitals", "[config]") 
     CHECK(config.memory.shards == std::optional<std::size_t>(4));
     CHECK(config.tier_required);
     CHECK(config.memory.ttl == 1h);
+}
+
+TEST_CASE("a fraction is read from JSON and from the environment, and written so that it reads the same",
+          "[config]") {
+    const Environment alert("SCTEST_STATS_ALERT_BELOW", "0.85");
+    CHECK(sc::Config::from_env("SCTEST_").stats.alert_below == 0.85);
+    CHECK(sc::Config::from_json(R"({"stats": {"alert_below": 0.1}})").stats.alert_below == 0.1);
+    CHECK(sc::Config::from_json(R"({"stats": {"alert_below": 1}})").stats.alert_below == 1);
+    for (const double value : {0.0, 0.1, 1.0 / 3, 1.0}) {
+        const sc::Config config{.stats = {.alert_below = value}};
+        CHECK(sc::Config::from_json(std::string_view(config.to_json())).stats.alert_below == value);
+    }
+    for (const char* const wrong : {"1.5", "-0.1", "\"much\"", "true"})
+        CHECK_THROWS_WITH(sc::Config::from_json(std::string(R"({"stats": {"alert_below": )") + wrong + "}}"),
+                          Catch::Matchers::Contains("stats.alert_below"));
+    CHECK_THROWS_AS((sc::Config{.stats = {.alert_below = std::nan("")}}.validate()), sc::ConfigError);
 }
 
 TEST_CASE("a variable that names no field, or a value that does not fit, is refused", "[config]") {

@@ -70,6 +70,77 @@ TEST_CASE("the rate looks back over the interval", "[facade][stats]") {
     CHECK(cache.stats().uptime == 20s);
 }
 
+TEST_CASE("the hit ratio of the last interval, and where it goes", "[facade][stats]") {
+    sc::FakeClock clock;
+    sc::SmartCache<> cache{{.stats = {.interval = 10s}, .background_threads = 0, .clock = &clock}};
+    cache.set("k", 1);
+    const auto interval = [&](int hits, int misses) {
+        for (int i = 0; i < hits; ++i) (void)cache.get<int>("k");
+        for (int i = 0; i < misses; ++i) (void)cache.get<int>("none");
+        clock.advance(10s);
+        cache.run_maintenance();
+        return cache.stats();
+    };
+    sc::Stats stats = interval(3, 1);
+    CHECK(stats.recent_hit_ratio == Approx(0.75));
+    CHECK(stats.hit_ratio_trend == Approx(0));
+    stats = interval(1, 1);
+    CHECK(stats.recent_hit_ratio == Approx(0.5));
+    CHECK(stats.hit_ratio_trend == Approx(-0.25));
+    CHECK(stats.hit_ratio == Approx(4.0 / 6));
+    stats = interval(0, 0);  // says nothing about hits
+    CHECK(stats.recent_hit_ratio == Approx(0.5));
+    CHECK(stats.hit_ratio_trend == Approx(0));
+    stats = interval(2, 0);
+    CHECK(stats.recent_hit_ratio == Approx(1));
+    CHECK(stats.hit_ratio_trend == Approx(0.5));
+    cache.reset_stats();
+    CHECK(cache.stats().recent_hit_ratio == Approx(0));
+    CHECK(interval(1, 3).recent_hit_ratio == Approx(0.25));
+    CHECK(cache.stats().hit_ratio_trend == Approx(0));
+}
+
+TEST_CASE("a low hit ratio is told once, and so is its recovery", "[facade][stats][events]") {
+    sc::FakeClock clock;
+    std::vector<std::pair<sc::EventKind, double>> told;
+    std::vector<std::string> logged;
+    sc::SmartCache<> cache{{.memory = {.capacity = 10, .shards = 1},
+                            .stats = {.interval = 10s, .alert_below = 0.8},
+                            .background_threads = 0,
+                            .logger = [&](sc::LogLevel, std::string_view line) { logged.emplace_back(line); },
+                            .clock = &clock,
+                            .listener =
+                                [&](const sc::Event& event) {
+                                    if (event.kind == sc::EventKind::hit_ratio_low ||
+                                        event.kind == sc::EventKind::hit_ratio_recovered)
+                                        told.emplace_back(event.kind, event.ratio);
+                                }}};
+    const auto interval = [&](int hits, int misses) {
+        cache.set("k", 1);
+        for (int i = 0; i < hits; ++i) (void)cache.get<int>("k");
+        for (int i = 0; i < misses; ++i) (void)cache.get<int>("none");
+        clock.advance(10s);
+        cache.run_maintenance();
+    };
+    interval(9, 90);  // too few to tell
+    CHECK(told.empty());
+    for (int i = 0; i < 15; ++i) cache.set("other" + std::to_string(i), 1);
+    interval(70, 30);
+    interval(60, 40);  // known
+    interval(0, 0);
+    using Told = std::vector<std::pair<sc::EventKind, double>>;
+    CHECK(told == Told{{sc::EventKind::hit_ratio_low, 0.7}});
+    REQUIRE(logged.size() == 1);
+    CHECK(logged[0] ==
+          "smartcache: 70 % of the last 100 lookups were hits; the alert is below 80 %; meanwhile L1 evicted "
+          "7 entries "
+          "for want of room and 0 expired");
+    interval(80, 20);
+    interval(100, 0);
+    CHECK(told == Told{{sc::EventKind::hit_ratio_low, 0.7}, {sc::EventKind::hit_ratio_recovered, 0.8}});
+    CHECK(logged.size() == 2);
+}
+
 TEST_CASE("switched off, nothing is counted", "[facade][stats]") {
     sc::SmartCache<> cache{{.stats = {.enabled = false}}};
     cache.set("k", 1);

@@ -218,6 +218,15 @@ TEST_CASE("resize takes effect at once", "[memory]") {
     CHECK_THROWS_AS(cache.resize(0), sc::ConfigError);
 }
 
+TEST_CASE("no key lies in a shard without room", "[memory]") {
+    sc::MemoryCache<int, int> cache({.capacity = 3, .shards = 16});
+    for (int i = 0; i < 100; ++i) {
+        cache.set(i, i);
+        CHECK(cache.contains(i));
+        CHECK(cache.size() <= 3);
+    }
+}
+
 TEST_CASE("the removal listener gets key, value and cause, outside locks", "[memory][listener]") {
     std::vector<std::pair<std::string, sc::RemovalCause>> heard;
     sc::MemoryCache<std::string, int>* self = nullptr;

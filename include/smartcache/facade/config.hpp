@@ -22,8 +22,11 @@ namespace smartcache::inline v0 {
 struct StatsOptions {
     /// Off costs nothing on the hit path; `stats()` then shows sizes only.
     bool enabled = true;
-    /// Over how long `ops_per_second` looks back.
+    /// Over how long `ops_per_second` and `recent_hit_ratio` look back.
     Duration interval = std::chrono::seconds(60);
+    /// A hit ratio below this over one interval (with a hundred requests or more) is logged as a warning and told to the
+    /// listener, and so is its recovery. 0: never.
+    double alert_below = 0;
 };
 
 /// The configuration of a cache: a plain aggregate, every field with a default.

@@ -102,6 +102,7 @@ class JsonObject {
         .number("memory_usage", stats.memory_usage)
         .number("size", stats.size);
     json.number("capacity", stats.capacity).number("ops_per_second", stats.ops_per_second);
+    json.number("recent_hit_ratio", stats.recent_hit_ratio).number("hit_ratio_trend", stats.hit_ratio_trend);
     json.number("compression_ratio", stats.compression_ratio).number("uptime_ms", stats.uptime.count());
     json.raw("memory", detail::tier_to_json(stats.memory)).raw("redis", detail::tier_to_json(stats.redis));
     json.raw("disk", detail::tier_to_json(stats.disk));
@@ -182,6 +183,8 @@ template <class Cache>
         .sample("", stats.capacity);
     out.family("smartcache_requests_per_second", "gauge", "Rate of lookups.")
         .sample("", stats.ops_per_second);
+    out.family("smartcache_recent_hit_ratio", "gauge", "Hits per lookup in the last interval.")
+        .sample("", stats.recent_hit_ratio);
     out.family("smartcache_compression_ratio", "gauge", "Bytes before and after compression.")
         .sample("", stats.compression_ratio);
     out.family("smartcache_uptime_seconds", "gauge", "Time since the cache started.")
@@ -244,6 +247,8 @@ class Monitor {
         json.number("hit_ratio", stats.hit_ratio).number("total_requests", stats.total_requests);
         json.number("cache_hits", stats.hits).number("cache_misses", stats.misses);
         json.number("requests_per_second", stats.ops_per_second);
+        json.number("recent_hit_ratio", stats.recent_hit_ratio);
+        json.number("hit_ratio_trend", stats.hit_ratio_trend);
         json.number("memory_usage_mb", static_cast<double>(stats.memory_usage) / (1024.0 * 1024.0));
         json.raw("cache_health", tiers.close());
         return json.close();

@@ -45,6 +45,7 @@
 #include <smartcache/facade/detail/own_copies.hpp>
 #include <smartcache/facade/detail/pauses.hpp>
 #include <smartcache/facade/detail/prepared_value.hpp>
+#include <smartcache/facade/detail/recent_rates.hpp>
 #include <smartcache/facade/detail/tags.hpp>
 #include <smartcache/facade/detail/workers.hpp>
 #include <smartcache/facade/entry_options.hpp>
@@ -381,7 +382,8 @@ class SmartCache {
     /// for at most `redis.timeout`. @return false when `timeout` passed first, or some of those are left
     bool flush(Duration timeout = std::chrono::seconds(5));
 
-    /// Another bound on the entries of L1, at once. @throws ConfigError when it is 0
+    /// Another bound on the entries of L1, at once. The shards stay as many as they are: with fewer entries than shards, some
+    /// keys find no room. @throws ConfigError when it is 0
     void resize(std::size_t capacity);
 
     [[nodiscard]] const Config& config() const noexcept { return config_; }
@@ -433,8 +435,9 @@ class SmartCache {
     void watch_redis(bool fails);
     template <class Which>
     void tend(Which which);
-    void update_rate() const;
-    [[nodiscard]] std::uint64_t requests() const noexcept;
+    void update_rates();
+    void judge_hit_ratio(const detail::RecentRates::Counts& recent);
+    [[nodiscard]] detail::RecentRates::Counts counts() const noexcept;
     [[nodiscard]] std::uint64_t hash_of(std::string_view key) const noexcept { return key_hash_(key); }
     [[nodiscard]] std::int64_t now_ms() const noexcept { return time_.now().time_since_epoch().count(); }
     [[nodiscard]] detail::Arena& arena() const noexcept { return *arena_; }
@@ -774,14 +777,9 @@ class SmartCache {
     mutable Counters<Event> counters_;
     MonotonicTime started_;
 
-    struct Rate {
-        MonotonicTime since{};
-        std::uint64_t requests = 0;  // at `since`
-        double per_second = 0;
-        bool known = false;
-    };
-    mutable detail::Mutex rate_mutex_;
-    mutable Rate rate_;
+    mutable detail::Mutex rates_mutex_;
+    detail::RecentRates rates_;
+    bool hit_ratio_low_ = false;  // and said so
 
     struct Maintenance {
         std::mutex mutex;

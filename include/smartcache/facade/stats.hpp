@@ -37,6 +37,8 @@ struct Stats {
     std::uint64_t size = 0;             ///< entries in L1, now
     std::uint64_t capacity = 0;         ///< bound on `size`; 0 without L1
     double ops_per_second = 0;     ///< requests per second over the last `stats.interval`, or since the start
+    double recent_hit_ratio = 0;   ///< as `hit_ratio`, of the last `stats.interval` with requests
+    double hit_ratio_trend = 0;    ///< by how much that is above the one before; 0 while there was none
     double compression_ratio = 1;  ///< bytes before / after compression of what was written below L1
     Duration uptime{0};
     std::uint64_t listener_errors = 0;  ///< exceptions of `Config::listener`

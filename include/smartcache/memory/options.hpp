@@ -22,7 +22,7 @@ struct MemoryOptions {
     /// Initial hash buckets, at most one per entry; 0 = from capacity. The table still grows and shrinks as
     /// needed.
     std::size_t bucket_count = 0;
-    /// Independently locked shards, rounded up to a power of two. nullopt: from hardware threads and
+    /// Independently locked shards, rounded up to a power of two, and no more than entries. nullopt: from hardware threads and
     /// capacity. Most users should leave this alone: too many shards of a small cache hurt the hit ratio.
     std::optional<std::size_t> shards{};
     /// Lifetime in L1 of entries stored without one.

@@ -367,7 +367,10 @@ class Store {
     }
 
     static std::size_t shard_count(const MemoryOptions& options) {
-        if (options.shards) return std::bit_ceil(std::clamp<std::size_t>(*options.shards, 1, 1024));
+        // In a shard without room its keys would never be found.
+        const std::size_t filled = std::bit_floor(std::max<std::size_t>(1, options.capacity));
+        if (options.shards)
+            return std::min(std::bit_ceil(std::clamp<std::size_t>(*options.shards, 1, 1024)), filled);
         // A shard is worth a lock of its own only while it is large enough for its policy to see the traffic.
         const std::size_t threads = std::max<std::size_t>(1, std::thread::hardware_concurrency());
         const std::size_t wanted = std::bit_ceil(threads * 4);

@@ -62,6 +62,7 @@ void for_each_field(ConfigType& config, Visit&& visit) {
     visit("compression.threshold", config.compression.threshold);
     visit("stats.enabled", config.stats.enabled);
     visit("stats.interval", config.stats.interval);
+    visit("stats.alert_below", config.stats.alert_below);
     visit("auto_expire_interval", config.auto_expire_interval);
     visit("background_threads", config.background_threads);
     visit("key_prefix", config.key_prefix);

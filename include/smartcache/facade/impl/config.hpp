@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
@@ -66,6 +67,8 @@ template <class Field>
         return "true or false";
     else if constexpr (std::is_integral_v<Field>)
         return "a whole number of at most " + std::to_string(std::numeric_limits<Field>::max());
+    else if constexpr (std::is_floating_point_v<Field>)
+        return "a number";
     else if constexpr (std::is_same_v<Field, Duration>)
         return "milliseconds as a number, or text like \"500ms\", \"10s\", \"10min\", \"1h\", \"7d\", "
                "\"forever\"";
@@ -96,7 +99,7 @@ template <class Field>
         if (!yes && text != "false" && text != "0") return false;
         field = yes;
         return true;
-    } else if constexpr (std::is_integral_v<Field>) {
+    } else if constexpr (std::is_arithmetic_v<Field>) {
         const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), field);
         return error == std::errc{} && end == text.data() + text.size();
     } else if constexpr (std::is_same_v<Field, Duration>) {
@@ -177,6 +180,10 @@ void append_json_value(std::string& out, std::string_view name, const Field& fie
         out += field ? "true" : "false";
     } else if constexpr (std::is_integral_v<Field>) {
         out += std::to_string(field);
+    } else if constexpr (std::is_floating_point_v<Field>) {
+        std::array<char, 32> buffer{};  // the shortest text that reads as the same number
+        const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), field);
+        out += std::isfinite(field) && error == std::errc{} ? std::string_view(buffer.data(), end) : "null";
     } else if constexpr (std::is_same_v<Field, Duration>) {
         if (field == Duration::max())
             out += "\"forever\"";
@@ -225,6 +232,8 @@ inline void collect_problems(const Config& config, std::vector<ConfigProblem>& p
         wrong("max_key_size", std::to_string(config.max_key_size), "1 to 16777216 bytes");
     if (config.stats.interval <= Duration::zero())
         wrong("stats.interval", text(config.stats.interval), "more than 0");
+    if (!(config.stats.alert_below >= 0 && config.stats.alert_below <= 1))
+        wrong("stats.alert_below", std::to_string(config.stats.alert_below), "0 (never) to 1");
     if (config.auto_expire_interval < Duration::zero())
         wrong("auto_expire_interval", text(config.auto_expire_interval), "0 (never) or more");
     if (config.background_threads > 256)
@@ -279,6 +288,10 @@ template <class Field>
         const auto number = value.get<std::uint64_t>();
         if (number > std::numeric_limits<Field>::max()) return false;
         field = static_cast<Field>(number);
+        return true;
+    } else if constexpr (std::is_floating_point_v<Field>) {
+        if (!value.is_number()) return false;
+        field = value.get<Field>();
         return true;
     } else if constexpr (std::is_same_v<Field, Duration>) {
         if (value.is_string()) {

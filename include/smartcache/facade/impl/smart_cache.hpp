@@ -4,6 +4,7 @@
 // files of their own.
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include <smartcache/core/error.hpp>
@@ -47,7 +48,7 @@ SmartCache<Codec>::SmartCache(Config config, Codec codec, ReadyTag)
       time_(config_.clock),
       log_(config_.logger),
       started_(time_.now()),
-      rate_{started_, 0, 0, false},
+      rates_{started_},
       workers_(config_.background_threads) {
     if (config_.listener) listener_ = std::make_shared<Teller>(*this);
     if (config_.memory.enabled) {
@@ -197,7 +198,7 @@ void SmartCache<Codec>::maintain_until_stopped() {
             next_sweep = later(config_.auto_expire_interval);
         }
         if (now >= next_rate) {
-            update_rate();
+            update_rates();
             next_rate = later(config_.stats.interval);
         }
         lock.lock();
@@ -293,7 +294,7 @@ std::size_t SmartCache<Codec>::run_maintenance() {
     (void)workers_.run_deferred();
     std::size_t removed = memory_ ? memory_->sweep() : 0;
     for (LowerTier& lower : lower_) removed += lower.tier->run_maintenance();
-    update_rate();
+    update_rates();
     return removed;
 }
 
@@ -329,23 +330,48 @@ Health SmartCache<Codec>::health_check() {
 }
 
 template <class Codec>
-std::uint64_t SmartCache<Codec>::requests() const noexcept {
-    std::uint64_t total = 0;
-    for (const Event event :
-         {Event::memory_hits, Event::redis_hits, Event::disk_hits, Event::other_hits, Event::misses})
-        total += counters_.sum(event);
-    return total;
+auto SmartCache<Codec>::counts() const noexcept -> detail::RecentRates::Counts {
+    detail::RecentRates::Counts now;
+    for (const Event event : {Event::memory_hits, Event::redis_hits, Event::disk_hits, Event::other_hits})
+        now.hits += counters_.sum(event);
+    now.requests = now.hits + counters_.sum(Event::misses);
+    if (memory_) {
+        now.evictions = memory_->counters().sum(detail::RemovalEvent::evictions);
+        now.expirations = memory_->counters().sum(detail::RemovalEvent::expirations);
+    }
+    return now;
 }
 
 template <class Codec>
-void SmartCache<Codec>::update_rate() const {
-    const MonotonicTime now = time_.now();
-    const std::uint64_t total = requests();
-    const std::lock_guard lock(rate_mutex_);
-    const Duration since = now - rate_.since;
-    if (since <= Duration::zero() || (rate_.known && since < config_.stats.interval)) return;
-    const std::uint64_t done = total >= rate_.requests ? total - rate_.requests : total;
-    rate_ = {now, total, static_cast<double>(done) * 1000.0 / static_cast<double>(since.count()), true};
+void SmartCache<Codec>::update_rates() {
+    std::optional<detail::RecentRates::Counts> recent;
+    {
+        const std::lock_guard lock(rates_mutex_);
+        recent = rates_.update(time_.now(), counts(), config_.stats.interval);
+    }
+    if (recent && config_.stats.alert_below > 0) judge_hit_ratio(*recent);
+}
+
+/// Says once that the hit ratio is low, and once that it is not any more.
+template <class Codec>
+void SmartCache<Codec>::judge_hit_ratio(const detail::RecentRates::Counts& recent) {
+    constexpr std::uint64_t telling = 100;  // requests: fewer say little
+    if (recent.requests < telling) return;
+    const double ratio = recent.hit_ratio();
+    const bool low = ratio < config_.stats.alert_below;
+    {
+        const std::lock_guard lock(rates_mutex_);
+        if (std::exchange(hit_ratio_low_, low) == low) return;
+    }
+    const auto percent = [](double part) { return std::to_string(std::lround(part * 100)) + " %"; };
+    std::string text = "smartcache: " + percent(ratio) + " of the last " + std::to_string(recent.requests) +
+                       " lookups were hits; " + (low ? "the alert is below " : "above the alert again, ") +
+                       percent(config_.stats.alert_below);
+    if (low)
+        text += "; meanwhile L1 evicted " + std::to_string(recent.evictions) +
+                " entries for want of room and " + std::to_string(recent.expirations) + " expired";
+    log_.always(low ? LogLevel::warning : LogLevel::info, text);
+    tell({.kind = low ? EventKind::hit_ratio_low : EventKind::hit_ratio_recovered, .ratio = ratio});
 }
 
 template <class Codec>
@@ -401,12 +427,8 @@ Stats SmartCache<Codec>::stats() const {
     if (packed != 0) stats.compression_ratio = static_cast<double>(raw) / static_cast<double>(packed);
     stats.uptime = time_.now() - started_;
 
-    const std::lock_guard lock(rate_mutex_);
-    if (rate_.known)
-        stats.ops_per_second = rate_.per_second;
-    else if (const Duration since = time_.now() - rate_.since; since > Duration::zero())
-        stats.ops_per_second =
-            static_cast<double>(stats.total_requests) * 1000.0 / static_cast<double>(since.count());
+    const std::lock_guard lock(rates_mutex_);
+    rates_.report(stats, time_.now());
     return stats;
 }
 
@@ -415,8 +437,9 @@ void SmartCache<Codec>::reset_stats() {
     counters_.reset();
     if (memory_) memory_->reset_counters();
     for (LowerTier& lower : lower_) lower.tier->reset_stats();
-    const std::lock_guard lock(rate_mutex_);
-    rate_ = {time_.now(), 0, 0, false};
+    const std::lock_guard lock(rates_mutex_);
+    rates_ = detail::RecentRates(time_.now());
+    hit_ratio_low_ = false;
 }
 
 }  // namespace smartcache::inline v0
