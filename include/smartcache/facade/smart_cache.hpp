@@ -38,6 +38,7 @@
 #include <smartcache/facade/detail/event_scope.hpp>
 #include <smartcache/facade/detail/fences.hpp>
 #include <smartcache/facade/detail/found.hpp>
+#include <smartcache/facade/detail/live_settings.hpp>
 #include <smartcache/facade/detail/load_deadlines.hpp>
 #include <smartcache/facade/detail/load_lock.hpp>
 #include <smartcache/facade/detail/lower_tier.hpp>
@@ -386,7 +387,19 @@ class SmartCache {
     /// keys find no room. @throws ConfigError when it is 0
     void resize(std::size_t capacity);
 
+    /// Goes on with another configuration, at once for what is stored or looked up from then on: `memory.capacity`, the tiers'
+    /// `ttl`, `max_value_size` (lower than at the start) and `compression` may differ from what the cache was started with.
+    ///
+    ///     cache.reconfigure(sc::Config::from_json(read_file("cache.json")));
+    ///
+    /// Logger, clock and listener stay. @throws ConfigError for an impossible configuration, and naming whatever else differs;
+    /// nothing is changed then
+    void reconfigure(const Config& wanted);
+
+    /// What the cache was started with.
     [[nodiscard]] const Config& config() const noexcept { return config_; }
+    /// The same, as it has been changed since by `reconfigure` and `resize`.
+    [[nodiscard]] Config current_config() const;
     /// The clock that governs lifetimes here.
     [[nodiscard]] const Clock& clock() const noexcept { return time_.clock(); }
 
@@ -462,8 +475,7 @@ class SmartCache {
         if (listener_) [[unlikely]]
             detail::EventScope::tell(listener_, event);
     }
-    [[nodiscard]] Duration lifetime_in(TierId tier, Duration fallback,
-                                       const EntryOptions& options) const noexcept;
+    [[nodiscard]] Duration lifetime_in(TierId tier, const EntryOptions& options) const noexcept;
     /// @throws ConfigError for options that are impossible or not in this version
     /// @return whether they are plain
     static bool check(const EntryOptions& options) {
@@ -680,7 +692,7 @@ class SmartCache {
     Change change(std::string_view key, const EntryOptions& options, Attempt attempt);
 
     // --- demotion
-    void add_lower(std::unique_ptr<Tier> tier, TierId id, Duration ttl);
+    void add_lower(std::unique_ptr<Tier> tier, TierId id);
     void begin_demotion(Entry& entry) noexcept;
     void finish_demotion(Entry& entry);
     void copy_below(const Entry& entry, const Demotion& demotion);
@@ -752,7 +764,8 @@ class SmartCache {
     void end_older_below(std::size_t index, std::string_view physical, WallTime now,
                          const std::vector<WriteCondition>* seen);
 
-    Config config_;
+    const Config config_;
+    detail::LiveSettings live_;
     Codec codec_;
     TimeSource time_;
     KeyHash key_hash_;

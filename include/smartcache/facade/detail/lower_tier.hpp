@@ -18,7 +18,6 @@ namespace smartcache::inline v0::detail {
 struct LowerTier {
     std::unique_ptr<Tier> tier;
     TierId id;
-    Duration ttl;
     bool on_evict = false;  // written to by demotion alone
     bool own = false;       // no other process writes to it
 };

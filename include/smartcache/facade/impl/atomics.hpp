@@ -26,7 +26,7 @@ template <class Codec>
 auto SmartCache<Codec>::shared_tier(const EntryOptions& options) const noexcept -> const LowerTier* {
     for (const LowerTier& lower : lower_)
         if (lower.id != TierId::disk && contains(options.write, lower.id) &&
-            lifetime_in(lower.id, lower.ttl, options) > Duration::zero())
+            lifetime_in(lower.id, options) > Duration::zero())
             return &lower;
     return nullptr;
 }
@@ -97,7 +97,7 @@ auto SmartCache<Codec>::keeping_lifetime(const Base<T>& base, const EntryOptions
     if (plan.copies->memory_ttl)
         plan.most_in_memory = *plan.copies->memory_ttl;
     else if (base.value.tier() != TierId::memory)
-        plan.most_in_memory = config_.memory.ttl;
+        plan.most_in_memory = live_.ttl(TierId::memory);
     for (std::optional<Duration>* const ttl : {&own.redis_ttl, &own.disk_ttl})
         if (*ttl && **ttl > Duration::zero()) ttl->reset();  // 0: not to be kept there, as before
     own.jitter = {};

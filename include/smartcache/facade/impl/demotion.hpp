@@ -137,8 +137,8 @@ bool SmartCache<Codec>::make_demoted(const Entry& entry, std::optional<std::size
         record.payload = entry.stored_bytes();
         record.raw_size = entry.raw_size();
     }
-    if (record.raw_size > config_.max_value_size) return false;
-    (void)compress_payload(record, config_.compression, out.packed);
+    if (record.raw_size > live_.max_value_size()) return false;
+    (void)compress_payload(record, live_.compression(), out.packed);
     // I2: what remains of its life, capped by the tier's own lifetime; a copy that ends there has no grace.
     const WallTime wall = time_.wall();
     record.created = wall - Duration(now_count - entry.created());
@@ -147,7 +147,7 @@ bool SmartCache<Codec>::make_demoted(const Entry& entry, std::optional<std::size
     record.expires = fresh_until == Entry::never ? end_before_grace(wall, WallTime::max(), grace)
                                                  : saturating_add(wall, Duration(fresh_until - now_count));
     record.stale_until = saturating_add(record.expires, grace);
-    const WallTime cap = saturating_add(wall, lower.ttl);
+    const WallTime cap = saturating_add(wall, live_.ttl(lower.id));
     if (cap < record.expires) {
         record.expires = cap;
         record.stale_until = {};

@@ -53,7 +53,7 @@ Explanation SmartCache<Codec>::explain(std::string_view key) const {
             if (record.kind == ValueKind::coded && !record.negative &&
                 record.codec != static_cast<std::uint8_t>(Codec::id))
                 entry.state = State::other_codec;
-            if (record.raw_size > config_.max_value_size || !unpackable(record))
+            if (record.raw_size > live_.max_value_size() || !unpackable(record))
                 entry.state = State::unreadable;
             if (record.schema != config_.schema_version) entry.state = State::other_schema;
             if (bool goes_up = true; !trusts(lower, record, seen, goes_up)) entry.state = State::distrusted;

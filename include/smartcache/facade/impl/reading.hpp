@@ -80,7 +80,7 @@ template <class T>
 auto SmartCache<Codec>::decode_record(std::string_view key, const RecordView& record,
                                       detail::EntryExtras extras) const -> Ref {
     if (record.negative) return Entry::create_negative(arena(), key, extras);
-    if (record.raw_size > config_.max_value_size || !unpackable(record)) {
+    if (record.raw_size > live_.max_value_size() || !unpackable(record)) {
         count(Event::corrupt);
         return {};
     }
@@ -214,9 +214,9 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
             // What the record has seen of a tier that other processes change tags in, nobody knows: there it is valid only as
             // long as no tag of it was ever changed.
             copy.tag_seq = lower_[i].id == TierId::disk ? result.tags.below[i] : 0;
-            const Duration most = lower_[i].id == TierId::redis
-                                      ? longest(own.redis_ttl, copy.copies.redis_ttl, lower_[i].ttl)
-                                      : lower_[i].ttl;
+            const Duration stays = live_.ttl(lower_[i].id);
+            const Duration most =
+                lower_[i].id == TierId::redis ? longest(own.redis_ttl, copy.copies.redis_ttl, stays) : stays;
             if (most <= Duration::zero()) continue;
             const WallTime cap = saturating_add(now, most);
             if (cap < copy.expires) {
@@ -227,7 +227,7 @@ void SmartCache<Codec>::promote(std::string_view key, std::uint64_t hash, LowerF
             if (write_below(lower_[i], copy, hash, result.seen[i], &ticket) == TierStatus::refused) return;
         }
     }
-    const Duration stay = longest(own.memory_ttl, result.copies.memory_ttl, config_.memory.ttl);
+    const Duration stay = longest(own.memory_ttl, result.copies.memory_ttl, live_.ttl(TierId::memory));
     if (!memory_ || !contains(into, TierId::memory) || !result.promotable || stay <= Duration::zero() ||
         !own_copies_.usable())
         return;

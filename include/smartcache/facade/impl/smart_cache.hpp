@@ -33,10 +33,7 @@ SmartCache<Codec>::SmartCache(Config config, std::vector<std::unique_ptr<Tier>> 
     for (std::unique_ptr<Tier>& tier : lower_tiers) {
         if (tier == nullptr) throw ConfigError("lower_tiers", "nullptr", "tiers");
         const TierId id = tier->id();
-        const Duration ttl = id == TierId::redis  ? config_.redis.ttl
-                             : id == TierId::disk ? config_.disk.ttl
-                                                  : Duration::max();
-        add_lower(std::move(tier), id, ttl);
+        add_lower(std::move(tier), id);
     }
     start_maintenance();
 }
@@ -44,6 +41,7 @@ SmartCache<Codec>::SmartCache(Config config, std::vector<std::unique_ptr<Tier>> 
 template <class Codec>
 SmartCache<Codec>::SmartCache(Config config, Codec codec, ReadyTag)
     : config_((config.validate(), std::move(config))),
+      live_(config_),
       codec_(std::move(codec)),
       time_(config_.clock),
       log_(config_.logger),
@@ -98,9 +96,9 @@ SmartCache<Codec>::~SmartCache() {
 }
 
 template <class Codec>
-void SmartCache<Codec>::add_lower(std::unique_ptr<Tier> tier, TierId id, Duration ttl) {
+void SmartCache<Codec>::add_lower(std::unique_ptr<Tier> tier, TierId id) {
     const bool on_evict = id == TierId::disk && config_.disk.fill == DiskFill::on_evict;
-    lower_.push_back({std::move(tier), id, ttl, on_evict, id == TierId::disk});
+    lower_.push_back({std::move(tier), id, on_evict, id == TierId::disk});
     (on_evict ? evicts_below_ : writes_below_) = true;
 }
 
@@ -114,7 +112,7 @@ void SmartCache<Codec>::start_lower_tiers() {
                         .background = config_.background_threads != 0,
                         .name_space = config_.key_prefix,
                         .on_invalidation = [this](const Invalidation& what) { take_invalidation(what); }};
-    const auto start = [&](TierId id, Duration ttl, auto make) {
+    const auto start = [&](TierId id, auto make) {
         context.on_state = [this, id](bool up) {
             const CallFromBelow call(*this);
             if (id == TierId::redis) watch_redis(!up);
@@ -124,7 +122,7 @@ void SmartCache<Codec>::start_lower_tiers() {
             std::unique_ptr<Tier> tier = make();
             own_copies_.on = own_copies_.on || tier->tells_changes();
             own_copies_.set_parts(tier->parts());
-            add_lower(std::move(tier), id, ttl);
+            add_lower(std::move(tier), id);
         } catch (const Error& error) {
             if (config_.tier_required)
                 throw ConfigError(std::string(to_string(id)), error.what(),
@@ -136,10 +134,9 @@ void SmartCache<Codec>::start_lower_tiers() {
     };
     own_copies_.distrusts = config_.redis.lease_lost == LeaseLost::distrust;
     if (config_.redis.enabled)
-        start(TierId::redis, config_.redis.ttl, [&] { return detail::make_redis_tier(config_, context); });
+        start(TierId::redis, [&] { return detail::make_redis_tier(config_, context); });
     context.keeps_intents = config_.redis.enabled;
-    if (config_.disk.enabled)
-        start(TierId::disk, config_.disk.ttl, [&] { return detail::make_disk_tier(config_, context); });
+    if (config_.disk.enabled) start(TierId::disk, [&] { return detail::make_disk_tier(config_, context); });
     for (const LowerTier& own : lower_)
         if (Intents* const intents = own.tier->intents())
             for (const LowerTier& shared : lower_)
@@ -251,13 +248,12 @@ void SmartCache<Codec>::count_hit(std::string_view key, TierId tier, bool stale)
 }
 
 template <class Codec>
-Duration SmartCache<Codec>::lifetime_in(TierId tier, Duration fallback,
-                                        const EntryOptions& options) const noexcept {
+Duration SmartCache<Codec>::lifetime_in(TierId tier, const EntryOptions& options) const noexcept {
     std::optional<Duration> own;
     if (tier == TierId::memory) own = options.memory_ttl;
     if (tier == TierId::redis) own = options.redis_ttl;
     if (tier == TierId::disk) own = options.disk_ttl;
-    return own ? *own : options.ttl.value_or(fallback);
+    return own ? *own : options.ttl.value_or(live_.ttl(tier));
 }
 
 template <class Codec>
@@ -314,6 +310,24 @@ template <class Codec>
 void SmartCache<Codec>::resize(std::size_t capacity) {
     if (capacity == 0) throw ConfigError("memory.capacity", "0", "at least 1");
     if (memory_) memory_->resize(capacity);
+}
+
+template <class Codec>
+void SmartCache<Codec>::reconfigure(const Config& wanted) {
+    wanted.validate();
+    std::vector<ConfigProblem> problems;
+    detail::refuse_fixed_changes(config_, wanted, problems);
+    if (!problems.empty()) throw ConfigError(std::move(problems));
+    live_.take(wanted);
+    resize(wanted.memory.capacity);
+}
+
+template <class Codec>
+Config SmartCache<Codec>::current_config() const {
+    Config config = config_;
+    live_.give(config);
+    if (memory_) config.memory.capacity = memory_->capacity();
+    return config;
 }
 
 template <class Codec>

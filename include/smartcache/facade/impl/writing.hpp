@@ -26,11 +26,11 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
         if constexpr (detail::is_flat<Inner>) {
             prepared.entry = flat_entry(key, detail::is_text<Inner> ? ValueKind::text : ValueKind::bytes,
                                         detail::flat_bytes(value.value), extras(options));
-            prepared.too_large = prepared.entry->value_size > config_.max_value_size;
+            prepared.too_large = prepared.entry->value_size > live_.max_value_size();
         } else {
             prepared.entry = Entry::template create_object<Codec, Inner, false>(
                 arena(), key, std::forward<T>(value).value, extras(options));
-            prepared.too_large = prepared.entry->value_bytes() > config_.max_value_size;
+            prepared.too_large = prepared.entry->value_bytes() > live_.max_value_size();
         }
     } else if constexpr (detail::is_flat<Value>) {
         const ByteView bytes = detail::flat_bytes(value);
@@ -38,7 +38,7 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
                                     extras(options));
         prepared.record.kind = prepared.entry->kind();
         prepared.record.payload = prepared.entry->stored_bytes();
-        prepared.too_large = bytes.size() > config_.max_value_size;
+        prepared.too_large = bytes.size() > live_.max_value_size();
         prepared.goes_below = true;
     } else {
         static_assert(
@@ -68,7 +68,7 @@ detail::PreparedValue SmartCache<Codec>::prepare(std::string_view key, T&& value
         prepared.record.codec = static_cast<std::uint8_t>(Codec::id);
         prepared.record.payload = prepared.encoded.view();
         prepared.too_large =
-            std::max(prepared.encoded.size(), prepared.entry->value_bytes()) > config_.max_value_size;
+            std::max(prepared.encoded.size(), prepared.entry->value_bytes()) > live_.max_value_size();
     }
     finish_record(prepared, options, seen);
     return prepared;
@@ -99,7 +99,7 @@ void SmartCache<Codec>::finish_record(detail::PreparedValue& value, const EntryO
     if (writes_below_) record.stamp = random_stamp();
     record.raw_size = record.payload.size();
     if (writes_below_ && value.goes_below && !value.too_large) {
-        (void)compress_payload(record, config_.compression, value.packed);
+        (void)compress_payload(record, live_.compression(), value.packed);
         count(Event::raw_bytes, record.raw_size);
         count(Event::packed_bytes, record.payload.size());
     }
@@ -110,8 +110,7 @@ bool SmartCache<Codec>::date_record(const LowerTier& lower, detail::PreparedValu
                                     const EntryOptions& options) const {
     if (lower.on_evict || !value.goes_below || value.too_large || !contains(options.write, lower.id))
         return false;
-    const Duration wanted =
-        value.record.negative ? *options.negative_ttl : lifetime_in(lower.id, lower.ttl, options);
+    const Duration wanted = value.record.negative ? *options.negative_ttl : lifetime_in(lower.id, options);
     if (wanted <= Duration::zero()) return false;
     if (!value.record.tags.empty()) {
         if (!lower.tier->keeps_tags()) return false;
@@ -134,8 +133,8 @@ template <class Codec>
 auto SmartCache<Codec>::put_memory(std::string_view key, std::uint64_t hash, detail::PreparedValue& value,
                                    const EntryOptions& options, const detail::Ticket* ticket, bool ordered)
     -> Kept {
-    const Duration wanted = value.record.negative ? *options.negative_ttl
-                                                  : lifetime_in(TierId::memory, config_.memory.ttl, options);
+    const Duration wanted =
+        value.record.negative ? *options.negative_ttl : lifetime_in(TierId::memory, options);
     const MonotonicTime now = time_.now();
     Entry& entry = *value.entry;
     entry.set_times(now.time_since_epoch().count(), Entry::never, 0);
@@ -174,7 +173,7 @@ auto SmartCache<Codec>::packed_for_memory(Ref entry) const -> Ref {
     record.payload = entry->stored_bytes();
     record.raw_size = record.payload.size();
     ByteSink scratch;
-    if (!compress_payload(record, {.enabled = true, .threshold = config_.compression.threshold}, scratch))
+    if (!compress_payload(record, {.enabled = true, .threshold = live_.compression().threshold}, scratch))
         return entry;
     Ref packed = Entry::create_packed(arena(), entry->key(), entry->kind(), entry->raw_size(), record.payload,
                                       {entry->idles, entry->tags().size()});
