@@ -1,8 +1,13 @@
 #include <smartcache/facade/default_cache.hpp>
 
+#include <atomic>
+#include <chrono>
+#include <memory>
+
 #include <smartcache/testing.hpp>
 
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 
 namespace default_cache_test {
 
@@ -29,6 +34,24 @@ TEST_CASE("a second, different configuration is an error; the same one is not", 
     CHECK_THROWS_AS(sc::set_default_cache({.memory = {.capacity = 5}, .clock = &clock}), sc::ConfigError);
     sc::reset_default_cache();
     CHECK_NOTHROW(sc::set_default_cache({.memory = {.capacity = 6}}));
+    sc::reset_default_cache();
+}
+
+TEST_CASE("the default cache may be reset by whom it tells of something, in whatever thread of its own",
+          "[facade][default]") {
+    sc::reset_default_cache();
+    // What expires is found by the thread that sweeps, which would wait for itself.
+    const auto told = std::make_shared<std::atomic<bool>>(false);
+    sc::set_default_cache({.auto_expire_interval = std::chrono::milliseconds(1),
+                           .listener =
+                               [told](const sc::Event& event) {
+                                   if (event.kind == sc::EventKind::removed && !told->exchange(true))
+                                       sc::reset_default_cache();
+                               }})
+        ->set("k", 1, std::chrono::milliseconds(1));
+    CHECK(smartcache_test::eventually([&] { return told.use_count() == 1; }));  // the cache has ended
+    CHECK(told->load());
+    CHECK(sc::default_cache()->config().auto_expire_interval == std::chrono::seconds(300));
     sc::reset_default_cache();
 }
 

@@ -15,6 +15,7 @@
 #include <smartcache/core/clock.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/mutex.hpp>
+#include <smartcache/core/own_thread.hpp>
 
 namespace smartcache::inline v0 {
 
@@ -177,6 +178,7 @@ class ThreadPool final : public Executor {
     }
 
     void run() {
+        detail::OwnThread::begin();
         Work& work = *mine_;
         std::unique_lock lock(work.mutex);
         for (;;) {

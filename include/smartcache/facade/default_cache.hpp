@@ -11,8 +11,8 @@
 #include <smartcache/core/error.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/mutex.hpp>
+#include <smartcache/core/own_thread.hpp>
 #include <smartcache/core/singletons.hpp>
-#include <smartcache/facade/detail/workers.hpp>
 #include <smartcache/facade/smart_cache.hpp>
 
 namespace smartcache::inline v0 {
@@ -69,7 +69,7 @@ struct DefaultCache {
 
     /// A thread of the cache that lets go of it last cannot wait for itself: another one ends it.
     static void end(SmartCache<>* last) noexcept {
-        if (!Workers::is_worker()) {
+        if (!OwnThread::here()) {
             delete last;
             return;
         }

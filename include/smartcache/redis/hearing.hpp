@@ -16,6 +16,7 @@
 #include <smartcache/core/counters.hpp>
 #include <smartcache/core/fork.hpp>
 #include <smartcache/core/mutex.hpp>
+#include <smartcache/core/own_thread.hpp>
 #include <smartcache/core/stats.hpp>
 #include <smartcache/record/invalidation.hpp>
 #include <smartcache/redis/failure.hpp>
@@ -119,6 +120,7 @@ class ListeningThread {
     explicit ListeningThread(Hearing& hearing)
         : hearing_(hearing), waker_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
         thread_ = std::thread([this] {
+            OwnThread::begin();
             while (!stopping_.load(std::memory_order_acquire))
                 hearing_.step(Deadline::in(std::chrono::seconds(60)), waker_);
         });

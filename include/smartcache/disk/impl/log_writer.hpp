@@ -2,12 +2,16 @@
 
 // The writing half of DiskLog (disk/log.hpp): the queue into files, and what happens when that fails.
 
+#include <smartcache/core/own_thread.hpp>
 #include <smartcache/disk/log.hpp>
 
 namespace smartcache::inline v0::detail {
 
 inline void DiskLog::start() {
-    writer_ = std::thread([this] { run(); });
+    writer_ = std::thread([this] {
+        OwnThread::begin();
+        run();
+    });
 }
 
 inline void DiskLog::run() noexcept {

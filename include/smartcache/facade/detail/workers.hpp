@@ -52,9 +52,6 @@ class Workers {
     /// Asked for by the time the cache ends.
     [[nodiscard]] std::stop_token stop_token() const noexcept { return stop_.get_token(); }
 
-    /// Whether this is a thread of a cache, of whatever one.
-    [[nodiscard]] static bool is_worker() noexcept { return in_worker(); }
-
   private:
     [[nodiscard]] static bool& in_worker() noexcept {
         thread_local bool yes = false;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include <smartcache/core/error.hpp>
+#include <smartcache/core/own_thread.hpp>
 #include <smartcache/facade/detail/prepared_value.hpp>
 #include <smartcache/facade/impl/tiers.hpp>
 #include <smartcache/facade/smart_cache.hpp>
@@ -152,7 +153,10 @@ void SmartCache<Codec>::start_lower_tiers() {
 template <class Codec>
 void SmartCache<Codec>::start_maintenance() {
     if (config_.background_threads == 0) return;
-    maintenance_->thread = std::thread([this] { maintain_until_stopped(); });
+    maintenance_->thread = std::thread([this] {
+        detail::OwnThread::begin();
+        maintain_until_stopped();
+    });
 }
 
 template <class Codec>
