@@ -128,6 +128,8 @@ class SmartCache {
     SmartCache(Config config, Codec codec);
     /// Brings its own lower tiers, nearest first; `config.redis` and `config.disk` must be off.
     SmartCache(Config config, std::vector<std::unique_ptr<Tier>> lower_tiers);
+    /// Asks loads in the background to stop and waits for them, then for what the tiers have queued, at most five seconds each.
+    /// Not in a thread that is the cache's own, as a listener may be called in: it would wait for itself.
     ~SmartCache();
 
     SmartCache(const SmartCache&) = delete;

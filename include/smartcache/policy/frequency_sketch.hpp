@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 namespace smartcache::inline v0::policy {
@@ -42,14 +43,8 @@ class FrequencySketch {
     void increment(std::uint64_t hash, unsigned times = 1) noexcept {
         if (blocks_.empty()) return;
         const std::uint64_t mixed = mix(hash);
-        Block& block = blocks_[index(mixed)];
-        const unsigned most = std::min(minimum(block, mixed) + times, 15U);
-        for (unsigned row = 0; row < rows; ++row) {
-            std::uint64_t& word = block.words[word_of(mixed, row)];
-            const unsigned shift = shift_of(mixed, row);
-            const auto counter = static_cast<unsigned>(word >> shift) & 15U;
-            word += std::uint64_t{std::max(counter, most) - counter} << shift;
-        }
+        const CountersIn counters(blocks_[index(mixed)], mixed);
+        counters.raise(std::min(counters.least() + times, 15U));
         age(times);
     }
 
@@ -61,11 +56,10 @@ class FrequencySketch {
     [[nodiscard]] unsigned frequency(std::uint64_t hash) const noexcept {
         if (blocks_.empty()) return 0;
         const std::uint64_t mixed = mix(hash);
-        return minimum(blocks_[index(mixed)], mixed);
+        return CountersIn(blocks_[index(mixed)], mixed).least();
     }
 
   private:
-    static constexpr unsigned rows = 4;
     static constexpr std::size_t entries_per_block = 8;
     static constexpr std::size_t period_per_entry =
         10;  // increments per entry in which every counter halves once
@@ -81,23 +75,43 @@ class FrequencySketch {
     [[nodiscard]] std::size_t index(std::uint64_t mixed) const noexcept {
         return static_cast<std::size_t>(mixed >> 20) & (blocks_.size() - 1);
     }
-    static unsigned counter_of(std::uint64_t mixed, unsigned row) noexcept {
-        return static_cast<unsigned>(mixed >> (5 * row)) & 31U;
-    }
-    static unsigned word_of(std::uint64_t mixed, unsigned row) noexcept {
-        return 2 * row + (counter_of(mixed, row) >> 4U);
-    }
-    static unsigned shift_of(std::uint64_t mixed, unsigned row) noexcept {
-        return 4 * (counter_of(mixed, row) & 15U);
-    }
-    static unsigned minimum(const Block& block, std::uint64_t mixed) noexcept {
-        unsigned least = 15;
-        for (unsigned row = 0; row < rows; ++row) {
-            least = std::min(
-                least, static_cast<unsigned>(block.words[word_of(mixed, row)] >> shift_of(mixed, row)) & 15U);
+
+    /// The four counters of a key, in a block of either constness. Written out: a loop over them takes twice the instructions.
+    template <class Word>
+    struct CountersIn {
+        template <class AnyBlock>
+        CountersIn(AnyBlock& block, std::uint64_t mixed) noexcept
+            : a(block, mixed, 0), b(block, mixed, 1), c(block, mixed, 2), d(block, mixed, 3) {}
+
+        struct One {
+            template <class AnyBlock>
+            One(AnyBlock& block, std::uint64_t mixed, unsigned row) noexcept
+                : word(block.words[2 * row + (mixed >> (5 * row + 4) & 1U)]),
+                  shift(4 * static_cast<unsigned>(mixed >> (5 * row) & 15U)),
+                  value(static_cast<unsigned>(word >> shift) & 15U) {}
+            void raise(unsigned to) const noexcept {
+                word += std::uint64_t{std::max(value, to) - value} << shift;
+            }
+            Word& word;
+            unsigned shift;
+            unsigned value;
+        };
+
+        [[nodiscard]] unsigned least() const noexcept {
+            return std::min(std::min(a.value, b.value), std::min(c.value, d.value));
         }
-        return least;
-    }
+        void raise(unsigned to) const noexcept {
+            a.raise(to);
+            b.raise(to);
+            c.raise(to);
+            d.raise(to);
+        }
+
+        One a, b, c, d;
+    };
+    template <class AnyBlock>
+    CountersIn(AnyBlock&, std::uint64_t)
+        -> CountersIn<std::conditional_t<std::is_const_v<AnyBlock>, const std::uint64_t, std::uint64_t>>;
 
     void age(unsigned increments) noexcept {
         since_aged_ += increments;

@@ -35,9 +35,20 @@ struct Mode {
 /// moves for each victim.
 class ModalQueues {
   public:
+    enum class Keeps : std::uint8_t {
+        all,       ///< what any mode may ask for, which a change of mode then finds
+        its_mode,  ///< what the first one asks for: its mode stays
+    };
+
     /// @param links  has room for every node that will be here; outlives this object
-    ModalQueues(std::uint64_t capacity, Mode mode, NodeLinks& links) noexcept
-        : capacity_(capacity), mode_(mode), young_{1, links}, old_{2, links}, main_{3, links} {
+    ModalQueues(std::uint64_t capacity, Mode mode, NodeLinks& links, Keeps keeps = Keeps::all) noexcept
+        : capacity_(capacity),
+          mode_(mode),
+          keeps_ghost_(keeps == Keeps::all || mode.gate == Mode::Gate::ghost),
+          keeps_sketch_(keeps == Keeps::all || mode.gate == Mode::Gate::filter),
+          young_{1, links},
+          old_{2, links},
+          main_{3, links} {
         divide();
     }
 
@@ -71,13 +82,13 @@ class ModalQueues {
 
     /// The same for that many entries at once.
     void reserve(std::size_t entries) {
-        sketch_.reserve(entries);
-        ghost_.reserve(entries + 1);
+        if (keeps_sketch_) sketch_.reserve(entries);
+        if (keeps_ghost_) ghost_.reserve(entries + 1);
     }
 
     void insert(Node& node) noexcept {
-        sketch_.increment(node.hash);
-        const bool returned = ghost_.take(node.hash);
+        count(node);
+        const bool returned = keeps_ghost_ && ghost_.take(node.hash);
         if (returned && mode_.gate == Mode::Gate::ghost) {
             main_.push_front(node);
             return;
@@ -153,12 +164,16 @@ class ModalQueues {
         young_.move_to(old_, node);
     }
 
+    void count(const Node& node, unsigned times = 1) noexcept {
+        if (keeps_sketch_) sketch_.increment(node.hash, times);
+    }
+
     // Takes the mark off the node and into the sketch: hits themselves never touch it.
     std::uint8_t count_hits(Node& node) noexcept {
         const std::uint8_t mark = node.mark.load(std::memory_order_relaxed);
         if (mark == 0) return 0;
         node.mark.store(0, std::memory_order_relaxed);
-        sketch_.increment(node.hash, mark);
+        count(node, mark);
         return mark;
     }
 
@@ -235,7 +250,7 @@ class ModalQueues {
             const std::uint8_t mark = node.mark.load(std::memory_order_relaxed);
             if (mark == 0) return &node;
             node.mark.store(static_cast<std::uint8_t>(mark - 1), std::memory_order_relaxed);
-            sketch_.increment(node.hash);
+            count(node);
             main_.move_to_front(node);
         }
         return main_.back();
@@ -253,6 +268,8 @@ class ModalQueues {
 
     std::uint64_t capacity_;
     Mode mode_;
+    const bool keeps_ghost_;
+    const bool keeps_sketch_;
     std::uint64_t window_bound_ = 1;  // of the capacity
     std::uint64_t main_bound_ = 0;    // what is left
     NodeList young_;

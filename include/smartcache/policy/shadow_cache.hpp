@@ -22,7 +22,7 @@ class ShadowCache {
     /// At most `entries` entries, at most `capacity` of weight. Throws: std::bad_alloc.
     ShadowCache(std::size_t entries, std::uint64_t capacity, Mode mode)
         : capacity_(capacity),
-          queues_(capacity, mode, links_),
+          queues_(capacity, mode, links_, ModalQueues::Keeps::its_mode),
           pool_(entries + 1),
           slots_(std::bit_ceil(2 * (entries + 1)), none) {
         queues_.reserve(entries);
