@@ -3,10 +3,12 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -80,6 +82,13 @@ class Server final : public AdapterServer {
     std::thread thread_;
 };
 
+/// Some versions after 0.11 and before 0.41 take content in chunks without the empty line at its end.
+bool ends_chunks() {
+    const std::string_view version = CPPHTTPLIB_VERSION;
+    const int minor = version.starts_with("0.") ? std::atoi(version.data() + 2) : 99;
+    return minor <= 11 || minor >= 41;
+}
+
 std::unique_ptr<AdapterServer> start_wrapped(http::MiddlewareOptions options) {
     return std::make_unique<Server>(Way::wrap, std::move(options));
 }
@@ -90,11 +99,12 @@ std::unique_ptr<AdapterServer> start_mounted(http::MiddlewareOptions options) {
 }  // namespace
 
 TEST_CASE("httplib: a wrapped handler does what every adapter must", "[http][httplib]") {
-    smartcache_test::run_adapter_scenarios({start_wrapped});
+    smartcache_test::run_adapter_scenarios({.start = start_wrapped, .ends_chunks = ends_chunks()});
 }
 
 TEST_CASE("httplib: a mounted cache does what every adapter must", "[http][httplib]") {
-    smartcache_test::run_adapter_scenarios({start_mounted, false});
+    smartcache_test::run_adapter_scenarios(
+        {.start = start_mounted, .validates = false, .ends_chunks = ends_chunks()});
 }
 
 TEST_CASE("httplib: what the server compresses is not served to who cannot read it, nor compressed twice",

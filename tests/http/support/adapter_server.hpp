@@ -78,6 +78,8 @@ class AdapterServer {
 struct Adapter {
     std::function<std::unique_ptr<AdapterServer>(http::MiddlewareOptions)> start;
     bool validates = true;  ///< the application sees the cache's conditions
+    bool ends_chunks =
+        true;  ///< the framework takes no content in chunks for whole without its last, empty line
 };
 
 /// A client with one connection, which must stay in step through all that is asked over it.
