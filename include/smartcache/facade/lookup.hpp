@@ -85,7 +85,8 @@ class Lookup {
     [[nodiscard]] Duration age() const noexcept {
         return entry_ ? Duration(std::max<std::int64_t>(0, now() - entry_->created())) : Duration::zero();
     }
-    /// What remains of its lifetime: 0 on a miss or when expired, `Duration::max()` for ever.
+    /// What remains of its lifetime: 0 on a miss or when expired, `Duration::max()` for ever, and for a value that was just
+    /// loaded and is not kept in memory.
     [[nodiscard]] Duration ttl() const noexcept {
         if (!entry_) return Duration::zero();
         const std::int64_t end = entry_->fresh_until();
