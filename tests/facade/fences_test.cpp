@@ -427,4 +427,21 @@ TEST_CASE("under load from many threads no erased or overwritten value is ever s
     CHECK(violations.load() == 0);
 }
 
+TEST_CASE("R3: what a load replaces does not outlive its value in a tier that has no room for that",
+          "[facade][fences][R3]") {
+    for (const bool redis_is_full : {true, false}) {
+        CAPTURE(redis_is_full);
+        CacheOverMaps world;
+        smartcache_test::MapTier& full = redis_is_full ? *world.redis : *world.disk;
+        smartcache_test::MapTier& other = redis_is_full ? *world.disk : *world.redis;
+        REQUIRE(world.cache->set("k", 1));
+        full.full = true;
+        CHECK(*world.cache->refresh("k", [] { return 2; }) == 2);
+        CHECK(*world.cache->get<int>("k") == 2);
+        world.cache->clear_memory();
+        (void)other.remove(world.physical("k"));  // evicted
+        CHECK_FALSE(world.cache->get<int>("k"));
+    }
+}
+
 }  // namespace fences_test

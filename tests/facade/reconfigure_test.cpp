@@ -1,6 +1,6 @@
 #include <string>
 
-#include "support/cache_over_maps.hpp"
+#include "facade/support/cache_over_maps.hpp"
 #include "support/catch.hpp"
 
 namespace reconfigure_test {

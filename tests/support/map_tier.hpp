@@ -31,6 +31,7 @@ class MapTier final : public Tier {
     std::function<void()> before_write{};   ///< called before a write is done, outside the lock
     std::function<TierStatus()> on_lock{};  ///< whether a lock is given to who asks for it
     std::atomic<bool> unavailable{false};   ///< every operation fails
+    std::atomic<bool> full{false};          ///< there is no room for what is written
     std::atomic<std::uint64_t> round_trips{0};
     std::atomic<std::uint64_t> tended{0};
     std::atomic<std::uint64_t> counted_reads{0};  ///< lookups that change the statistics of a tier
@@ -171,6 +172,10 @@ class MapTier final : public Tier {
         if (condition.kind == WriteCondition::Kind::if_stamp &&
             (!there || parse_record(at->second).record.stamp != condition.stamp))
             return TierStatus::refused;
+        if (full) {
+            if (condition.kind == WriteCondition::Kind::always && there) records_.erase(at);  // R3
+            return TierStatus::rejected;
+        }
         put(record);
         return TierStatus::ok;
     }
