@@ -299,8 +299,10 @@ template <auto Function, class Codec>
 ///
 /// The name must be unique among the callables whose results share the cache (and its lower tiers).
 template <class Codec, class F>
-[[nodiscard]] auto cached(SmartCache<Codec>& cache, std::string_view name, F&& function,
-                          CachedOptions options = {}) {
+requires(!std::is_function_v<
+         Codec>)  // but a signature, for the next one: no compiler is to look into such a SmartCache
+    [[nodiscard]] auto cached(SmartCache<Codec>& cache, std::string_view name, F&& function,
+                              CachedOptions options = {}) {
     return Cached<detail::BoundCache<Codec>, std::decay_t<F>, detail::signature_t<F>>(
         {&cache}, name, std::forward<F>(function), std::move(options));
 }
