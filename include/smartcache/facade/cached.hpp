@@ -298,11 +298,11 @@ template <auto Function, class Codec>
 /// `auto find = sc::cached(cache, "find_user", [&](int id) { return db.find(id); }, {.ttl = 1min});`
 ///
 /// The name must be unique among the callables whose results share the cache (and its lower tiers).
+// A signature, as below, is no codec, and no compiler is to look into a SmartCache of it.
 template <class Codec, class F>
-requires(!std::is_function_v<
-         Codec>)  // but a signature, for the next one: no compiler is to look into such a SmartCache
-    [[nodiscard]] auto cached(SmartCache<Codec>& cache, std::string_view name, F&& function,
-                              CachedOptions options = {}) {
+requires std::is_class_v<Codec>
+[[nodiscard]] auto cached(SmartCache<Codec>& cache, std::string_view name, F&& function,
+                          CachedOptions options = {}) {
     return Cached<detail::BoundCache<Codec>, std::decay_t<F>, detail::signature_t<F>>(
         {&cache}, name, std::forward<F>(function), std::move(options));
 }
