@@ -1,7 +1,6 @@
 // What calls leave behind that end for want of memory: each allocation of each call fails once.
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <optional>
@@ -17,54 +16,14 @@
 #include <smartcache/testing.hpp>
 
 #include "support/catch.hpp"
+#include "support/failing_new.hpp"
 #include "support/map_tier.hpp"
 #include "support/temp_dir.hpp"
-
-namespace {
-// Fails the n-th allocation from now on this thread; -1: none.
-thread_local int allocations_until_failure = -1;
-bool fails_now() noexcept {
-    return allocations_until_failure >= 0 && allocations_until_failure-- == 0;
-}
-}  // namespace
-
-// Not inlined: g++ would take malloc and delete for a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-    if (fails_now()) throw std::bad_alloc();
-    if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-    throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept {
-    return fails_now() ? nullptr : std::malloc(size == 0 ? 1 : size);
-}
-[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
-    if (fails_now()) throw std::bad_alloc();
-    const auto to = static_cast<std::size_t>(alignment);
-    if (void* memory = std::aligned_alloc(to, (size + to - 1) / to * to)) return memory;
-    throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment,
-                                     const std::nothrow_t& /*tag*/) noexcept {
-    if (fails_now()) return nullptr;
-    const auto to = static_cast<std::size_t>(alignment);
-    return std::aligned_alloc(to, (size + to - 1) / to * to);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
-    std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-    std::free(memory);
-}
 
 namespace allocations_test {
 
 using namespace smartcache;
+using smartcache_test::allocations_until_failure;
 using smartcache_test::MapTier;
 using smartcache_test::TempDir;
 
