@@ -154,6 +154,7 @@ class Application {
             const bool german = request.headers.value("Accept-Language").starts_with("de");
             http::Response posts =
                 made({{"by", name_(id).value_or("nobody")}, {"first", german ? "Hallo" : "Hello"}});
+            posts.headers.set("Vary", "Accept-Language");  // for all other caches; the rule is for this one
             posts.headers.set("Cache-Tag", "user:" + std::to_string(id));  // has that user's name in it
             return posts;
         }
