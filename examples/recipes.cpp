@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
+#include <functional>
 #include <future>
 #include <map>
 #include <mutex>
@@ -199,12 +201,18 @@ void full_memory() {
 }  // namespace
 
 int main() {
-    values_by_hand();
-    functions();
-    slow_source();
-    related_keys();
-    keys();
-    full_memory();
+    try {
+        values_by_hand();
+        functions();
+        slow_source();
+        related_keys();
+        keys();
+        full_memory();
+        return 0;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "recipes: %s\n", error.what());
+        return 1;
+    }
 }
 
 // Expected output:
