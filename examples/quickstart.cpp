@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -33,6 +32,8 @@
 #include <smartcache/http.hpp>
 #include <smartcache/http/adapters/httplib.hpp>
 #include <smartcache/smartcache.hpp>
+
+#include "private_redis.hpp"
 
 namespace sc = smartcache;
 namespace fs = std::filesystem;
@@ -58,39 +59,6 @@ httplib::Server::Handler slow_files(fs::path root) {
         response.set_content(std::string(std::istreambuf_iterator<char>(in), {}), "text/plain");
     };
 }
-
-/// A redis-server of this process alone, on a unix socket; absent where none is installed.
-class PrivateRedis {
-  public:
-    explicit PrivateRedis(const fs::path& dir) : socket_(dir / ("redis-" + std::to_string(::getpid()))) {
-        if (SMARTCACHE_HAS_REDIS == 0) return;  // a build without hiredis
-        child_ = ::fork();
-        if (child_ == 0) {
-            const std::string path = socket_.string();
-            ::execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path.c_str(), "--save",
-                     "", "--appendonly", "no", "--logfile", "/dev/null", static_cast<char*>(nullptr));
-            ::_exit(127);
-        }
-        int status = 0;
-        while (!fs::exists(socket_) && ::waitpid(child_, &status, WNOHANG) == 0)
-            std::this_thread::sleep_for(1ms);
-        running_ = fs::exists(socket_);
-    }
-    PrivateRedis(const PrivateRedis&) = delete;
-    PrivateRedis& operator=(const PrivateRedis&) = delete;
-    ~PrivateRedis() {
-        if (!running_) return;
-        ::kill(child_, SIGTERM);
-        ::waitpid(child_, nullptr, 0);
-    }
-    [[nodiscard]] bool running() const { return running_; }
-    [[nodiscard]] std::string url() const { return "unix://" + socket_.string() + "?db=0"; }
-
-  private:
-    fs::path socket_;
-    pid_t child_ = -1;
-    bool running_ = false;
-};
 
 /// The service with the cache in front of it, on a free port.
 class CachedService {
