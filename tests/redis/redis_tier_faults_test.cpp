@@ -107,6 +107,24 @@ TEST_CASE("a dead server is a status and a counter, not an exception", "[redis][
     }
 }
 
+TEST_CASE("who has all the time there is waits for a server that is slow to let it listen",
+          "[redis][tier][coherence]") {
+    HostileServer server([](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        if (command[0] == "SUBSCRIBE")
+            peer.drip("*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+        else
+            peer.send("*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+        return true;
+    });
+    sc::RedisOptions options = patient(server.url());
+    options.connect_timeout = sc::Duration::max();
+    options.lease = 30s;
+    sc::RedisTier tier(options, {.name_space = "app", .on_invalidation = [](const sc::Invalidation&) {}});
+    tier.begin_to_listen(false, {});
+    CHECK(tier.stats().coherence.hears);
+    CHECK(server.connections() == 2);  // the tier's own, and the one that listens
+}
+
 TEST_CASE("while the breaker is open the server hears nothing, and a probe ends that",
           "[redis][tier][faults][breaker]") {
     RedisServer server(persistent());
