@@ -125,6 +125,57 @@ TEST_CASE("who has all the time there is waits for a server that is slow to let 
     CHECK(server.connections() == 2);  // the tier's own, and the one that listens
 }
 
+TEST_CASE("a history without an end is a hole", "[redis][tier][coherence][r12]") {
+    // Whatever it is asked for, it gives the same message, as often as it may.
+    const std::string message = "of whatever kind";
+    const std::string entry =
+        "*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nm\r\n$" + std::to_string(message.size()) + "\r\n" + message + "\r\n";
+    HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        if (command[0] == "SUBSCRIBE") {
+            peer.send("*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+        } else if (command[0] == "XRANGE") {
+            std::string answer = "*512\r\n";
+            for (int i = 0; i < 512; ++i) answer += entry;
+            peer.send(answer);
+        } else {
+            peer.send("-ERR no\r\n");
+        }
+        return true;
+    });
+    sc::RedisOptions options = patient(server.url());
+    options.coherence = sc::Coherence::publish;
+    options.lease = 30s;
+    std::vector<sc::Invalidation::Kind> told;
+    sc::RedisTier tier(options,
+                       {.background = false,
+                        .name_space = "app",
+                        .on_invalidation = [&](const sc::Invalidation& what) { told.push_back(what.kind); }},
+                       sc::defer_connect);
+    tier.begin_to_listen(true, "1-1 " + std::to_string(sc::stable_hash(sc::as_byte_view(message))));
+    REQUIRE_FALSE(told.empty());
+    CHECK(told.back() == sc::Invalidation::Kind::heard);
+    CHECK(tier.stats().coherence.resumed == 0);
+}
+
+TEST_CASE("a change that was made before the server stopped serving is not one that was not made",
+          "[redis][tier][r10]") {
+    std::atomic<int> epochs{0};
+    HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        if (command[0] == "HMGET" && ++epochs == 1)
+            peer.send("*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n");
+        else if (command[0] == "EVALSHA")
+            peer.send(":1\r\n");
+        else
+            peer.send("-MASTERDOWN Link with MASTER is down\r\n");
+        return true;
+    });
+    sc::RedisTier tier(impatient(server.url(), ample), {}, sc::defer_connect);
+    WriteCondition seen = WriteCondition::if_stamp(7);
+    seen.change = true;
+    CHECK(put(tier, k, "v", seen) == TierStatus::unavailable);
+    CHECK_FALSE(tier.flush(0ms));  // to be erased before anybody believes what is there
+}
+
 TEST_CASE("while the breaker is open the server hears nothing, and a probe ends that",
           "[redis][tier][faults][breaker]") {
     RedisServer server(persistent());

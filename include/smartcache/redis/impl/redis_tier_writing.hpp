@@ -370,13 +370,16 @@ inline TierStatus RedisTier::fill_once(const RecordView& record, WriteCondition 
                 else
                     names.take_epoch(i - 1, reply);
             });
+        const bool done = answer.is_status("OK") || answer.is_integer(1);
         if (trip.failure) {
-            // What was never sent cannot arrive late, and what is there is as good as it was.
-            if (trip.sent) client_.distrust(record.key, trip);
+            // What was never sent cannot arrive late, and what is there is as good as it was. (A server may stop serving between
+            // two commands, too.)
+            const bool touched = trip.sent || done;
+            if (touched) client_.distrust(record.key, trip);
             const TierStatus status = failed(trip.failure);
-            return trip.sent ? status : TierStatus::untouched;
+            return touched ? status : TierStatus::untouched;
         }
-        if (answer.is_status("OK") || answer.is_integer(1)) client_.changed(record.key, trip);
+        if (done) client_.changed(record.key, trip);
         if (!answer.is_error("NOSCRIPT")) break;
     }
     if (answer.is_error()) {
