@@ -125,6 +125,73 @@ TEST_CASE("who has all the time there is waits for a server that is slow to let 
     CHECK(server.connections() == 2);  // the tier's own, and the one that listens
 }
 
+/// Everything that a tier tells of a server: what its constructor throws, its log, and its health.
+std::vector<std::string> told_of(const sc::RedisOptions& options) {
+    std::mutex mutex;
+    std::vector<std::string> told;
+    const auto tell = [&](std::string_view text) {
+        const std::lock_guard lock(mutex);
+        told.emplace_back(text);
+    };
+    const sc::TierContext context{
+        .logger = [&](sc::LogLevel, std::string_view text) { tell(text); },
+        .name_space = "app",
+        .on_invalidation = [](const sc::Invalidation&) {},
+    };
+    try {
+        sc::RedisTier tier(options, context);
+    } catch (const sc::TierUnavailable& error) {
+        tell(error.what());
+    }
+    {
+        sc::RedisTier tier(options, context, sc::defer_connect);
+        tier.begin_to_listen(false, {});
+        (void)put(tier, k, "a value");
+        tell(tier.probe().detail);
+    }
+    return told;
+}
+
+TEST_CASE("nothing that is told of a server holds the password, or what it repeats of a command",
+          "[redis][tier][log]") {
+    RedisServer server({.arguments = {"--rename-command", "AUTH", "", "--rename-command", "SET", ""}});
+    std::string url = server.url();
+    for (const std::string& text : told_of(impatient(url, ample)))
+        CHECK(text.find("a value") == std::string::npos);
+    url.insert(url.find("//") + 2, ":hunter2@");
+    const std::vector<std::string> told = told_of(impatient(url, ample));
+    CHECK(told.size() >= 2);
+    for (const std::string& text : told) CHECK(text.find("hunter") == std::string::npos);
+    HostileServer proxy([](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        peer.send("-ERR " + command.back() + " is no password\r\n");
+        return true;
+    });
+    url = proxy.url();
+    url.insert(url.find("//") + 2, ":hunter2@");
+    for (const std::string& text : told_of(impatient(url, ample)))
+        CHECK(text.find("hunter") == std::string::npos);
+}
+
+TEST_CASE("whatever a server says, what is told of it is one line of a bounded length",
+          "[redis][tier][log]") {
+    const std::string much(100'000, 'x');
+    const std::string bulk = "a\nb" + much;
+    const std::string answer =
+        GENERATE_REF("-ERR \t" + much + "\r\n", "$" + std::to_string(bulk.size()) + "\r\n" + bulk + "\r\n");
+    HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command&) {
+        peer.send(answer);
+        return true;
+    });
+    sc::RedisOptions options = impatient(server.url(), ample);
+    options.connect_timeout = 50ms;  // it is not let in to listen
+    const std::vector<std::string> told = told_of(options);
+    CHECK_FALSE(told.empty());
+    for (const std::string& text : told) {
+        CHECK(text.size() < 5'000);
+        CHECK(text.find_first_of("\n\t") == std::string::npos);
+    }
+}
+
 TEST_CASE("a history without an end is a hole", "[redis][tier][coherence][r12]") {
     // Whatever it is asked for, it gives the same message, as often as it may.
     const std::string message = "of whatever kind";

@@ -19,6 +19,7 @@
 #include <smartcache/record/invalidation.hpp>
 #include <smartcache/record/tier_context.hpp>
 #include <smartcache/redis/announcer.hpp>
+#include <smartcache/redis/failure.hpp>
 #include <smartcache/redis/pipeline.hpp>
 #include <smartcache/redis/reply.hpp>
 #include <smartcache/redis/tier_state.hpp>
@@ -71,7 +72,9 @@ struct RedisCommon {
     }
 
     /// At most one a second.
-    void report(const std::string& problem) noexcept { log(LogLevel::warning, "smartcache: " + problem); }
+    void report(const std::string& problem) noexcept {
+        log(LogLevel::warning, "smartcache: " + one_line(problem));
+    }
 
     /// The command that deletes keys: UNLINK, or DEL where the server does not know that.
     [[nodiscard]] std::string_view erase_command() const noexcept {
