@@ -192,6 +192,56 @@ TEST_CASE("whatever a server says, what is told of it is one line of a bounded l
     }
 }
 
+/// A server that runs a script when it is asked for `at` for the first time, and cannot serve then.
+class BusyOnce {
+  public:
+    explicit BusyOnce(std::string at) : at_(std::move(at)) {}
+
+    bool operator()(HostileServer::Peer& peer, const HostileServer::Command& command) {
+        const std::lock_guard lock(mutex_);
+        multis += command[0] == "MULTI" ? 1 : 0;
+        if (std::exchange(left_open_[&peer], false)) ++said_in_it;
+        if (command[0] == at_ && !std::exchange(was_busy_, true)) {
+            left_open_[&peer] = at_ == "EXEC";
+            peer.send("-BUSY Redis is busy running a script.\r\n");
+        } else if (command[0] == "EXEC") {
+            peer.send("-EXECABORT Transaction discarded because of previous errors.\r\n");
+        } else if (command[0] == "MULTI") {
+            peer.send("+OK\r\n");
+        } else if (command[0] == "HMGET") {
+            peer.send("*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n");
+        } else {
+            peer.send("+OK\r\n");
+        }
+        return true;
+    }
+    [[nodiscard]] int counted(const int& what) {
+        const std::lock_guard lock(mutex_);
+        return what;
+    }
+
+    int multis = 0;
+    int said_in_it = 0;  ///< on a connection whose transaction it has not ended
+
+  private:
+    const std::string at_;
+    std::mutex mutex_;
+    bool was_busy_ = false;
+    std::map<HostileServer::Peer*, bool> left_open_;
+};
+
+TEST_CASE("a server that is busy does steps afterwards, over connections whose transaction has ended",
+          "[redis][tier][faults][r9]") {
+    BusyOnce busy(GENERATE("MULTI", "EXEC"));
+    HostileServer server(std::ref(busy));
+    sc::RedisTier tier(impatient(server.url(), ample), {}, sc::defer_connect);
+    CHECK(put(tier, k, "v") == TierStatus::unavailable);
+    CHECK(settles(tier));
+    (void)put(tier, k, "v");
+    CHECK(busy.counted(busy.said_in_it) == 0);
+    CHECK(busy.counted(busy.multis) == 2);
+}
+
 TEST_CASE("a history without an end is a hole", "[redis][tier][coherence][r12]") {
     // Whatever it is asked for, it gives the same message, as often as it may.
     const std::string message = "of whatever kind";

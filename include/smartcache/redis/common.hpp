@@ -121,7 +121,10 @@ struct RedisCommon {
     bool learn_no_history(const Reply& reply) noexcept {
         if (!reply.is_error() || reply.is_error("EXECABORT") || !keeps_history()) return false;
         const bool refused = reply.is_error("NOPERM") || reply.is_error("ERR unknown command");
-        if (!refused && !reply.is_error("ERR syntax") && !reply.is_error("ERR wrong number")) return false;
+        // Before version 6.2 NOMKSTREAM is taken for what is to follow it.
+        if (!refused && !reply.is_error("ERR syntax") && !reply.is_error("ERR wrong number") &&
+            !reply.is_error("ERR Invalid stream ID"))
+            return false;
         no_history_.store(true, std::memory_order_relaxed);
         report("changes are not kept for caches that are away: " + reply.text);
         return refused;
