@@ -138,6 +138,9 @@ TEST_CASE("flush gives up after its time-out", "[disk][tier]") {
     io.stuck = true;
     disk.set("k", "v");
     CHECK_FALSE(disk.tier->flush(sc::Duration(1)));
+    // So far back that the clock would overflow, and wait for years.
+    CHECK_FALSE(disk.tier->flush(sc::Duration(-13'835'058'055'283)));
+    CHECK_FALSE(disk.tier->flush(sc::Duration::min()));
     io.stuck = false;
     CHECK(disk.tier->flush(60s));
 }

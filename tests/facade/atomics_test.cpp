@@ -293,6 +293,47 @@ TEST_CASE("a value that the shared tier does not keep is counted where it is kep
     CHECK(world.cache->increment("k", 1, {.redis_ttl = 0ms}) == 2);
 }
 
+TEST_CASE("a lifetime of 0 makes no new counter, and counts what is there with everybody",
+          "[facade][atomics][R7]") {
+    World world;
+    sc::SmartCache<>& cache = *world.cache;
+    REQUIRE(cache.set("k", 1, {.ttl = 10min}));
+    world.redis->before_write = [&] {
+        world.redis->before_write = nullptr;
+        world.write_elsewhere("k", 10);
+    };
+    CHECK(cache.increment("k", 1, {.ttl = 0ms}) == 11);
+    CHECK(*cache.get<int>("k") == 11);
+    CHECK_FALSE(cache.increment("none", 1, {.ttl = 0ms}));
+    CHECK_FALSE(cache.exists("none"));
+    world.redis->unavailable = true;
+    CHECK_FALSE(cache.increment("k", 1, {.ttl = 0ms}));  // R10
+}
+
+TEST_CASE("an update that is kept nowhere ends only what it has seen", "[facade][atomics][R7]") {
+    World world;
+    sc::SmartCache<>& cache = *world.cache;
+    REQUIRE(cache.set("k", 1));
+    std::vector<int> seen;
+    const auto look = [&](std::optional<int> old) {
+        seen.push_back(old.value_or(0));
+        if (seen.size() == 1) world.write_elsewhere("k", 10);
+        return old;
+    };
+    CHECK_FALSE(cache.update<int>("k", look, {.ttl = 0ms}));
+    CHECK(seen == std::vector<int>{1, 10});
+    CHECK_FALSE(cache.exists("k"));
+}
+
+TEST_CASE("a counter that one tier alone is to keep stays there", "[facade][atomics]") {
+    World world;
+    const sc::EntryOptions options{.ttl = 0ms, .memory_ttl = 1h};
+    for (const int sum : {1, 2, 3}) CHECK(world.cache->increment("k", 1, options) == sum);
+    CHECK(world.cache->get<int>("k").ttl() == 1h);
+    world.cache->clear_memory();
+    CHECK_FALSE(world.cache->exists("k"));
+}
+
 TEST_CASE("a change takes nothing from a lifetime and adds nothing to it", "[facade][atomics][ttl]") {
     World world;
     REQUIRE(world.cache->set("k", 1, {.ttl = 10s}));

@@ -227,6 +227,21 @@ TEST_CASE("a variable that names no field, or a value that does not fit, is refu
     CHECK_THROWS_AS(sc::Config::from_env("SCTEST_"), sc::ConfigError);
 }
 
+TEST_CASE("no message about a configuration holds a secret", "[config]") {
+    for (const char* text :
+         {R"({"redis": {"url": "redis://:hunter2@host"},})", R"({"redis": {"password": "hunter2"}})",
+          R"({"redis": {"integrityKey": "hunter2"}})", R"({"redis": {"integrity_key": ["hunter2"]}})",
+          R"({"redis": {"url": "redis://:hunter2@host:x"}})"})
+        CHECK_THROWS_WITH(sc::Config::from_json(text), !Catch::Matchers::Contains("hunter2"));
+    CHECK_THROWS_WITH(sc::Config::from_json(R"({"memory": {"capactiy": 77}})"),
+                      Catch::Matchers::Contains("memory.capactiy = 77"));
+    for (const char* name : {"SCTEST_REDIS_PASSWORD", "SCTEST_REDIS_URI"}) {
+        const Environment secret(name, "hunter2");
+        CHECK_THROWS_WITH(sc::Config::from_env("SCTEST_"),
+                          !Catch::Matchers::Contains("hunter2") && Catch::Matchers::Contains(name));
+    }
+}
+
 TEST_CASE("contradictions are refused", "[config]") {
     CHECK_THROWS_AS((sc::Config{.redis = {.enabled = true, .write = sc::WriteMode::behind}}.validate()),
                     sc::ConfigError);

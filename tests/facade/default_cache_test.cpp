@@ -33,6 +33,15 @@ TEST_CASE("a second, different configuration is an error; the same one is not", 
     CHECK_THROWS_AS(sc::set_default_cache({.memory = {.capacity = 6}}), sc::ConfigError);
     CHECK_THROWS_AS(sc::set_default_cache({.memory = {.capacity = 5}, .clock = &clock}), sc::ConfigError);
     sc::reset_default_cache();
+    // Both are shown, without what nobody should read in a log.
+    const auto with_secrets = [](const std::string& secret) {
+        return sc::Config{.redis = {.url = "redis://:" + secret + "@localhost", .integrity_key = secret}};
+    };
+    CHECK_NOTHROW(sc::set_default_cache(with_secrets("hunter1")));
+    CHECK_NOTHROW(sc::set_default_cache(with_secrets("hunter1")));
+    CHECK_THROWS_WITH(sc::set_default_cache(with_secrets("hunter2")),
+                      !Catch::Matchers::Contains("hunter") && Catch::Matchers::Contains("localhost"));
+    sc::reset_default_cache();
     CHECK_NOTHROW(sc::set_default_cache({.memory = {.capacity = 6}}));
     sc::reset_default_cache();
 }

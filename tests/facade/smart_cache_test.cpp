@@ -200,6 +200,18 @@ TEST_CASE("oversized keys and values are refused and counted, and the old value 
     CHECK_FALSE(three.cache->exists("v"));
 }
 
+TEST_CASE("flush gives no tier less than no time, nor more than a day", "[facade][flush]") {
+    Three three;
+    // The last but one is so far back that the clock would overflow, to years from now.
+    for (const sc::Duration timeout :
+         {sc::Duration(-1), sc::Duration::min(), sc::Duration(-13'835'058'055'283), sc::Duration::max()})
+        CHECK(three.cache->flush(timeout));
+    CHECK(std::vector<sc::Duration>(three.redis->flushes.begin(), three.redis->flushes.begin() + 3) ==
+          std::vector<sc::Duration>(3, 0ms));
+    CHECK(three.redis->flushes.back() <= 24h);
+    CHECK(three.redis->flushes.back() > 0ms);
+}
+
 TEST_CASE("a damaged record is a miss", "[facade][I1]") {
     Three three;
     three.cache->set("k", std::string("value"), {.write = sc::TierSet::disk});

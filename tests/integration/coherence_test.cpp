@@ -707,6 +707,23 @@ TEST_CASE("what was erased before a clear can be filled, counted and set anew", 
     CHECK(one.increment("counter") == 1);
 }
 
+TEST_CASE("what others have cleared is changed as if it were not there, by who has heard nothing of that",
+          "[coherence][atomics][r19]") {
+    RedisServer server;
+    sc::Config config = config_for(server.url());
+    config.redis.coherence = sc::Coherence::off;
+    sc::SmartCache<> one(config);
+    sc::SmartCache<> two(config);
+    REQUIRE(one.increment("n", 5) == 5);
+    REQUIRE(one.set("k", 5));
+    two.clear();
+    CHECK(server.command({"EXISTS", "sc:0::n", "sc:0::k"}).integer == 2);  // under the same names as ever
+    CHECK(one.increment("n") == 1);
+    CHECK(one.update<int>("k", [](std::optional<int> old) { return old.value_or(100) + 1; }));
+    CHECK(two.increment("n") == 2);
+    CHECK(*two.get<int>("k") == 101);
+}
+
 TEST_CASE("of a key that is set twice at once the last value counts everywhere", "[coherence][batch]") {
     RedisServer server;
     sc::SmartCache<> cache(config_for(server.url()));

@@ -15,12 +15,14 @@
 #include <smartcache/redis/pipeline.hpp>
 
 #include "support/catch.hpp"
+#include "support/redis_server.hpp"
 
 namespace partition_test {
 
 using namespace std::chrono_literals;
 using smartcache::physical_key;
 using namespace smartcache::detail;
+using smartcache::test::RedisServer;
 
 namespace {
 
@@ -59,6 +61,21 @@ std::string sent(const Pipeline& commands) {
 }
 
 }  // namespace
+
+TEST_CASE("a server that takes NOMKSTREAM for an id keeps no history", "[redis][r12]") {
+    RedisServer server;
+    Settling settling;
+    REQUIRE(settling.common.keeps_history());
+    Reply reply;
+    reply.kind = Reply::Kind::error;
+    // As one before version 6.2 answers, which does not know the word either.
+    const smartcache::test::RedisAnswer answer =
+        server.command({"XADD", "stream", "UNKNOWN", "MAXLEN", "~", "9", "*", "m", "message"});
+    REQUIRE(answer.kind == smartcache::test::RedisAnswer::Kind::error);
+    reply.text = answer.text;
+    CHECK_FALSE(settling.common.learn_no_history(reply));
+    CHECK_FALSE(settling.common.keeps_history());
+}
 
 TEST_CASE("every namespace is asked for its own epoch", "[redis][epochs]") {
     Settling world;

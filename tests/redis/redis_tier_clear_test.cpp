@@ -140,7 +140,7 @@ TEST_CASE("what was written under the old epoch and arrives after the clear is n
 }
 
 TEST_CASE("a lagging writer's fill is refused after a clear, its set is written anew",
-          "[redis][tier][clear][r7]") {
+          "[redis][tier][clear][r7][r19]") {
     RedisServer server;
     sc::RedisTier one(patient(server.url()));
     sc::RedisTier two(patient(server.url()));

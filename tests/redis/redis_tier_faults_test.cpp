@@ -107,6 +107,184 @@ TEST_CASE("a dead server is a status and a counter, not an exception", "[redis][
     }
 }
 
+TEST_CASE("who has all the time there is waits for a server that is slow to let it listen",
+          "[redis][tier][coherence]") {
+    HostileServer server([](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        if (command[0] == "SUBSCRIBE")
+            peer.drip("*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+        else
+            peer.send("*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+        return true;
+    });
+    sc::RedisOptions options = patient(server.url());
+    options.connect_timeout = sc::Duration::max();
+    options.lease = 30s;
+    sc::RedisTier tier(options, {.name_space = "app", .on_invalidation = [](const sc::Invalidation&) {}});
+    tier.begin_to_listen(false, {});
+    CHECK(tier.stats().coherence.hears);
+    CHECK(server.connections() == 2);  // the tier's own, and the one that listens
+}
+
+/// Everything that a tier tells of a server: what its constructor throws, its log, and its health.
+std::vector<std::string> told_of(const sc::RedisOptions& options) {
+    std::mutex mutex;
+    std::vector<std::string> told;
+    const auto tell = [&](std::string_view text) {
+        const std::lock_guard lock(mutex);
+        told.emplace_back(text);
+    };
+    const sc::TierContext context{
+        .logger = [&](sc::LogLevel, std::string_view text) { tell(text); },
+        .name_space = "app",
+        .on_invalidation = [](const sc::Invalidation&) {},
+    };
+    try {
+        sc::RedisTier tier(options, context);
+    } catch (const sc::TierUnavailable& error) {
+        tell(error.what());
+    }
+    {
+        sc::RedisTier tier(options, context, sc::defer_connect);
+        tier.begin_to_listen(false, {});
+        (void)put(tier, k, "a value");
+        tell(tier.probe().detail);
+    }
+    return told;
+}
+
+TEST_CASE("nothing that is told of a server holds the password, or what it repeats of a command",
+          "[redis][tier][log]") {
+    RedisServer server({.arguments = {"--rename-command", "AUTH", "", "--rename-command", "SET", ""}});
+    std::string url = server.url();
+    for (const std::string& text : told_of(impatient(url, ample)))
+        CHECK(text.find("a value") == std::string::npos);
+    url.insert(url.find("//") + 2, ":hunter2@");
+    const std::vector<std::string> told = told_of(impatient(url, ample));
+    CHECK(told.size() >= 2);
+    for (const std::string& text : told) CHECK(text.find("hunter") == std::string::npos);
+    HostileServer proxy([](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        peer.send("-ERR " + command.back() + " is no password\r\n");
+        return true;
+    });
+    url = proxy.url();
+    url.insert(url.find("//") + 2, ":hunter2@");
+    for (const std::string& text : told_of(impatient(url, ample)))
+        CHECK(text.find("hunter") == std::string::npos);
+}
+
+TEST_CASE("whatever a server says, what is told of it is one line of a bounded length",
+          "[redis][tier][log]") {
+    const std::string much(100'000, 'x');
+    const std::string bulk = "a\nb" + much;
+    const std::string answer =
+        GENERATE_REF("-ERR \t" + much + "\r\n", "$" + std::to_string(bulk.size()) + "\r\n" + bulk + "\r\n");
+    HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command&) {
+        peer.send(answer);
+        return true;
+    });
+    sc::RedisOptions options = impatient(server.url(), ample);
+    options.connect_timeout = 50ms;  // it is not let in to listen
+    const std::vector<std::string> told = told_of(options);
+    CHECK_FALSE(told.empty());
+    for (const std::string& text : told) {
+        CHECK(text.size() < 5'000);
+        CHECK(text.find_first_of("\n\t") == std::string::npos);
+    }
+}
+
+/// A server that runs a script when it is asked for `at` for the first time, and cannot serve then.
+class BusyOnce {
+  public:
+    explicit BusyOnce(std::string at) : at_(std::move(at)) {}
+
+    bool operator()(HostileServer::Peer& peer, const HostileServer::Command& command) {
+        const std::lock_guard lock(mutex_);
+        if (command[0] == "MULTI") ++multis;
+        if (command[0] == at_ && !std::exchange(was_busy_, true)) {
+            peer.send("-BUSY Redis is busy running a script.\r\n");
+        } else if (command[0] == "EXEC") {
+            peer.send("-EXECABORT Transaction discarded because of previous errors.\r\n");
+        } else if (command[0] == "MULTI") {
+            peer.send("+OK\r\n");
+        } else if (command[0] == "HMGET") {
+            peer.send("*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n");
+        } else {
+            peer.send("+OK\r\n");
+        }
+        return true;
+    }
+    std::atomic<int> multis{0};
+
+  private:
+    const std::string at_;
+    std::mutex mutex_;
+    bool was_busy_ = false;
+};
+
+TEST_CASE("a server that is busy does steps afterwards, over connections whose transaction has ended",
+          "[redis][tier][faults][r9]") {
+    const std::string at = GENERATE("MULTI", "EXEC");
+    BusyOnce busy(at);
+    HostileServer server(std::ref(busy));
+    sc::RedisTier tier(impatient(server.url(), ample), {}, sc::defer_connect);
+    CHECK(put(tier, k, "v") == TierStatus::unavailable);
+    CHECK(settles(tier));
+    (void)put(tier, k, "v");
+    CHECK(server.connections() == (at == "EXEC" ? 2 : 1));
+    CHECK(busy.multis == 2);
+}
+
+TEST_CASE("a history without an end is a hole", "[redis][tier][coherence][r12]") {
+    // Whatever it is asked for, it gives the same message, as often as it may.
+    const std::string message = "of whatever kind";
+    const std::string entry =
+        "*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nm\r\n$" + std::to_string(message.size()) + "\r\n" + message + "\r\n";
+    HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        if (command[0] == "SUBSCRIBE") {
+            peer.send("*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+        } else if (command[0] == "XRANGE") {
+            std::string answer = "*512\r\n";
+            for (int i = 0; i < 512; ++i) answer += entry;
+            peer.send(answer);
+        } else {
+            peer.send("-ERR no\r\n");
+        }
+        return true;
+    });
+    sc::RedisOptions options = patient(server.url());
+    options.coherence = sc::Coherence::publish;
+    options.lease = 30s;
+    std::vector<sc::Invalidation::Kind> told;
+    sc::RedisTier tier(options,
+                       {.background = false,
+                        .name_space = "app",
+                        .on_invalidation = [&](const sc::Invalidation& what) { told.push_back(what.kind); }},
+                       sc::defer_connect);
+    tier.begin_to_listen(true, "1-1 " + std::to_string(sc::stable_hash(sc::as_byte_view(message))));
+    REQUIRE_FALSE(told.empty());
+    CHECK(told.back() == sc::Invalidation::Kind::heard);
+    CHECK(tier.stats().coherence.resumed == 0);
+}
+
+TEST_CASE("a change that was made before the server stopped serving is not one that was not made",
+          "[redis][tier][r10]") {
+    std::atomic<int> epochs{0};
+    HostileServer server([&](HostileServer::Peer& peer, const HostileServer::Command& command) {
+        if (command[0] == "HMGET" && ++epochs == 1)
+            peer.send("*4\r\n$16\r\n1700000000000000\r\n$1\r\nt\r\n$1\r\n0\r\n$1\r\n0\r\n");
+        else if (command[0] == "EVALSHA")
+            peer.send(":1\r\n");
+        else
+            peer.send("-MASTERDOWN Link with MASTER is down\r\n");
+        return true;
+    });
+    sc::RedisTier tier(impatient(server.url(), ample), {}, sc::defer_connect);
+    WriteCondition seen = WriteCondition::if_stamp(7);
+    seen.change = true;
+    CHECK(put(tier, k, "v", seen) == TierStatus::unavailable);
+    CHECK_FALSE(tier.flush(0ms));  // to be erased before anybody believes what is there
+}
+
 TEST_CASE("while the breaker is open the server hears nothing, and a probe ends that",
           "[redis][tier][faults][breaker]") {
     RedisServer server(persistent());

@@ -23,6 +23,7 @@ using sc::WriteCondition;
 namespace {
 
 const std::string k = sc::physical_key("app", "k");
+constexpr long long days = 24LL * 3600 * 1000;  // as Redis counts
 
 std::string text_of(const std::optional<std::vector<std::byte>>& bytes) {
     return bytes ? std::string(sc::as_text_view(*bytes)) : "(none)";
@@ -120,9 +121,68 @@ TEST_CASE("lifetimes are the clock's, and Redis drops what is of no use", "[redi
     CHECK(tier.remove(k) == TierStatus::miss);
 
     REQUIRE(tier.set("for ever", "v"));
-    CHECK(server.command({"PTTL", redis_name(sc::physical_key("", "for ever"))}).integer == -1);
+    CHECK(server.command({"PTTL", redis_name(sc::physical_key("", "for ever"))}).integer > 29 * days);
     clock.advance(24h * 10000);
     CHECK(tier.exists("for ever"));
+}
+
+TEST_CASE("what has no end has one in Redis, which those who read it put off", "[redis][tier][time][r19]") {
+    RedisServer server({.arguments = {"--appendonly", "yes", "--appendfsync", "always"}});
+    sc::FakeClock clock;
+    sc::RedisOptions options = patient(server.url());
+    options.timeout = 1s;
+    sc::RedisTier tier(options, {.time = sc::TimeSource(&clock)});
+    const auto left = [&](std::string_view key) {
+        return server.command({"PTTL", redis_name(sc::physical_key("", key))}).integer;
+    };
+    const auto expect_soon = [&](std::string_view key) {
+        (void)server.command({"PEXPIRE", redis_name(sc::physical_key("", key)), "100000000"});
+    };
+    const auto put_off = [&](std::string_view key) {
+        (void)tier.run_maintenance();
+        return left(key) > 29 * days;
+    };
+    const auto is_put_off_when_read = [&](std::string_view key) {
+        expect_soon(key);
+        REQUIRE(tier.get(key));
+        return put_off(key);
+    };
+    OwnedRecord with_grace(sc::physical_key("", "with a grace"), "v", 1h, clock.wall());
+    with_grace.record.expires = sc::end_before_grace(clock.wall(), sc::WallTime::max(), 1h);
+    with_grace.record.stale_until = with_grace.record.expires + 1h;
+    REQUIRE(tier.write(with_grace.record) == TierStatus::ok);
+    REQUIRE(tier.set("k", "v"));
+    REQUIRE(tier.set("ends", "v", 24h * 365));
+    for (const char* const key : {"k", "with a grace"}) {
+        CHECK(left(key) > 29 * days);
+        CHECK(left(key) <= 30 * days);
+    }
+    CHECK(left("ends") > 364 * days);
+
+    clock.advance(24h * 15 - 1ms);
+    CHECK_FALSE(is_put_off_when_read("k"));
+    clock.advance(1ms);
+    CHECK_FALSE(put_off("k"));  // nobody reads it
+    for (const char* const key : {"k", "with a grace"}) {
+        CHECK(is_put_off_when_read(key));
+        CHECK_FALSE(is_put_off_when_read(key));  // once is enough for a while
+    }
+    CHECK_FALSE(is_put_off_when_read("ends"));
+    clock.advance(24h * 8);
+    const std::string physical = sc::physical_key("", "k");
+    expect_soon("k");
+    const std::string_view key = physical;
+    tier.read_many({&key, 1}, [](std::size_t, const sc::RecordView&) {});
+    server.kill();
+    (void)tier.run_maintenance();
+    server.start();
+    CHECK(eventually([&] { return put_off("k"); }));  // what could not be told is told later
+
+    clock.advance(24h * 8);
+    expect_soon("k");
+    REQUIRE(tier.clear());
+    CHECK_FALSE(tier.get("k"));
+    CHECK_FALSE(put_off("k"));
 }
 
 TEST_CASE("a record from the future is dead", "[redis][tier][r26]") {
@@ -226,7 +286,7 @@ TEST_CASE("a lifetime changes under its version only, and the value stays", "[re
     CHECK(changed.stale_until == clock.wall() + 2h);
     CHECK(server.command({"PTTL", redis_name(k)}).integer > 7'000'000);
     CHECK(tier.change_lifetime(k, stamp, sc::WallTime::max(), {}) == TierStatus::ok);
-    CHECK(server.command({"PTTL", redis_name(k)}).integer == -1);
+    CHECK(server.command({"PTTL", redis_name(k)}).integer > 29 * days);
     CHECK(tier.change_lifetime(k, stamp, clock.wall(), clock.wall()) == TierStatus::ok);
     CHECK(read(tier, k).status == TierStatus::miss);
 }

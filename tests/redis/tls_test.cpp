@@ -226,7 +226,7 @@ TEST_CASE("what does not speak TLS is told from what does", "[redis][tls]") {
 }
 
 TEST_CASE("a server that dies at any byte of the conversation, over TLS, is a failed call and no signal",
-          "[redis][tls][faults]") {
+          "[redis][tls][faults][r34]") {
     TlsWorld world;
     RedisServer server(world.server(world.good));
     const SigpipeCounter signals;
@@ -292,7 +292,7 @@ TEST_CASE("a server that dies at any byte of the conversation, over TLS, is a fa
 }
 
 TEST_CASE("a killed server is noticed over TLS as without, and is asked again when it is back",
-          "[redis][tls][faults]") {
+          "[redis][tls][faults][r34]") {
     TlsWorld world;
     RedisServer server(world.server(world.good));
     const SigpipeCounter signals;

@@ -35,9 +35,14 @@ class MapTier final : public Tier {
     std::atomic<std::uint64_t> round_trips{0};
     std::atomic<std::uint64_t> tended{0};
     std::atomic<std::uint64_t> counted_reads{0};  ///< lookups that change the statistics of a tier
+    std::vector<Duration> flushes{};              ///< how long each was given
 
     [[nodiscard]] TierId id() const noexcept override { return id_; }
     void tend() override { ++tended; }
+    bool flush(Duration timeout) override {
+        flushes.push_back(timeout);
+        return true;
+    }
 
     TierStatus read(std::string_view key, Found found) override {
         ++counted_reads;

@@ -92,9 +92,10 @@ inline std::shared_ptr<SmartCache<>> set_default_cache(Config config) {
     const std::lock_guard not_made_meanwhile(state.making);
     if (std::shared_ptr<SmartCache<>> known = state.known()) {  // as it is until `making` is free
         if (text != state.config || config.clock != state.clock)
-            throw ConfigError(
-                "default_cache", text,
-                "the configuration it has already (" + state.config + "), or reset_default_cache() first");
+            throw ConfigError("default_cache", detail::without_secrets(std::move(config)).to_json(),
+                              "the configuration it has already (" +
+                                  detail::without_secrets(known->config()).to_json() +
+                                  "), or reset_default_cache() first");
         return known;
     }
     return state.make(std::move(config), std::move(text));

@@ -317,7 +317,7 @@ class SmartCache {
     bool update(std::string_view key, F&& fn, const EntryOptions& options = detail::default_entry_options());
 
     /// Adds to an integer, atomically as `update`; one that is not there is 0. An existing one keeps its lifetime;
-    /// `options` say what a new one gets.
+    /// `options` say what a new one gets: with `ttl = 0` none is made.
     /// @return the sum; nullopt when something else is stored there, when the sum overflows, or while the shared tier
     ///         (Redis) does not answer: never a count of this process alone (R10). Nothing is changed then, unless the
     ///         outcome is unknown, as for `update`
@@ -674,6 +674,7 @@ class SmartCache {
     using Base = detail::TypedChangeBase<T>;
     using Change = detail::Change;
     using Plan = detail::ChangePlan;
+    [[nodiscard]] static bool kept_nowhere(const EntryOptions& options) noexcept;
     [[nodiscard]] const LowerTier* shared_tier(const EntryOptions& options) const noexcept;
     template <class T>
     [[nodiscard]] Base<T> find_base(std::string_view key, std::uint64_t hash,

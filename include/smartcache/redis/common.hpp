@@ -19,6 +19,7 @@
 #include <smartcache/record/invalidation.hpp>
 #include <smartcache/record/tier_context.hpp>
 #include <smartcache/redis/announcer.hpp>
+#include <smartcache/redis/failure.hpp>
 #include <smartcache/redis/pipeline.hpp>
 #include <smartcache/redis/reply.hpp>
 #include <smartcache/redis/tier_state.hpp>
@@ -71,7 +72,9 @@ struct RedisCommon {
     }
 
     /// At most one a second.
-    void report(const std::string& problem) noexcept { log(LogLevel::warning, "smartcache: " + problem); }
+    void report(const std::string& problem) noexcept {
+        log(LogLevel::warning, "smartcache: " + one_line(problem));
+    }
 
     /// The command that deletes keys: UNLINK, or DEL where the server does not know that.
     [[nodiscard]] std::string_view erase_command() const noexcept {
@@ -118,7 +121,10 @@ struct RedisCommon {
     bool learn_no_history(const Reply& reply) noexcept {
         if (!reply.is_error() || reply.is_error("EXECABORT") || !keeps_history()) return false;
         const bool refused = reply.is_error("NOPERM") || reply.is_error("ERR unknown command");
-        if (!refused && !reply.is_error("ERR syntax") && !reply.is_error("ERR wrong number")) return false;
+        // Before version 6.2 NOMKSTREAM is taken for what is to follow it.
+        if (!refused && !reply.is_error("ERR syntax") && !reply.is_error("ERR wrong number") &&
+            !reply.is_error("ERR Invalid stream ID"))
+            return false;
         no_history_.store(true, std::memory_order_relaxed);
         report("changes are not kept for caches that are away: " + reply.text);
         return refused;

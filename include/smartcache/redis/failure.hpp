@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -38,6 +39,17 @@ class Deadline {
   private:
     Clock::time_point at_;
 };
+
+/// What may hold words of a server's, for an operator: one line that is not too long, and none of a command that is not known, which
+/// the server repeats with its arguments: keys, values, or a password.
+[[nodiscard]] inline std::string one_line(std::string text) {
+    constexpr std::size_t longest = 1024;
+    text.resize(std::min(text.find(", with args beginning with"), text.size()));
+    if (text.size() > longest) text.replace(longest, std::string::npos, "...");
+    for (char& c : text)
+        if (const auto code = static_cast<unsigned char>(c); code < 0x20 || code == 0x7f) c = '?';
+    return text;
+}
 
 /// Why a round trip did not succeed.
 struct Failure {
@@ -87,7 +99,7 @@ struct Failure {
 
     /// One line for an operator.
     [[nodiscard]] std::string message() const {
-        std::string line = text;
+        std::string line = one_line(text);
         if (error != 0)
             line += (line.empty() ? "" : ": ") + std::generic_category().message(error) + " (errno " +
                     std::to_string(error) + ")";

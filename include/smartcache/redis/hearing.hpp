@@ -63,7 +63,7 @@ class Hearing {
     bool set_hears(bool hears) noexcept { return hears_.exchange(hears, std::memory_order_acq_rel); }
     void set_problem(std::string text) {
         const std::lock_guard lock(problem_mutex_);
-        problem_ = std::move(text);
+        problem_ = one_line(std::move(text));
     }
 
   private:

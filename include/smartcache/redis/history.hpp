@@ -107,10 +107,15 @@ inline std::optional<Deadline::Clock::time_point> History::catch_up(
     const std::string& position, const std::string& run,
     const std::function<void(const Invalidation&)>& told) {
     if (position.empty() || !common_.keeps_history()) return std::nullopt;
-    const auto patience = [this] { return Deadline::in(settings_.connect_timeout); };
+    // More than that nobody keeps: a server that goes on and on, or takes its time over each part, must not hold up whoever ends
+    // this.
+    constexpr std::size_t most = 2 * std::size_t{65'536} / at_once;
+    const Deadline until = Deadline::in(10 * settings_.connect_timeout);
+    const auto patience = [&] { return earlier(until, Deadline::in(settings_.connect_timeout)); };
     if (!connect(run, patience())) return std::nullopt;
     std::string from = position.substr(0, position.find(' '));
-    for (bool first = true;; first = false) {
+    for (std::size_t part = 0; part < most; ++part) {
+        const bool first = part == 0;
         Pipeline commands;
         commands.command({"XRANGE", stream_, from, "+", "COUNT", std::to_string(at_once)});
         const auto asked = Deadline::Clock::now();
@@ -131,6 +136,7 @@ inline std::optional<Deadline::Clock::time_point> History::catch_up(
         }
         if (answer->elements.size() < at_once) return asked;
     }
+    return std::nullopt;
 }
 
 inline std::string History::newest(const std::string& run, Deadline deadline) {

@@ -27,6 +27,7 @@
 #include <smartcache/redis/listener.hpp>
 #include <smartcache/redis/options.hpp>
 #include <smartcache/redis/record_head.hpp>
+#include <smartcache/redis/renewals.hpp>
 #include <smartcache/redis/validate.hpp>
 
 namespace smartcache::inline v0 {
@@ -44,8 +45,8 @@ inline constexpr defer_connect_t defer_connect{};
 ///     auto bytes = tier.get("k");
 ///
 /// Each record is a string under "sc:" + its physical key, readable with any client. It expires in Redis when
-/// it is of no use any more, grace included; a record without an expiry has none in Redis either and stays
-/// until it is overwritten, erased or evicted. A namespace has one more key, "sc:{epochs}:<namespace>", by
+/// it is of no use any more, grace included. A record without an expiry stays there for 30 days, and longer if it is read every two
+/// weeks (see renewals.hpp): what was cleared does not stay for good. A namespace has one more key, "sc:{epochs}:<namespace>", by
 /// which `clear` works (see epochs.hpp). Nothing scans, flushes, or touches other keys. In a cluster a record's name is
 /// "sc:{<tag>}:" + its physical key, where the tag is that of one of 256 partitions, each with such a hash of its own (see
 /// slots.hpp): `clear` and changes of tags are a script for each partition, in one round trip to every master.
@@ -241,6 +242,8 @@ class RedisTier final : public Tier {
                     detail::Deadline deadline);
     TierStatus change_tag(std::string_view name_space, std::string_view tag, std::string_view how);
     void drop(std::string_view key, const Fetched& fetched, detail::Deadline deadline);
+    void keep_on(const Fetched& fetched) noexcept;
+    void renew(detail::Deadline deadline);
     [[nodiscard]] TierStatus count_read(const Fetched& fetched) noexcept;
 
     [[nodiscard]] bool storable(const RecordView& record) noexcept;
@@ -275,6 +278,7 @@ class RedisTier final : public Tier {
     detail::RedisClient client_;
     Counters<Event> counters_;
     LatencyHistogram latency_;
+    detail::Renewals renewals_;
     detail::HearingCounters heard_;
     std::unique_ptr<detail::Hearing> hearing_;  // set by the constructor only
     std::unique_ptr<detail::ProcessOwned<detail::ListeningThread>> listening_;

@@ -63,14 +63,14 @@ inline constexpr std::string_view replace_body{
     R"(local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= (ARGV[1] == '' and 'none' or 'string') then return 0 end
 if kind == 'string' and redis.call('GETRANGE', KEYS[1], 6, 13) ~= ARGV[1] then return 0 end
-if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 tell(ARGV[4], ARGV[5], ARGV[6])
 return 1)"};
 /// Replaces a record by another one if it still has the expected version (R7).
-/// KEYS: record. ARGV: its 8 stamp bytes, or nothing for none that is there, the new record, lifetime in ms or "0" for ever, channel, stream, message.
+/// KEYS: record. ARGV: its 8 stamp bytes, or nothing for none that is there, the new record, its lifetime in ms, channel, stream, message.
 /// @return 1 or 0
 inline constexpr RedisScript replace_script{TellingScript<replace_body>::text,
-                                            "3a627a2c24074189a3a082fff9ac4f3a8aa0bded"};
+                                            "20a1d8819b94adff01a480e5704819572e62dcdb"};
 
 inline constexpr std::string_view end_body{
     R"(local kind = redis.call('TYPE', KEYS[1]).ok

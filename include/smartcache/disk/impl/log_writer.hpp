@@ -88,7 +88,8 @@ inline bool DiskLog::flush(Duration timeout) {
     } else if (!written()) {
         hurry_ = true;
         wake_.notify_all();
-        (void)progress_.wait_for(lock, std::min(timeout, longest_wait), [&] { return lost() || written(); });
+        (void)progress_.wait_for(lock, std::clamp(timeout, Duration::zero(), longest_wait),
+                                 [&] { return lost() || written(); });
     }
     const bool done = written() && !lost();
     lost_reported_ = given_up_;

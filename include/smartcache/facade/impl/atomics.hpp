@@ -21,12 +21,20 @@
 
 namespace smartcache::inline v0 {
 
-/// The nearest lower tier that other processes may write to as well, if it keeps the value at all: any but the disk.
+/// Whether no tier is to keep what is made: that says nothing of where what is there is kept.
+template <class Codec>
+bool SmartCache<Codec>::kept_nowhere(const EntryOptions& options) noexcept {
+    const Duration none = Duration::zero();
+    return options.ttl && *options.ttl <= none && options.memory_ttl.value_or(none) <= none &&
+           options.redis_ttl.value_or(none) <= none && options.disk_ttl.value_or(none) <= none;
+}
+
+/// The nearest lower tier that other processes may write to as well, unless it is left out: any but the disk.
 template <class Codec>
 auto SmartCache<Codec>::shared_tier(const EntryOptions& options) const noexcept -> const LowerTier* {
     for (const LowerTier& lower : lower_)
         if (lower.id != TierId::disk && contains(options.write, lower.id) &&
-            lifetime_in(lower.id, options) > Duration::zero())
+            (lifetime_in(lower.id, options) > Duration::zero() || kept_nowhere(options)))
             return &lower;
     return nullptr;
 }
@@ -98,8 +106,13 @@ auto SmartCache<Codec>::keeping_lifetime(const Base<T>& base, const EntryOptions
         plan.most_in_memory = *plan.copies->memory_ttl;
     else if (base.value.tier() != TierId::memory)
         plan.most_in_memory = live_.ttl(TierId::memory);
-    for (std::optional<Duration>* const ttl : {&own.redis_ttl, &own.disk_ttl})
-        if (*ttl && **ttl > Duration::zero()) ttl->reset();  // 0: not to be kept there, as before
+    // Who leaves a tier out does so with what is there, too.
+    const auto left_out = [&](TierId tier) {
+        return lifetime_in(tier, options) <= Duration::zero() && !kept_nowhere(options);
+    };
+    if (left_out(TierId::memory)) plan.most_in_memory = Duration::zero();
+    own.redis_ttl = left_out(TierId::redis) ? std::optional(Duration::zero()) : std::nullopt;
+    own.disk_ttl = left_out(TierId::disk) ? std::optional(Duration::zero()) : std::nullopt;
     own.jitter = {};
     if (own.grace == Duration::zero() && old.grace != 0)
         own.grace = Duration(detail::ShortLength::millis(old.grace));

@@ -17,12 +17,14 @@
 #include <utility>
 #include <vector>
 
+#include <smartcache/core/canonical_key.hpp>
 #include <smartcache/core/error.hpp>
 #include <smartcache/core/features.hpp>
 #include <smartcache/disk/validate.hpp>
 #include <smartcache/facade/config.hpp>
 #include <smartcache/facade/detail/config_fields.hpp>
 #include <smartcache/memory/validate.hpp>
+#include <smartcache/redis/url.hpp>
 #include <smartcache/redis/validate.hpp>
 
 #if SMARTCACHE_HAS_JSON
@@ -242,6 +244,23 @@ inline void collect_problems(const Config& config, std::vector<ConfigProblem>& p
         wrong("key_prefix", std::to_string(config.key_prefix.size()) + " bytes", "at most 512 bytes");
 }
 
+/// A configuration as it may be shown.
+[[nodiscard]] inline Config without_secrets(Config config) {
+    config.redis.url = redacted_redis_url(config.redis.url);
+    if (!config.redis.integrity_key.empty()) config.redis.integrity_key = "***";
+    return config;
+}
+
+/// What was given for a field, or for a name that is none, as it may be shown: who misspells the name of a secret does not want to
+/// read it in a log.
+[[nodiscard]] inline std::string without_secret(std::string_view name, std::string value) {
+    std::string lower(name);
+    for (char& c : lower) c = ascii_lower(c);
+    for (const std::string_view word : {"url", "uri", "pass", "auth", "secret", "token", "integrity"})
+        if (lower.find(word) != std::string::npos) return "***";
+    return value;
+}
+
 /// Sets fields of a new Config from named texts or values; every mistake is kept until `finish`.
 class ConfigReader {
   public:
@@ -353,7 +372,8 @@ inline void flatten_json(const nlohmann::json& object, const std::string& prefix
     };
     nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end(), watch, false);
     if (too_deep) throw ConfigError("json", "deeply nested", "objects of at most three levels");
-    if (parsed.is_discarded()) throw ConfigError("json", std::string(text.substr(0, 80)), "valid JSON");
+    if (parsed.is_discarded())  // it may hold secrets
+        throw ConfigError("json", "a text of " + std::to_string(text.size()) + " bytes", "valid JSON");
     if (!parsed.is_object()) throw ConfigError("json", std::string(parsed.type_name()), "an object");
     return parsed;
 }
@@ -376,6 +396,10 @@ inline Config Config::from_json([[maybe_unused]] std::string_view text) {
     detail::ConfigReader reader;
     for (ConfigProblem& each : repeated)
         reader.problem(std::move(each.field), std::move(each.value), std::move(each.allowed));
+    const auto shown = [](const std::string& name, const nlohmann::json& value) {
+        return detail::without_secret(name,
+                                      value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    };
     std::set<std::string> objects;
     detail::for_each_field(reader.config, [&](const std::string& name, auto& field) {
         for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1))
@@ -383,14 +407,13 @@ inline Config Config::from_json([[maybe_unused]] std::string_view text) {
         const auto leaf = leaves.find(name);
         if (leaf == leaves.end()) return;
         if (!detail::assign_from_json(field, *leaf->second))
-            reader.problem(name, leaf->second->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+            reader.problem(name, shown(name, *leaf->second),
                            detail::allowed_for<std::remove_cvref_t<decltype(field)>>());
         leaves.erase(leaf);
     });
     for (const auto& [name, value] : leaves)
         if (!objects.contains(name) || !value->is_object())
-            reader.problem(name, value->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-                           objects.contains(name) ? "an object" : "no such field");
+            reader.problem(name, shown(name, *value), objects.contains(name) ? "an object" : "no such field");
     return reader.finish([](const std::string& name) { return name; });
 #else
     throw ConfigError("json", "text",
@@ -415,12 +438,13 @@ inline Config Config::from_env(std::string_view prefix) {
         const auto found = variables.find(variable);
         if (found == variables.end()) return;
         if (!detail::assign_from_text(field, found->second))
-            reader.problem(variable, '"' + found->second + '"',
+            reader.problem(variable, detail::without_secret(variable, '"' + found->second + '"'),
                            detail::allowed_for<std::remove_cvref_t<decltype(field)>>());
         variables.erase(found);
         origins.emplace(name, std::move(variable));
     });
-    for (const auto& [name, value] : variables) reader.problem(name, '"' + value + '"', "no such field");
+    for (const auto& [name, value] : variables)
+        reader.problem(name, detail::without_secret(name, '"' + value + '"'), "no such field");
     return reader.finish([&origins](const std::string& name) {
         const auto origin = origins.find(name);
         return origin == origins.end() ? name : origin->second;

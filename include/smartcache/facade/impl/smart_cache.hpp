@@ -301,7 +301,7 @@ std::size_t SmartCache<Codec>::run_maintenance() {
 template <class Codec>
 bool SmartCache<Codec>::flush(Duration timeout) {
     using Steady = std::chrono::steady_clock;
-    const auto end = Steady::now() + std::min<Duration>(timeout, std::chrono::hours(24));
+    const auto end = Steady::now() + std::clamp<Duration>(timeout, Duration::zero(), std::chrono::hours(24));
     bool all = true;
     for (LowerTier& lower : lower_) {
         const auto left = std::chrono::duration_cast<Duration>(end - Steady::now());

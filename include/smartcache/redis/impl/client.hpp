@@ -15,7 +15,9 @@ namespace smartcache::inline v0::detail {
 
 inline ConnectionSettings RedisClient::settings_of(const RedisOptions& options, const TierContext& context,
                                                    RedisUrl url, std::size_t max_reply) {
-    ConnectionSettings settings{std::move(url), options.connect_timeout, max_reply, context.background};
+    // What is added to a time must not overflow.
+    const Duration connect_timeout = std::min<Duration>(options.connect_timeout, std::chrono::hours(24));
+    ConnectionSettings settings{std::move(url), connect_timeout, max_reply, context.background};
     settings.max_elements = 2048;  // EXEC's answer: two for each key of a batch, and some more
     if (settings.url.tls) settings.tls = make_tls_context(options.tls);
     if (settings.url.scheme == RedisUrl::Scheme::sentinel)

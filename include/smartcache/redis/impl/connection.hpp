@@ -201,7 +201,11 @@ inline void Connection::on_greeting(Greeting what, const Reply& reply) {
     // Before anything else a server that has no room says so, whatever it was asked.
     if (reply.is_error("NOAUTH") || reply.is_error("ERR max number of clients") || reply.is_error("DENIED") ||
         (reply.is_error() && (what == Greeting::log_in || what == Greeting::select))) {
-        if (!refused_) refused_ = {Failure::Kind::log_in, 0, where("log-in refused: " + reply.text)};
+        const std::string secret = settings_.url.password.value_or(std::string());
+        const bool repeats = !secret.empty() && reply.text.find(secret) != std::string::npos;
+        if (!refused_)
+            refused_ = {Failure::Kind::log_in, 0,
+                        where("log-in refused: " + (repeats ? std::string("***") : reply.text))};
         return;
     }
     if (what == Greeting::role) {

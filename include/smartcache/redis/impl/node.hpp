@@ -208,7 +208,7 @@ inline void Visit::deliver(std::size_t i, Reply& reply, OnLegReply on_reply) {
             return;
         case Sent::What::multi:
             not_queued_.clear();
-            no_transaction_ = reply.is_error();
+            no_transaction_ = reply.is_error() && !node_.cannot_serve(reply);
             return;
         case Sent::What::queued:
             // The keys are of different slots of a cluster that was taken for a server.
@@ -241,6 +241,7 @@ inline void Visit::end_step(const Sent& sent, Reply& reply, OnLegReply on_reply)
         for (const auto& [command, text] : not_queued_) look(text);
         if (reply.is_error()) look(reply.text);
     }
+    // Before version 6.2 a server that cannot serve does not end the transaction.
     stuck_ = stuck_ || (reply.is_error() && elsewhere.empty() && !reply.is_error("EXECABORT"));
     const bool ran = reply.kind == Reply::Kind::array && reply.elements.size() == commands;
     auto why = not_queued_.begin();
@@ -281,7 +282,7 @@ inline void Visit::end(bool asked_again) {
     passage_.finish(why, !failure_ && (why ? asked_again : !heard_.anything), node_.common_,
                     [this] { return node_.name(); });
     node_.doubt_server(lease_, failure_);
-    if (not_ready && lease_) lease_.give_back();
+    if (not_ready && lease_ && !stuck_) lease_.give_back();
     if (failure_ && failure_.kind != Failure::Kind::backing_off &&
         failure_.kind != Failure::Kind::breaker_open)
         node_.common_.report(failure_.message());

@@ -257,8 +257,31 @@ inline bool RedisTier::flush(Duration timeout) {
 inline void RedisTier::tend() {
     // Nobody waits for the answer, but perhaps for the thread that asks.
     constexpr Duration longest = std::chrono::seconds(1);
-    guarded({},
-            [&] { client_.maintain(detail::Deadline::in(std::min<Duration>(options_.timeout, longest))); });
+    const detail::Deadline until = detail::Deadline::in(std::min<Duration>(options_.timeout, longest));
+    guarded({}, [&] {
+        client_.maintain(until);
+        renew(until);
+    });
+}
+
+/// What lies there by now may be something else, which then stays longer than it is of use, and that is all.
+inline void RedisTier::renew(detail::Deadline deadline) {
+    std::vector<std::string> keys = renewals_.take();
+    if (keys.empty()) return;
+    std::vector<Names> parts = names_of(std::vector<std::string_view>(keys.begin(), keys.end()));
+    std::vector<detail::Pipeline> commands(parts.size());
+    std::vector<detail::Leg> legs;
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        for (std::size_t i = 0; i < parts[part].size(); ++i)
+            commands[part].command({"PEXPIRE", parts[part].name(i), detail::Renewals::lifetime});
+        legs.push_back({&parts[part].partition(), &commands[part]});
+    }
+    client_.ask(legs, deadline, [&](std::size_t, std::size_t, detail::Reply& reply) {
+        if (reply.is_error()) client_.report("a record without an end could not be kept on: " + reply.text);
+    });
+    for (std::size_t part = 0; part < parts.size(); ++part)
+        for (std::size_t i = 0; i < parts[part].size() && legs[part].trip.failure; ++i)
+            renewals_.put_back(std::move(keys[parts[part].at(i)]));
 }
 
 inline std::size_t RedisTier::run_maintenance() {

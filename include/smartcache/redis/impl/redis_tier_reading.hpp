@@ -26,6 +26,7 @@ inline TierStatus RedisTier::read(std::string_view key, Found found) {
         if (const detail::Failure failure = look({&key, 1}, {&fetched, 1}, deadline())) (void)failed(failure);
     });
     const TierStatus status = count_read(fetched);
+    keep_on(fetched);
     latency_.record(std::chrono::steady_clock::now() - started);
     if (fetched.told()) found(fetched.record);  // no connection, no lock is held
     return status;
@@ -48,6 +49,7 @@ inline void RedisTier::read_many(std::span<const std::string_view> keys, FoundAt
         if (reachable) latency_.record(std::chrono::steady_clock::now() - started);
         for (std::size_t i = 0; i < fetched.size(); ++i) {
             (void)count_read(fetched[i]);
+            keep_on(fetched[i]);
             if (fetched[i].told()) found(first + i, fetched[i].record);
         }
         return true;
@@ -83,6 +85,12 @@ inline TierStatus RedisTier::count_read(const Fetched& fetched) noexcept {
     counters_.add(fetched.verdict == Verdict::live ? Event::hits : Event::misses);
     if (fetched.verdict == Verdict::live) return TierStatus::ok;
     return fetched.verdict == Verdict::unknown ? TierStatus::unavailable : TierStatus::miss;
+}
+
+/// What is read and has no end of its own is to stay (R19).
+inline void RedisTier::keep_on(const Fetched& fetched) noexcept {
+    if (fetched.verdict != Verdict::live || !lives_for_ever(fetched.record)) return;
+    guarded({}, [&] { renewals_.note(fetched.record, wall()); });
 }
 
 /// Fetches those keys whose record in Redis may be believed, and tidies up what is no record.

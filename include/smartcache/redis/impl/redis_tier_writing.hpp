@@ -14,17 +14,12 @@ namespace smartcache::inline v0 {
 /// A record as it goes to Redis, in the server's time, and how long Redis keeps it.
 struct RedisTier::Encoded {
     ByteSink bytes;
-    std::string lifetime;  ///< in ms; "0": for ever
+    std::string lifetime;  ///< in ms
 
     void add_set(detail::Pipeline& commands, std::string_view name, bool if_absent) const {
-        std::array<std::string_view, 6> words{"SET", name, as_text_view(bytes.view())};
-        std::size_t count = 3;
-        if (lifetime != "0") {
-            words[count++] = "PX";
-            words[count++] = lifetime;
-        }
-        if (if_absent) words[count++] = "NX";
-        commands.command(std::span(words).first(count));
+        const std::array<std::string_view, 6> words{"SET", name,     as_text_view(bytes.view()),
+                                                    "PX",  lifetime, "NX"};
+        commands.command(std::span(words).first(if_absent ? 6 : 5));
     }
 };
 
@@ -99,14 +94,15 @@ inline RedisTier::Encoded RedisTier::encode(const RecordView& record, std::uint6
     copy.created += ahead;
     const WallTime end = std::max(record.expires, record.stale_until);
     Encoded encoded;
-    encoded.lifetime = "0";
+    encoded.lifetime = detail::Renewals::lifetime;
     if (record.expires != WallTime::max()) {
         copy.expires += ahead;
         copy.stale_until = end > record.expires ? saturating_add(end, ahead) : WallTime{};
         // Kept as a trace for a while, though it may have ended (R7).
         const std::int64_t least = coherent() ? Duration(detail::RedisCommon::trace_length).count() : 1;
         const auto left = static_cast<std::uint64_t>(std::max<std::int64_t>((end - now).count(), least));
-        encoded.lifetime = std::to_string(std::min(left, detail::max_record_length));
+        if (!lives_for_ever(record))
+            encoded.lifetime = std::to_string(std::min(left, detail::max_record_length));
     }
     encode_record(copy, encoded.bytes);
     if (integrity_) integrity_->sign(copy.key, encoded.bytes);
@@ -370,13 +366,16 @@ inline TierStatus RedisTier::fill_once(const RecordView& record, WriteCondition 
                 else
                     names.take_epoch(i - 1, reply);
             });
+        const bool done = answer.is_status("OK") || answer.is_integer(1);
         if (trip.failure) {
-            // What was never sent cannot arrive late, and what is there is as good as it was.
-            if (trip.sent) client_.distrust(record.key, trip);
+            // What was never sent cannot arrive late, and what is there is as good as it was. (A server may stop serving between
+            // two commands, too.)
+            const bool touched = trip.sent || done;
+            if (touched) client_.distrust(record.key, trip);
             const TierStatus status = failed(trip.failure);
-            return trip.sent ? status : TierStatus::untouched;
+            return touched ? status : TierStatus::untouched;
         }
-        if (answer.is_status("OK") || answer.is_integer(1)) client_.changed(record.key, trip);
+        if (done) client_.changed(record.key, trip);
         if (!answer.is_error("NOSCRIPT")) break;
     }
     if (answer.is_error()) {
