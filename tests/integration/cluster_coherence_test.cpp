@@ -244,7 +244,8 @@ TEST_CASE("what a cluster has lost, and nobody has ended, the disk brings back i
     sc::SmartCache<> two(config_for(cluster.url(), dir));
     for (int i = 0; i < 30; ++i) {
         const std::string key = std::to_string(i);
-        REQUIRE(two.set(key, i, {.ttl = 1h}));
+        // Nothing is kept on the disk before changes are heard.
+        REQUIRE(eventually([&] { return two.set(key, i, {.ttl = 1h}) && on_disk(two, key); }));
     }
     two.clear_memory();
     for (int i = 0; i < 30; ++i) {
