@@ -256,6 +256,32 @@ TEST_CASE("fields that private= and no-cache= name are for the first client only
     CHECK_FALSE(hit.headers.has("X-Token"));
 }
 
+TEST_CASE("what a 304 calls private reaches the client that asked, but not as the length of what it gets",
+          "[http][privacy]") {
+    Site site;
+    site.origin = [](const Request& request) {
+        if (request.headers.has("If-None-Match"))
+            return Response{
+                304,
+                {{"Cache-Control", "max-age=60, private=\"X-User, Content-Length, Content-Range\""},
+                 {"ETag", "\"1\""},
+                 {"X-User", "bob"},
+                 {"Content-Length", "7777"},
+                 {"Content-Range", "bytes 0-1/2"}},
+                {}};
+        return Response{200, {{"Cache-Control", "max-age=60"}, {"ETag", "\"1\""}}, "whole"};
+    };
+    (void)site.get("/a");
+    site.clock.advance(std::chrono::seconds(61));
+    const Response second = site.get("/a");
+    CHECK(second.headers.get("X-Cache") == "REVALIDATED");
+    CHECK(second.headers.get("X-User") == "bob");
+    CHECK(second.headers.get("Content-Length").value_or("5") == "5");
+    CHECK_FALSE(second.headers.has("Content-Range"));
+    CHECK(second.body == "whole");
+    CHECK_FALSE(site.get("/a").headers.has("X-User"));
+}
+
 TEST_CASE("records of another configuration do not select across what must tell users apart now",
           "[http][privacy]") {
     FakeClock clock;

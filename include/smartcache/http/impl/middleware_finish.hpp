@@ -322,7 +322,11 @@ Headers Middleware<Cache>::merge(Headers& stored, const Headers& fields, bool pa
     remove_unstorable(storable, control, options_.set_cookie != SetCookie::rfc);
     freshen(stored, storable, part);
     Headers others = fields;
-    others.remove_if([&storable](std::string_view name, std::string_view) { return storable.has(name); });
+    others.remove_if([&storable](std::string_view name, std::string_view) {
+        // How long what is sent is, and which part, is said by who sends it.
+        return storable.has(name) || detail::equal_ignoring_case(name, "Content-Length") ||
+               detail::equal_ignoring_case(name, "Content-Range");
+    });
     return others;
 }
 
